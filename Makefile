@@ -1,0 +1,47 @@
+# A handful of targets; each is one line of meaning. Variables: PYTHON (3.11+), VENV, LONG=1 (demo with longer training).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test lint chaos perf test-gpu install clean
+
+help:  ## what can be done here
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## virtual environment with everything a developer needs
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar on $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install  ## the whole road on the embedded corpus, then scores, trace and the page to look at
+	$(if $(LONG),$(BIN)/mmada patch docs/params/long.yaml)
+	$(BIN)/mmada check
+	$(BIN)/dvc repro
+	$(BIN)/mmada summary
+
+test: install  ## all tests
+	$(BIN)/python -m pytest -n 2
+
+lint: install  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-gpu: install  ## tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+perf: install  ## benchmarks beside their peers; ratios are printed and stored in perf/results
+	$(BIN)/python -m perf
+
+chaos: install  ## seeded kill runs, many more than in `make test`
+	$(BIN)/python -m tests.chaos
+
+clean:  ## remove what the pipeline made (not the DVC cache)
+	rm -rf data/raw/demo data/[b-qs-z]* reports site .mmada

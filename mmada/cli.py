@@ -1,0 +1,95 @@
+"""The command line. One command, one call; what it does lives below."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from mmada.errors import MmadaError
+from mmada.params_schema import load_params
+from mmada.workers import die_with_parent
+
+PARAMS_FILE: Final = Path("params.yaml")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From raw corpora to traced, evaluated MMaDA checkpoints. The graph runs with `dvc repro`; "
+    "these commands run one stage, or ask about what was made.",
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of an output, for example data/models/stage3; it may be a copy.")]
+Project = Annotated[
+    Path, typer.Option(help="Project that made it (the folder with dvc.yaml).", envvar="MMADA_PROJECT")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def run(
+    stage: Annotated[str, typer.Argument(help="Stage, or stage@key as in dvc.yaml: `select`, `train@stage2`.")],
+) -> None:
+    """Run one stage with the parameters of params.yaml (what every `cmd` of dvc.yaml does)."""
+    die_with_parent()
+    from mmada.stage_runner import run_stage
+
+    run_stage(stage, load_params(PARAMS_FILE))
+
+
+@app.command()
+def check() -> None:
+    """Validate params.yaml and say what is wrong, entry by entry, before anything runs."""
+    params = load_params(PARAMS_FILE)
+    typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
+
+
+@app.command()
+def patch(
+    file: Annotated[Path, typer.Argument(help="YAML with the entries to change; null deletes an entry.")],
+) -> None:
+    """Change params.yaml by a patch file (JSON Merge Patch, RFC 7396), keeping its comments."""
+    from mmada.params_patch import patch_params
+
+    patch_params(PARAMS_FILE, file)
+    typer.echo(f"{PARAMS_FILE} now holds the entries of {file}; `dvc repro` runs what depends on them")
+
+
+@app.command()
+def trace(
+    folder: Folder,
+    project: Project = Path(),
+    step: Annotated[int | None, typer.Option(help="Name the very samples of this training step.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="List every raw row of the model, one JSON line each.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Walk from an output back to the raw files and rows that made it."""
+    from mmada.lineage import render
+
+    render.print_trace(folder, project, step=step, rows=rows, as_json=as_json)
+
+
+@app.command()
+def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -> None:
+    """Re-hash an output and everything that it descends from; exit with 2 and name what is not as it was."""
+    from mmada.lineage import render
+
+    render.print_verification(folder, project, as_json=as_json)
+
+
+@app.command()
+def summary() -> None:
+    """Where the time went, the scores of each training stage, the trace of the last model, the page to look at."""
+    from mmada.site.summary import print_summary
+
+    print_summary(load_params(PARAMS_FILE))
+
+
+def main() -> None:
+    """Entry point: user errors print their message alone and exit with 2."""
+    try:
+        app()
+    except MmadaError as error:
+        sys.stderr.write(f"mmada: {error}\n")
+        sys.exit(2)

@@ -1,0 +1,100 @@
+"""One training sample, and how it is packed into the members of a WebDataset tar.
+
+A sample `K` occupies `K.json` and, when it has a picture, `K.codes`: the picture's codes as little-endian
+uint16 in row-major order (13-bit packing would be padded to the same 512-byte tar blocks).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmada.errors import ContractError
+
+Task = Literal["t2i", "lm", "chat", "mmu", "r2i"]
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
+
+PICTURE_TASKS: Final[frozenset[Task]] = frozenset({"t2i", "mmu", "r2i"})
+
+# WebDataset splits a member's name at its first dot, so a dot in a key would silently cut the key in two.
+_KEY: Final = re.compile(r"[a-z0-9_-]{1,120}")
+_TEXT_FIELDS: Final = ("task", "prompt", "response", "reference", "corpus", "source", "licence", "row_id")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a training step sees of one row.
+
+    `task`: t2i (prompt -> picture), lm (response is the text), chat (prompt -> response),
+    mmu (picture + prompt -> response), r2i (prompt -> thought in response -> picture).
+    `reference`: the gold final answer, or "" where there is none (rewards and evaluation use it).
+    `codes`: uint16 [rows, columns] picture codes, or None for tasks without a picture.
+    """
+
+    key: str
+    task: Task
+    prompt: str
+    response: str
+    reference: str
+    corpus: str
+    source: str
+    licence: str
+    row_id: str
+    codes: NDArray[np.uint16] | None = None
+
+
+def sample_key(row_id: str, task: Task, ordinal: int) -> str:
+    """Key of a sample: 32 hex digits of its row, its task, and which copy of that row it is.
+
+    `ordinal` tells apart equal raw rows that selection kept on purpose; it is 0 for nearly all.
+    """
+    return f"{row_id[:32]}-{task}-{ordinal}"
+
+
+def check_key(key: str) -> None:
+    """Raise ContractError when `key` cannot be a WebDataset key."""
+    if not _KEY.fullmatch(key):
+        raise ContractError(
+            f"sample key {key!r} is not a WebDataset key: use only [a-z0-9_-], at most 120 characters "
+            "('.' would split the member name)"
+        )
+
+
+def pack(sample: Sample) -> dict[str, bytes]:
+    """Members of `sample` by extension. `unpack(key, pack(s)) == s` for every valid sample."""
+    check_key(sample.key)
+    has_picture = sample.codes is not None
+    if has_picture != (sample.task in PICTURE_TASKS):
+        state = "has" if has_picture else "lacks"
+        raise ContractError(f"sample {sample.key}: task {sample.task!r} {state} picture codes")
+    fields: dict[str, object] = {name: getattr(sample, name) for name in _TEXT_FIELDS}
+    members: dict[str, bytes] = {}
+    if sample.codes is not None:
+        fields["grid"] = list(sample.codes.shape)
+        members["codes"] = np.ascontiguousarray(sample.codes, dtype="<u2").tobytes()
+    members["json"] = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return dict(sorted(members.items()))
+
+
+def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
+    """The sample that `pack` wrote. Raises ContractError naming the key and the field that is wrong."""
+    if "json" not in members:
+        raise ContractError(f"sample {key}: member {key}.json is missing from the shard")
+    fields = json.loads(members["json"])
+    missing = [name for name in _TEXT_FIELDS if name not in fields]
+    if missing or fields["task"] not in TASKS:
+        raise ContractError(f"sample {key}: missing fields {missing} or unknown task {fields.get('task')!r}")
+    codes = None
+    if "grid" in fields:
+        rows, columns = fields["grid"]
+        payload = members.get("codes", b"")
+        if len(payload) != 2 * rows * columns:
+            raise ContractError(
+                f"sample {key}: {len(payload)} bytes of codes where a {rows}x{columns} grid needs {2 * rows * columns}"
+            )
+        codes = np.frombuffer(payload, dtype="<u2").astype(np.uint16).reshape(rows, columns)
+    return Sample(key=key, codes=codes, **{name: fields[name] for name in _TEXT_FIELDS})

@@ -1,0 +1,37 @@
+"""Errors that a user can cause and can mend.
+
+Every message says what happened, where, and what to do next. The command line prints the message alone
+and exits with code 2; anything that is not an `MmadaError` is a defect of ours and keeps its traceback.
+"""
+
+
+class MmadaError(Exception):
+    """Base of everything that the user's input, files or machine can cause."""
+
+
+class ParamsError(MmadaError):
+    """params.yaml (or an override) says something that the schema does not allow."""
+
+
+class InputError(MmadaError):
+    """An input file, folder or corpus is missing, empty, or of no use."""
+
+
+class ContractError(MmadaError):
+    """A table, row or sample does not have the shape that its contract promises."""
+
+
+class CheckpointError(MmadaError):
+    """A model or tokenizer folder does not hold what its layout or its use demands."""
+
+
+class IntegrityError(MmadaError):
+    """Bytes are not the bytes that a manifest or a provenance record names."""
+
+
+class GateError(MmadaError):
+    """A validation gate refuses the data."""
+
+
+class StorageError(MmadaError):
+    """Writing or reading failed: no space, no permission, no such object."""

@@ -1,0 +1,129 @@
+"""How an output *came to be*: one append-only file per id, beside the data, and never a dependency.
+
+Lineage is provenance joined over ids. Each line of `<id>.jsonl` is one way in which this id was made; making it
+again in the same way adds nothing. Row indexes of shards lie in `rows/`, so that rows can be named without shards.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, Final
+
+from mmada.errors import IntegrityError
+from mmada.lineage.manifest import Artifact
+from mmada.storage import atomic_write, link_or_copy
+
+_TIMES: Final = ("started", "finished")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage read and how it was run."""
+
+    stage: str
+    key: str
+    version: int
+    path: str
+    """The output's folder, relative to the project."""
+    inputs: Mapping[str, tuple[str, str]]
+    """Name -> (id, folder relative to the project)."""
+    raw_files: Mapping[str, str]
+    """Raw file, relative to the project -> sha256."""
+    params: Mapping[str, Any]
+    started: datetime
+
+
+@dataclass(frozen=True)
+class ProvenanceStore:
+    """Provenance files below `root` (a folder of the project)."""
+
+    root: Path
+
+    def append(self, artifact: Artifact, run: Run, *, rows: Path | None = None) -> None:
+        """Record how `artifact` came to be. `rows`: its row index, kept under its id."""
+        record = {
+            "id": artifact.id,
+            "stage": run.stage,
+            "key": run.key,
+            "version": run.version,
+            "path": run.path,
+            "files": dict(artifact.files),
+            "inputs": {name: {"id": id_, "path": path} for name, (id_, path) in sorted(run.inputs.items())},
+            "raw_files": dict(sorted(run.raw_files.items())),
+            "params": run.params,
+            "code": _code_version(self.root),
+            "environment": _environment(),
+            "started": run.started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        earlier = self.records(artifact.id)
+        if not any(_without_times(known) == _without_times(record) for known in earlier):
+            lines = [json.dumps(known, sort_keys=True, ensure_ascii=False) for known in [*earlier, record]]
+            atomic_write(self._file(artifact.id), ("\n".join(lines) + "\n").encode())
+        if rows is not None and not self.rows_file(artifact.id).exists():
+            link_or_copy(rows, self.rows_file(artifact.id))
+
+    def records(self, id_: str) -> list[dict[str, Any]]:
+        """Every known way in which `id_` was made, oldest first; empty when it is unknown here."""
+        try:
+            lines = self._file(id_).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise IntegrityError(
+                f"{self._file(id_)} is damaged ({error}); restore it from git or from a backup: it says how {id_} was made"
+            ) from None
+
+    def rows_file(self, id_: str) -> Path:
+        """Row index of a set of shards (parquet): sample key, row id, raw rows."""
+        return self.root / "rows" / f"{id_}.parquet"
+
+    def _file(self, id_: str) -> Path:
+        return self.root / f"{id_}.jsonl"
+
+
+def _without_times(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in _TIMES}
+
+
+def _code_version(root: Path) -> dict[str, str]:
+    """Commit, and for a dirty tree the sha256 of its patch, which is kept in `patches/`.
+
+    dvc.lock is left out: it is written by the very run that is recorded.
+    """
+    try:
+        commit = _git("rev-parse", "HEAD").decode().strip()
+        patch = _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return {"commit": "", "patch": ""}
+    if not patch:
+        return {"commit": commit, "patch": ""}
+    digest = hashlib.sha256(patch).hexdigest()
+    target = root / "patches" / f"{digest}.patch"
+    if not target.exists():
+        atomic_write(target, patch)
+    return {"commit": commit, "patch": digest}
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True).stdout
+
+
+def _environment() -> dict[str, Any]:
+    """Interpreter, processor kind and the digest of the installed distributions."""
+    installed = sorted(f"{dist.metadata['Name']}=={dist.version}" for dist in distributions())
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "packages_sha256": hashlib.sha256("\n".join(installed).encode()).hexdigest(),
+    }

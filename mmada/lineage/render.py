@@ -1,0 +1,102 @@
+"""Lineage as text or JSON for the command line."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from mmada.errors import IntegrityError
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.lineage.trace import Lineage, Node, trace
+from mmada.lineage.verify import verify
+
+_SHORT = 12
+_PROVENANCE_DEFAULT = Path("data/provenance")
+
+
+def print_trace(folder: Path, project: Path, *, step: int | None, rows: bool, as_json: bool) -> None:
+    """Print the lineage of `folder`: outputs, raw files, and on request the rows of a step or of the whole run."""
+    lineage = trace(folder, _store(project))
+    if step is not None:
+        _print_rows(lineage.step_rows(step))
+    elif rows:
+        for table in lineage.raw_rows():
+            _print_rows(table)
+    elif as_json:
+        _write(json.dumps(_as_dict(lineage), indent=1, sort_keys=True))
+    else:
+        for line in trace_lines(lineage):
+            _write(line)
+
+
+def trace_lines(lineage: Lineage) -> list[str]:
+    """The lineage as an indented tree; an output that was named before is not unfolded again."""
+    lines: list[str] = []
+    _unfold(lineage, lineage.root, 0, set(), lines)
+    raw = lineage.raw_files()
+    lines.append(f"{len(raw)} raw files, for example:")
+    lines += [f"  {sha[:_SHORT]}  {path}" for path, sha in list(raw.items())[:3]]
+    for node in lineage.of_stage("write_shards"):
+        table = pl.read_parquet(lineage.store.rows_file(node.id))
+        origins = table.get_column("origins").list.len().sum()
+        lines.append(f"{node.address}: {table.height} samples from {origins} raw rows (--rows lists them all)")
+    return lines
+
+
+def _unfold(lineage: Lineage, id_: str, depth: int, seen: set[str], lines: list[str]) -> None:
+    node = lineage.nodes[id_]
+    mark = " (above)" if id_ in seen else ""
+    commit = node.code["commit"][:_SHORT] or "no commit"
+    dirty = "+patch" if node.code["patch"] else ""
+    lines.append(f"{'  ' * depth}{node.address}  {id_[:_SHORT]}  {node.path}  v{node.version} {commit}{dirty}{mark}")
+    if id_ in seen:
+        return
+    seen.add(id_)
+    for input_id in node.inputs.values():
+        _unfold(lineage, input_id, depth + 1, seen, lines)
+
+
+def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:
+    """Print what `verify` finds. Raises IntegrityError when anything is not as it was."""
+    lineage = trace(folder, _store(project))
+    result = verify(folder, lineage, project)
+    if as_json:
+        found = [vars(finding) for finding in result.findings]
+        _write(json.dumps({"files": result.num_files, "findings": found}, indent=1, sort_keys=True))
+    else:
+        for finding in result.findings:
+            _write(f"{finding.state:10s} {finding.path}  ({finding.made_by})")
+        _write(f"{result.num_files} files of {len(lineage.nodes)} outputs re-hashed, {len(result.findings)} findings")
+    if result.findings:
+        raise IntegrityError(
+            f"{len(result.findings)} files are not what {folder} was made from; `dvc checkout` restores outputs, "
+            "raw files come back from their source"
+        )
+
+
+def _store(project: Path) -> ProvenanceStore:
+    """The project's provenance; params.yaml may say where it lies, and may otherwise be wrong by now."""
+    try:
+        paths = (yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8")) or {})["paths"]
+        return ProvenanceStore(project / paths["provenance"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return ProvenanceStore(project / _PROVENANCE_DEFAULT)
+
+
+def _as_dict(lineage: Lineage) -> dict[str, Any]:
+    def plain(node: Node) -> dict[str, Any]:
+        return {**vars(node), "address": node.address}
+
+    return {"root": lineage.root, "outputs": [plain(node) for node in lineage.nodes.values()]}
+
+
+def _print_rows(table: pl.DataFrame) -> None:
+    for row in table.iter_rows(named=True):
+        _write(json.dumps(row, ensure_ascii=False, sort_keys=True))
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")

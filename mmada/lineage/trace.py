@@ -1,0 +1,142 @@
+"""Walk from an output back to the raw rows: provenance joined over ids.
+
+Only files are read, and none of them depends on params.yaml as it is now, nor on where the output lies.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mmada.errors import InputError
+from mmada.lineage.manifest import read_artifact
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.shards.order import Order, Pick
+
+
+@dataclass(frozen=True)
+class Node:
+    """One output in a lineage, with what made it."""
+
+    id: str
+    stage: str
+    key: str
+    version: int
+    path: str
+    files: Mapping[str, str]
+    inputs: Mapping[str, str]
+    """Input name -> id."""
+    raw_files: Mapping[str, str]
+    params: Mapping[str, Any]
+    code: Mapping[str, str]
+    finished: str
+
+    @property
+    def address(self) -> str:
+        """stage or stage@key."""
+        return f"{self.stage}@{self.key}" if self.key else self.stage
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """All outputs that an output descends from, itself first, inputs after what was made of them."""
+
+    root: str
+    nodes: Mapping[str, Node]
+    store: ProvenanceStore
+
+    def of_stage(self, stage: str) -> list[Node]:
+        """Nodes that a stage made, nearest to the root first."""
+        return [node for node in self.nodes.values() if node.stage == stage]
+
+    def raw_files(self) -> dict[str, str]:
+        """Raw file -> sha256, for the whole lineage."""
+        return {path: sha for node in self.nodes.values() for path, sha in sorted(node.raw_files.items())}
+
+    def raw_rows(self) -> Iterator[pl.DataFrame]:
+        """For each set of shards, nearest first: sample key, corpus, task, row id and origins (raw rows)."""
+        for node in self.of_stage("write_shards"):
+            yield self._rows(node).select("key", "corpus", "task", "row_id", "origins")
+
+    def step_rows(self, step: int) -> pl.DataFrame:
+        """The very samples of a training step of the root model, in batch order, with their raw rows.
+
+        Raises InputError when the root is not a trained model or the step is outside its run.
+        """
+        node = self.nodes[self.root]
+        if node.stage != "train":
+            raise InputError(f"{node.path} was made by {node.address}, not by training: it has no steps")
+        block = node.params[f"training.{node.key}"]
+        if not 0 <= step < block["max_steps"]:
+            raise InputError(f"step {step} is outside the run of {node.address}: 0 to {block['max_steps'] - 1}")
+        shards = self.nodes[node.inputs["shards"]]
+        index = self._rows(shards)
+        keys = dict(index.group_by("corpus", maintain_order=True).agg("key").iter_rows())
+        picks = training_order(keys, block).batch(step)
+        return _picks_table(picks).join(
+            index.select("key", "task", "row_id", "origins"), on="key", how="left", maintain_order="left"
+        )
+
+    def _rows(self, node: Node) -> pl.DataFrame:
+        path = self.store.rows_file(node.id)
+        if not path.exists():
+            raise InputError(f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again")
+        return pl.read_parquet(path)
+
+
+def training_order(keys: Mapping[str, list[str]], block: Mapping[str, Any]) -> Order:
+    """The order in which a training block (as plain values) draws samples; the trainer and trace both ask here."""
+    rows = block["batch_size"] if block["unigrpo"] is None else block["unigrpo"]["prompts_per_iteration"]
+    return Order(keys, block["data"]["corpora"], rows * block["grad_accumulation"], block["seed"])
+
+
+def _picks_table(picks: list[Pick]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "corpus": [pick.corpus for pick in picks],
+            "key": [pick.key for pick in picks],
+            "epoch": [pick.epoch for pick in picks],
+        }
+    )
+
+
+def trace(folder: Path, store: ProvenanceStore) -> Lineage:
+    """Lineage of the output in `folder`, wherever it lies.
+
+    Raises InputError when the folder holds no output, or the store knows nothing of its id.
+    """
+    root = read_artifact(folder).id
+    nodes: dict[str, Node] = {}
+    waiting = [(root, folder.as_posix())]
+    while waiting:
+        id_, where = waiting.pop(0)
+        if id_ in nodes:
+            continue
+        nodes[id_] = node = _node(id_, where, store)
+        waiting += [(input_id, f"{name} of {node.address}") for name, input_id in node.inputs.items()]
+    return Lineage(root, nodes, store)
+
+
+def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
+    records = store.records(id_)
+    if not records:
+        raise InputError(
+            f"{where} has id {id_}, which {store.root} does not know: run inside the project that made it "
+            "(or name it with --project), with its provenance pulled"
+        )
+    record = records[-1]
+    return Node(
+        id=id_,
+        stage=record["stage"],
+        key=record["key"],
+        version=record["version"],
+        path=record["path"],
+        files=record["files"],
+        inputs={name: entry["id"] for name, entry in record["inputs"].items()},
+        raw_files=record["raw_files"],
+        params=record["params"],
+        code=record["code"],
+        finished=record["finished"],
+    )

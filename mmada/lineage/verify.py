@@ -1,0 +1,65 @@
+"""Re-hash everything that an output descends from and name every byte that is not what it was."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from mmada.errors import InputError, IntegrityError
+from mmada.lineage.manifest import MANIFEST_NAME, changed_files, file_sha256, read_artifact
+from mmada.lineage.trace import Lineage, Node
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file that is not what its lineage says.
+
+    `changed`: its bytes differ. `missing`: it is not there. `superseded`: the folder now holds another known
+    version, so that the old bytes can only be had from the DVC cache (`git checkout <commit> && dvc checkout`).
+    """
+
+    state: Literal["changed", "missing", "superseded"]
+    path: str
+    made_by: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Result of `verify`: how many files were re-hashed and what was found."""
+
+    num_files: int
+    findings: tuple[Finding, ...]
+
+
+def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
+    """Re-hash `folder`, every output of its lineage, and the raw files, below `project`."""
+    root = lineage.nodes[lineage.root]
+    num_files = len(root.files)
+    findings = _check_folder(folder, root, lineage)
+    others = [node for node in lineage.nodes.values() if node.id != root.id]
+    for node in tqdm(others, desc="verify outputs", unit="output", mininterval=1.0):
+        num_files += len(node.files)
+        findings += _check_folder(project / node.path, node, lineage)
+    raw = lineage.raw_files()
+    for path, sha256 in tqdm(raw.items(), desc="verify raw files", unit="file", mininterval=1.0):
+        num_files += 1
+        if not (project / path).is_file():
+            findings.append(Finding("missing", path, "raw"))
+        elif file_sha256(project / path) != sha256:
+            findings.append(Finding("changed", path, "raw"))
+    return Verification(num_files, tuple(findings))
+
+
+def _check_folder(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:
+    try:
+        artifact = read_artifact(folder)
+    except InputError:
+        return [Finding("missing", folder.as_posix(), node.address)]
+    except IntegrityError:
+        return [Finding("changed", (folder / MANIFEST_NAME).as_posix(), node.address)]
+    if artifact.id != node.id:
+        known = bool(lineage.store.records(artifact.id))
+        path = folder if known else folder / MANIFEST_NAME
+        return [Finding("superseded" if known else "changed", path.as_posix(), node.address)]
+    return [Finding("changed", (folder / name).as_posix(), node.address) for name in changed_files(artifact)]

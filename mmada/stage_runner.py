@@ -1,0 +1,191 @@
+"""Run one stage: give it its parameters, keep its output only when it is whole, and record how it came to be.
+
+A stage is `mmada/stages/<name>.py` with a function of the same name and these constants:
+
+- `VERSION`: raised whenever the bytes that the stage makes from equal input change;
+- `OUT`: where the output goes: a field of `paths`, optionally with a folder below it;
+- `KEYED_BY` (keyed stages): the section whose entries are its keys;
+- `READS` (optional): argument -> dotted path of params.yaml, where an argument is not a whole section.
+"""
+
+import fcntl
+import importlib
+import inspect
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from mmada.errors import ParamsError
+from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.provenance import ProvenanceStore, Run
+from mmada.params_schema import Params
+from mmada.stage_report import StageReport, write_report
+from mmada.storage import explain_os_errors
+from mmada.unit_store import UnitStore
+
+WORK_DIR: Final = Path(".mmada")
+"""Unfinished work, locks and the unit store; git-ignored, safe to delete."""
+
+_FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's module together with the key that it is run for ("" when it has none)."""
+
+    name: str
+    key: str
+    module: ModuleType
+
+    @property
+    def address(self) -> str:
+        """`name` or `name@key`, as in dvc.yaml and on the command line."""
+        return f"{self.name}@{self.key}" if self.key else self.name
+
+    @property
+    def function(self) -> Callable[..., StageReport]:
+        function: Callable[..., StageReport] = getattr(self.module, self.name)
+        return function
+
+    def reads(self) -> dict[str, str]:
+        """Argument -> dotted path in params.yaml, for every parameter that the stage reads."""
+        explicit: dict[str, str] = getattr(self.module, "READS", {})
+        keyed_by = getattr(self.module, "KEYED_BY", None)
+        names = [name for name in inspect.signature(self.function).parameters if name not in _FROM_RUNNER]
+        default = {name: f"{name}.{{key}}" if name == keyed_by else name for name in names}
+        return {name: (default | explicit)[name].format(key=self.key) for name in names}
+
+    def output(self, params: Params) -> Path:
+        """Folder of the stage's output."""
+        field, _, below = str(self.module.OUT).partition("/")
+        return Path(getattr(params.paths, field)) / below / self.key
+
+
+def stage_names() -> list[str]:
+    """Names of all stages, from the files in mmada/stages."""
+    folder = Path(__file__).parent / "stages"
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+
+
+def find_stage(address: str, params: Params) -> Stage:
+    """The stage at `name[@key]`; ParamsError lists what exists when there is no such stage or key."""
+    name, _, key = address.partition("@")
+    if name not in stage_names():
+        raise ParamsError(f"there is no stage {name!r}; stages: {', '.join(stage_names())}")
+    stage = Stage(name, key, importlib.import_module(f"mmada.stages.{name}"))
+    keyed_by = getattr(stage.module, "KEYED_BY", None)
+    if (keyed_by is not None) != bool(key):
+        need = f"needs a key: {name}@<key of {keyed_by}>" if keyed_by else "takes no key"
+        raise ParamsError(f"stage {name} {need}")
+    keys = getattr(params, keyed_by, None) if keyed_by else None
+    if keys is not None and key not in keys:
+        raise ParamsError(f"{keyed_by} in params.yaml has no {key!r}; it has: {', '.join(keys)}")
+    return stage
+
+
+def run_stage(address: str, params: Params) -> Artifact:
+    """Run a stage and put its output in place. On any failure the earlier output and other stages' stay as they are."""
+    stage = find_stage(address, params)
+    target = stage.output(params)
+    with _exclusive(WORK_DIR / "locks" / stage.address):
+        started = datetime.now(UTC)
+        clock = time.monotonic()
+        partial = WORK_DIR / "partial" / stage.address
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            with explain_os_errors(target):
+                report = stage.function(**_arguments(stage, params, partial))
+                artifact = write_manifest(
+                    partial, stage=stage.name, version=stage.module.VERSION, metadata=report.metadata
+                )
+                _put_in_place(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        _record(stage, params, report, artifact, target, started)
+    write_report(
+        report,
+        Path(params.paths.reports) / f"{stage.address}.json",
+        seconds=time.monotonic() - clock,
+        output_id=artifact.id,
+    )
+    return artifact
+
+
+def _arguments(stage: Stage, params: Params, partial: Path) -> dict[str, Any]:
+    offered: dict[str, Any] = {
+        "out": partial,
+        "key": stage.key,
+        "paths": params.paths,
+        "store": UnitStore(WORK_DIR / "units"),
+    }
+    wanted = inspect.signature(stage.function).parameters
+    return {name: value for name, value in offered.items() if name in wanted} | {
+        name: lookup(params, path) for name, path in stage.reads().items()
+    }
+
+
+def lookup(params: Params, dotted: str) -> Any:
+    """Value at a dotted path of the validated parameters."""
+    return reduce(
+        lambda value, part: value[part] if isinstance(value, dict) else getattr(value, part), dotted.split("."), params
+    )
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        # The old output moves aside first, so that no moment shows a mixture of old and new files.
+        aside = WORK_DIR / "partial" / f"{target.name}.old"
+        shutil.rmtree(aside, ignore_errors=True)
+        target.rename(aside)
+        shutil.rmtree(aside)
+    partial.rename(target)
+
+
+def _record(
+    stage: Stage, params: Params, report: StageReport, artifact: Artifact, target: Path, started: datetime
+) -> None:
+    run = Run(
+        stage=stage.name,
+        key=stage.key,
+        version=stage.module.VERSION,
+        path=target.as_posix(),
+        inputs={name: (read.id, read.path.as_posix()) for name, read in report.inputs.items()},
+        raw_files=report.raw_files,
+        params={path: _plain(lookup(params, path)) for path in stage.reads().values()},
+        started=started,
+    )
+    rows = target / "rows.parquet"
+    ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows if rows.exists() else None)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+@contextmanager
+def _exclusive(lock: Path) -> Iterator[None]:
+    """Hold a stage's lock; a second run of the same stage waits for the first."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write(f"{lock.name} is being run by another process; waiting for it to end\n")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

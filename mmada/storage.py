@@ -1,0 +1,138 @@
+"""Local folders and s3:// behind one small interface, and the atomic write that everything else uses."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mmada.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn 'no space', 'read-only' and 'permission denied' into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StorageError(
+                f"no disk space left while writing {path}; free some space (`dvc gc --workspace` drops old "
+                "versions) and run the same command again: finished work is kept"
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise StorageError(f"may not write {path}: {error.strerror}; mend the permissions and run again") from error
+        raise
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one, also after a power cut."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` by a hard link, or by a copy across file systems."""
+    with explain_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
+                raise
+            shutil.copyfile(source, target)
+
+
+class Storage(Protocol):
+    """A flat namespace of byte strings; names use '/' and are relative."""
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes [start, start + length) of an object. Raises InputError when it does not exist."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace an object atomically."""
+        ...
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """Names that begin with `prefix`, sorted."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """Objects are files below `root`."""
+
+    root: Path
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        try:
+            with (self.root / name).open("rb") as stream:
+                stream.seek(start)
+                return stream.read(-1 if length is None else length)
+        except FileNotFoundError:
+            raise InputError(f"{self.root / name} does not exist") from None
+
+    def write(self, name: str, data: bytes) -> None:
+        atomic_write(self.root / name, data)
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        files = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+        return iter(sorted(name for name in files if name.startswith(prefix)))
+
+
+@dataclass(frozen=True)
+class S3Storage:
+    """Objects below `prefix` of an S3 bucket; credentials and endpoint come from the AWS_* environment."""
+
+    bucket: str
+    prefix: str
+    client: "S3Client"
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        if length == 0:
+            return b""
+        stop = "" if length is None else str(start + length - 1)
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, Range=f"bytes={start}-{stop}")
+            return answer["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            raise InputError(f"s3://{self.bucket}/{self.prefix}{name} does not exist") from None
+
+    def write(self, name: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
+        for page in pages:
+            for item in page.get("Contents", []):
+                yield item["Key"].removeprefix(self.prefix)
+
+
+def open_storage(url: str) -> Storage:
+    """Storage at a local folder or at `s3://bucket/prefix` (retries with backoff are boto3's)."""
+    if not url.startswith("s3://"):
+        return LocalStorage(Path(url))
+    import boto3
+    from botocore.config import Config
+
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 8}))
+    return S3Storage(bucket, prefix.rstrip("/") + "/" if prefix else "", client)
