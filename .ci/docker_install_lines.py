@@ -15,7 +15,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-IMPORTS = {"data": "mmada.cli, great_expectations, dvc, prefect", "train": "mmada.cli, torch, transformers, plotly"}
+IMPORTS = {
+    "data": "mmada.cli, great_expectations, dvc, prefect",
+    "train": "mmada.cli, torch, transformers, plotly",
+}
 MUST_BE_ABSENT = {"data": ["torch"], "train": ["torchvision", "great_expectations"]}
 
 

@@ -18,9 +18,8 @@ def pipeline(targets: Sequence[str] = (), project: Path = Path()) -> dict[str, s
     graph = read_stage_graph(project, targets)
     futures: dict[str, PrefectFuture[str]] = {}
     for address in graph.order:
-        futures[address] = repro.submit(
-            address, project.resolve(), wait_for=[futures[parent] for parent in graph.parents[address]]
-        )
+        parents = [futures[parent] for parent in graph.parents[address]]
+        futures[address] = repro.submit(address, project.resolve(), wait_for=parents, return_state=False)
     return {address: future.result() for address, future in futures.items()}
 
 

@@ -72,7 +72,12 @@ def _dvc_repro(address: str, project: Path) -> tuple[int, list[str]]:
     """Run DVC in a process group of its own, so that cancelling the task ends the whole tree."""
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", address]
     process = subprocess.Popen(
-        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:

@@ -21,9 +21,7 @@ app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder of an output, for example data/models/stage3; it may be a copy.")]
-Project = Annotated[
-    Path, typer.Option(help="Project that made it (the folder with dvc.yaml).", envvar="MMADA_PROJECT")
-]
+Project = Annotated[Path, typer.Option(help="Project that made it (the folder with dvc.yaml).", envvar="MMADA_PROJECT")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -4,7 +4,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from mmada.errors import ParamsError
 from mmada.params_schema import Params, parse_params
@@ -50,5 +51,7 @@ def _merge(target: Any, patch: Any) -> None:
             target.pop(key, None)
         elif isinstance(value, dict) and isinstance(target.get(key), dict):
             _merge(target[key], value)
+            if not target[key]:
+                target[key] = {}  # written as `{}`; an emptied block would leave only its comments behind
         else:
             target[key] = value

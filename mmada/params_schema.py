@@ -3,6 +3,7 @@
 Defaults live in params.yaml, not here; a field with a default below is one that most corpora do not need.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -83,8 +84,37 @@ class DemoCorpus(Section):
 
 
 Format = Literal[
-    "jsonl", "json", "parquet", "webdataset", "image_folder", "llava", "messages", "trajectories", "huggingface"
+    "jsonl",
+    "json",
+    "parquet",
+    "webdataset",
+    "image_folder",
+    "llava",
+    "messages",
+    "trajectories",
+    "huggingface",
 ]
+
+
+REQUIRED_FIELDS: Final[Mapping[TaskName, tuple[str, ...]]] = {
+    "t2i": ("prompt", "image"),
+    "lm": ("response",),
+    "chat": ("prompt",),
+    "mmu": ("prompt", "image"),
+    "r2i": ("prompt", "response", "image"),
+}
+"""What a row must have for each task. Without a response a chat or mmu row serves reinforcement learning only."""
+
+_FROM_FORMAT: Final = {"llava": ("prompt", "response", "image"), "messages": ("prompt", "response")}
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"reference_pattern {pattern!r} is no regular expression: {error}") from None
+    if pattern and groups != 1:
+        raise ValueError(f"reference_pattern {pattern!r} has {groups} groups; it needs one, around the answer")
 
 
 class Corpus(Section):
@@ -101,10 +131,16 @@ class Corpus(Section):
     """A fixed prompt for corpora whose rows have none (captioning)."""
     reference_pattern: str = ""
     """Regular expression with one group that finds the gold answer in the reference column (GSM8K: '#### (.+)')."""
+    image_path: str = "{}"
+    """Where a picture lies below `path`; `{}` stands for the image column ("images/{}.png")."""
+    sidecar: str = ""
+    """A JSON file beside each data file whose fields all rows of that file inherit (R1 dumps: problem.json)."""
     max_rows: Positive | None = None
     """Read only the first rows of the corpus (smoke runs)."""
     revision: str = ""
     """Commit hash of a Hugging Face dataset; required for `huggingface`."""
+    split: str = "train"
+    """Split of a Hugging Face dataset."""
     source: str
     licence: str
 
@@ -112,6 +148,11 @@ class Corpus(Section):
     def _columns_fit(self) -> "Corpus":
         if self.format == "huggingface" and not self.revision:
             raise ValueError("a huggingface corpus needs `revision`, the commit to pin")
+        given = {*self.columns, *_FROM_FORMAT.get(self.format, ()), *(["prompt"] if self.prompt else [])}
+        absent = sorted(set(REQUIRED_FIELDS[self.task]) - given)
+        if absent:
+            raise ValueError(f"task {self.task} needs a column for each of {absent}: declare them in `columns`")
+        _check_pattern(self.reference_pattern)
         return self
 
 
@@ -142,7 +183,6 @@ class Vq(Section):
     """Folder with published weights; empty: fit."""
     resolution: Positive
     crop_policy: Literal["centre_crop", "squash", "pad"]
-    encode_batch: Positive
     threads: Positive
     ch: Positive
     ch_mult_encoder: tuple[Positive, ...]
@@ -153,7 +193,13 @@ class Vq(Section):
     steps: Count
     batch_size: Positive
     crop: Positive
-    learning_rate: float
+    """Side of the training crops in pixels, a multiple of the network's factor."""
+    mosaic_share: Share
+    """Share of each batch that is put together from tiles of different pictures."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    save_every: Positive
+    max_pictures: Positive
+    """Pictures to fit on, taken in order of their sha256."""
     seed: int
 
 
@@ -253,7 +299,7 @@ class UniGrpo(Section):
     clip: Annotated[float, Field(gt=0)]
     kl_weight: Annotated[float, Field(ge=0)]
     kl_reference: Literal["init", "old"]
-    rewards: dict[Literal["chat", "mmu", "t2i", "r2i"], dict[str, float]]
+    rewards: dict[TaskName, dict[str, float]]
     """task -> reward -> weight."""
     sampling: Sampling
     reward_models: dict[Literal["clip", "image_reward"], str] = {}
@@ -278,6 +324,14 @@ class TrainingBlock(Section):
     data: TrainingData
     loss_weights: dict[TaskName, float]
     loss: Literal["published", "unified"]
+    vocabulary: Literal["full", "modality"]
+    """Softmax over all ids, or over the text ids for text and the codes for pictures (cheaper)."""
+    padding: Literal["eos", "masked_out"]
+    """Pads after text as targets (as published), or hidden and not learned."""
+    response_window: dict[TaskName, Positive]
+    """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
+    image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
+    r2i_noise: Literal["joint", "staged"]
     max_steps: Positive
     batch_size: Positive
     grad_accumulation: Positive
@@ -304,6 +358,8 @@ class Benchmark(Section):
     format: Literal["questions", "picture_specs"]
     columns: dict[Literal["prompt", "reference", "image", "kind", "spec"], str]
     reference_pattern: str = ""
+    image_path: str = "{}"
+    """Where a picture lies beside the file at `path`; `{}` stands for the image column."""
     first_row: Count = 0
     max_items: Positive
 

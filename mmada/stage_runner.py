@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -107,7 +106,11 @@ def run_stage(address: str, params: Params) -> Artifact:
             with explain_os_errors(target):
                 report = stage.function(**_arguments(stage, params, partial))
                 artifact = write_manifest(
-                    partial, stage=stage.name, version=stage.module.VERSION, metadata=report.metadata
+                    partial,
+                    stage=stage.name,
+                    key=stage.key,
+                    version=stage.module.VERSION,
+                    metadata=report.metadata,
                 )
                 _put_in_place(partial, target)
         finally:
@@ -137,9 +140,10 @@ def _arguments(stage: Stage, params: Params, partial: Path) -> dict[str, Any]:
 
 def lookup(params: Params, dotted: str) -> Any:
     """Value at a dotted path of the validated parameters."""
-    return reduce(
-        lambda value, part: value[part] if isinstance(value, dict) else getattr(value, part), dotted.split("."), params
-    )
+    value: Any = params
+    for part in dotted.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
 
 
 def _put_in_place(partial: Path, target: Path) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mmada.errors import InputError, StorageError
+from mmada.errors import InputError, MmadaError, StorageError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
@@ -22,14 +23,18 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn 'no space', 'read-only' and 'permission denied' into a StorageError that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
+    except MmadaError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # Writers in other languages (parquet, safetensors) report a full disk by their own exceptions.
+        if number in _NO_SPACE or "No space left on device" in str(error):
             raise StorageError(
                 f"no disk space left while writing {path}; free some space (`dvc gc --workspace` drops old "
                 "versions) and run the same command again: finished work is kept"
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise StorageError(f"may not write {path}: {error.strerror}; mend the permissions and run again") from error
+        if number in _NOT_ALLOWED:
+            raise StorageError(f"may not write {path}: {error}; mend the permissions and run again") from error
         raise
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Generic, TypeVar
+from typing import Generic, Never, TypeVar
 
 from tqdm import tqdm
 
@@ -45,7 +45,12 @@ def num_workers() -> int:
 
 
 def run_units(
-    units: Sequence[Unit[T]], run: Callable[[T], bytes], store: UnitStore, *, title: str, workers: int | None = None
+    units: Sequence[Unit[T]],
+    run: Callable[[T], bytes],
+    store: UnitStore,
+    *,
+    title: str,
+    workers: int | None = None,
 ) -> Iterator[bytes]:
     """Results of `units` in their order; units whose result is in the store are not run.
 
@@ -68,7 +73,7 @@ def run_units(
 
 
 def _run_in_processes(
-    units: Sequence[Unit[T]], run: Callable[[T], bytes], store: UnitStore, count: int, bar: "tqdm[None]"
+    units: Sequence[Unit[T]], run: Callable[[T], bytes], store: UnitStore, count: int, bar: "tqdm[Never]"
 ) -> None:
     with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
         waiting: dict[Future[bytes], str] = {}

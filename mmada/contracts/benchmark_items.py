@@ -1,7 +1,7 @@
 """Held-out items of one registered benchmark: the table that evaluation asks and curation guards against.
 
-A benchmark's folder holds `items.parquet` with this schema and, where items show a picture, `pictures.parquet`
-with the schema contracts.records.PICTURES.
+A benchmark's folder holds `items.parquet` with this schema and, where items show a picture,
+`pictures.parquet` with the schema contracts.records.PICTURES.
 """
 
 from typing import Final

@@ -52,9 +52,7 @@ DROPS: Final[Schema] = {
 }
 
 # One raw row: where a kept row came from.
-ORIGIN: Final = pl.Struct(
-    {"corpus": pl.String, "source_file": pl.String, "file_sha256": pl.String, "row": pl.Int64}
-)
+ORIGIN: Final = pl.Struct({"corpus": pl.String, "source_file": pl.String, "file_sha256": pl.String, "row": pl.Int64})
 
 # A kept row with every raw row that it stands for.
 SELECTED: Final[Schema] = {
@@ -69,9 +67,7 @@ SELECTED: Final[Schema] = {
 
 def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: str) -> str:
     """sha256 (64 hex digits) of a row's canonical content: equal content gives equal ids, wherever it came from."""
-    content = json.dumps(
-        [task, prompt, response, reference, image_sha256], ensure_ascii=False, separators=(",", ":")
-    )
+    content = json.dumps([task, prompt, response, reference, image_sha256], ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -38,15 +38,20 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_manifest(folder: Path, *, stage: str, version: int, metadata: Mapping[str, object]) -> Artifact:
-    """Hash every file of `folder` and write its manifest.json; returns the artifact with its id."""
+def write_manifest(
+    folder: Path, *, stage: str, key: str = "", version: int, metadata: Mapping[str, object]
+) -> Artifact:
+    """Hash every file of `folder` and write its manifest.json; returns the artifact with its id.
+
+    The stage's key is part of what an output is: a training stage that moves no weight is still not its parent.
+    """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     files = {
         name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
         for name in names
         if name != MANIFEST_NAME
     }
-    body = {"stage": stage, "version": version, "files": files, "metadata": dict(metadata)}
+    body = {"stage": stage, "key": key, "version": version, "files": files, "metadata": dict(metadata)}
     text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     atomic_write(folder / MANIFEST_NAME, text.encode())
     return read_artifact(folder)

@@ -80,7 +80,7 @@ class ProvenanceStore:
             return [json.loads(line) for line in lines]
         except ValueError as error:
             raise IntegrityError(
-                f"{self._file(id_)} is damaged ({error}); restore it from git or from a backup: it says how {id_} was made"
+                f"{self._file(id_)} is damaged ({error}); restore it from git or a backup: it says how {id_} was made"
             ) from None
 
     def rows_file(self, id_: str) -> Path:

@@ -13,7 +13,9 @@ import polars as pl
 from mmada.errors import InputError
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
-from mmada.shards.order import Order, Pick
+from mmada.params_schema import TrainingBlock
+from mmada.shards.order import Pick
+from mmada.training.order import training_order
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class Lineage:
         node = self.nodes[self.root]
         if node.stage != "train":
             raise InputError(f"{node.path} was made by {node.address}, not by training: it has no steps")
-        block = node.params[f"training.{node.key}"]
-        if not 0 <= step < block["max_steps"]:
-            raise InputError(f"step {step} is outside the run of {node.address}: 0 to {block['max_steps'] - 1}")
+        block = TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+        if not 0 <= step < block.max_steps:
+            raise InputError(f"step {step} is outside the run of {node.address}: 0 to {block.max_steps - 1}")
         shards = self.nodes[node.inputs["shards"]]
         index = self._rows(shards)
         keys = dict(index.group_by("corpus", maintain_order=True).agg("key").iter_rows())
@@ -82,14 +84,10 @@ class Lineage:
     def _rows(self, node: Node) -> pl.DataFrame:
         path = self.store.rows_file(node.id)
         if not path.exists():
-            raise InputError(f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again")
+            raise InputError(
+                f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again"
+            )
         return pl.read_parquet(path)
-
-
-def training_order(keys: Mapping[str, list[str]], block: Mapping[str, Any]) -> Order:
-    """The order in which a training block (as plain values) draws samples; the trainer and trace both ask here."""
-    rows = block["batch_size"] if block["unigrpo"] is None else block["unigrpo"]["prompts_per_iteration"]
-    return Order(keys, block["data"]["corpora"], rows * block["grad_accumulation"], block["seed"])
 
 
 def _picks_table(picks: list[Pick]) -> pl.DataFrame:

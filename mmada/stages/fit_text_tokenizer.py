@@ -1,6 +1,5 @@
 """Fit a byte-level BPE on the ingested text, or take a published tokenizer as it is."""
 
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -8,11 +7,10 @@ import polars as pl
 
 from mmada.contracts.records import RECORDS
 from mmada.contracts.tables import read_tables
-from mmada.errors import InputError
 from mmada.lineage.manifest import file_sha256, open_artifact
 from mmada.params_schema import Corpus, Paths, TextTokenizer
 from mmada.stage_report import StageReport
-from mmada.text_tokenizer import load_tokenizer, train_tokenizer
+from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, train_tokenizer
 
 VERSION: Final = 1
 OUT: Final = "text_tokenizer"
@@ -38,11 +36,7 @@ def fit_text_tokenizer(
 
 
 def _take_published(out: Path, folder: Path) -> StageReport:
-    files = sorted(path for path in folder.glob("*") if path.is_file() and path.name != "manifest.json")
-    if not files:
-        raise InputError(f"text_tokenizer.folder names {folder}, which holds no files; download the tokenizer there")
-    for path in files:
-        shutil.copyfile(path, out / path.name)
+    files = copy_tokenizer(folder, out)
     return StageReport(
         raw_files={path.as_posix(): file_sha256(path) for path in files},
         metrics={"vocab_size": len(load_tokenizer(out))},

@@ -71,9 +71,7 @@ def _rows(selected: pl.DataFrame, records: pl.DataFrame, codes: pl.DataFrame) ->
     texts = records.unique("row_id").drop("corpus", "task", "kind", "source_file", "file_sha256", "row")
     rows = selected.join(texts, on="row_id", how="inner", validate="m:1")
     assert rows.height == selected.height, "a selected row is not among the ingested ones"
-    rows = rows.join(
-        codes.select("image_sha256", "codes", "grid_rows", "grid_columns"), on="image_sha256", how="left"
-    )
+    rows = rows.join(codes.select("image_sha256", "codes", "grid_rows", "grid_columns"), on="image_sha256", how="left")
     keys = [sample_key(*row) for row in rows.select("row_id", "task", "ordinal").iter_rows()]
     return rows.with_columns(key=pl.Series(keys, dtype=pl.String)).sort("key")
 

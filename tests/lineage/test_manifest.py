@@ -18,9 +18,7 @@ def _folder(root: Path) -> Path:
 
 
 def test_equal_content_has_an_equal_id_anywhere(tmp_path: Path) -> None:
-    ids = {
-        write_manifest(_folder(tmp_path / name), stage="s", version=1, metadata={"k": 1}).id for name in ("x", "y")
-    }
+    ids = {write_manifest(_folder(tmp_path / name), stage="s", version=1, metadata={"k": 1}).id for name in ("x", "y")}
     assert len(ids) == 1
 
 

@@ -25,7 +25,18 @@ def _samples() -> list[Sample]:
         row_id = hashlib.sha256(str(number).encode()).hexdigest()
         codes = rng.integers(0, 8192, (4, 4)).astype(np.uint16)
         out.append(
-            Sample(sample_key(row_id, "t2i", 0), "t2i", f"prompt {number}", "", "", "captions", "s", "l", row_id, codes)
+            Sample(
+                sample_key(row_id, "t2i", 0),
+                "t2i",
+                f"prompt {number}",
+                "",
+                "",
+                "captions",
+                "s",
+                "l",
+                row_id,
+                codes,
+            )
         )
     return out
 

@@ -1,0 +1,136 @@
+"""Thresholds over facts: which rows are kept, and for every other row the one reason why not.
+
+A row gets the first reason that holds, in the order of REASONS: what makes it unusable comes before what
+makes it superfluous, so that a duplicate's kept twin is itself kept.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from mmada.contracts.records import SELECTED
+
+REASONS: Final = (
+    "contaminated",
+    "thought_unclosed",
+    "thought_empty",
+    "thought_loop",
+    "row_too_long",
+    "language_switch",
+    "answer_wrong",
+    "image_flat",
+    "image_poor_reconstruction",
+    "duplicate_exact",
+    "duplicate_near",
+)
+
+
+def decide(
+    facts: pl.DataFrame,
+    pairs: pl.DataFrame,
+    matches: pl.DataFrame,
+    *,
+    max_text_tokens: int,
+    max_loop_share: float,
+    max_language_switches: int,
+    require_correct: bool,
+    min_pixel_std: float,
+    min_psnr: float,
+    near_duplicate: float,
+) -> pl.DataFrame:
+    """`facts` with `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id and
+    origin.
+
+    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES. The loop
+    limit holds for responses, not for plain text (task lm), whose lists and tables repeat by nature.
+    """
+    held = matches.group_by("row_id").agg(
+        contaminated_by=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" ")
+    )
+    checks: Mapping[str, tuple[pl.Expr, pl.Expr]] = {
+        "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
+        "thought_unclosed": (pl.col("defect") == "thought_unclosed", pl.col("num_thought_words")),
+        "thought_empty": (pl.col("defect") == "thought_empty", pl.col("num_thought_words")),
+        "thought_loop": (
+            (pl.col("loop_share") > max_loop_share) & (pl.col("task") != "lm"),
+            pl.col("loop_share").round(4),
+        ),
+        "row_too_long": (pl.col("num_text_tokens") > max_text_tokens, pl.col("num_text_tokens")),
+        "language_switch": (pl.col("language_switches") > max_language_switches, pl.col("language_switches")),
+        "answer_wrong": (
+            pl.lit(require_correct) & (pl.col("answer_correct") == "no"),
+            pl.col("final_answer"),
+        ),
+        "image_flat": (pl.col("pixel_std").fill_nan(0.0) < min_pixel_std, pl.col("pixel_std").round(4)),
+        "image_poor_reconstruction": (pl.col("psnr").fill_nan(0.0) < min_psnr, pl.col("psnr").round(4)),
+    }
+    reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
+    value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
+    rows = (
+        facts.join(held, on="row_id", how="left")
+        .sort("row_id", "corpus", "source_file", "row")
+        .with_columns(reason=reason.fill_null(""), value=value.fill_null(""))
+        .drop("contaminated_by")
+    )
+    rows = _mark_exact_duplicates(rows)
+    return _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+
+
+def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
+    """SELECTED: the kept rows of `decide`, each with the origins of all its exact duplicates."""
+    origin = pl.struct("corpus", "source_file", "file_sha256", "row")
+    same_content = (
+        decided.filter(pl.col("reason").is_in(["", "duplicate_exact"]))
+        .sort("corpus", "source_file", "row")
+        .group_by("content_key")
+        .agg(origins=origin)
+    )
+    kept = decided.filter(reason="").join(same_content, on="content_key", how="left", maintain_order="left")
+    return kept.with_columns(ordinal=pl.lit(0, dtype=pl.Int64)).select(list(SELECTED))
+
+
+def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
+    """All but the first row of each content, among rows that nothing else is wrong with."""
+    alive = pl.col("reason") == ""
+    again = alive & (alive.cum_sum().over("content_key") > 1)
+    twin = pl.col("row_id").filter(alive).first().over("content_key")
+    return rows.with_columns(
+        reason=pl.when(again).then(pl.lit("duplicate_exact")).otherwise("reason"),
+        value=pl.when(again).then(twin).otherwise("value"),
+    )
+
+
+def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """In order of row_id, every row that is alike to a row already kept."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for left, right in pairs.select("text_key", "twin").iter_rows():
+        alike[left].add(right)
+        alike[right].add(left)
+    position = pl.int_range(pl.len())
+    alive = rows.with_columns(position=position).filter(reason="").select("position", "row_id", "text_key")
+    shared = pl.len().over("text_key") > 1
+    affected = alive.filter(shared | pl.col("text_key").is_in(sorted(alike)))
+    kept: dict[str, str] = {}  # text key -> row_id of the row kept with it
+    dropped: dict[int, str] = {}
+    for place, row_id, text_key in affected.iter_rows():
+        twins = [kept[key] for key in sorted({text_key} | alike.get(text_key, set())) if key in kept]
+        if twins:
+            dropped[place] = min(twins)
+        else:
+            kept[text_key] = row_id
+    marked = pl.DataFrame(
+        {"position": list(dropped), "twin": list(dropped.values())},
+        schema={"position": pl.Int64, "twin": pl.String},
+    )
+    again = pl.col("twin").is_not_null()
+    return (
+        rows.with_columns(position=position.cast(pl.Int64))
+        .join(marked, on="position", how="left", maintain_order="left")
+        .with_columns(
+            reason=pl.when(again).then(pl.lit("duplicate_near")).otherwise("reason"),
+            value=pl.when(again).then("twin").otherwise("value"),
+        )
+        .drop("position", "twin")
+    )

@@ -1,0 +1,107 @@
+"""Set the scores of checkpoints beside each other: paired where the items are the same, with intervals."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mmada.contracts.tables import read_table
+from mmada.errors import ContractError
+from mmada.evaluation.measured_scores import GRADED_ITEMS
+from mmada.evaluation.metrics import Share, bootstrap_difference, mcnemar
+from mmada.lineage.manifest import open_artifact
+
+SCORES_FILE: Final = "scores.json"
+BASELINES: Final = ("untrained", "constant", "permuted")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two checkpoints on the same items. `difference`: first minus second; `low`, `high`: its 95 % interval.
+
+    `p_value`: exact McNemar test of the items that one of the two gets right.
+    """
+
+    n: int
+    only_first: int
+    only_second: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparison:
+    """Paired comparison of two score folders on one benchmark.
+
+    Raises ContractError when they are not of the same items by the same verifier.
+    """
+    identities = [_scores(folder)["benchmarks"][benchmark]["identity"] for folder in (first, second)]
+    for part in ("items", "verifier"):
+        if identities[0][part] != identities[1][part]:
+            raise ContractError(
+                f"{benchmark}: {first} and {second} have different {part}; evaluate both again to compare"
+            )
+    tables = [
+        read_table(folder / f"items-{benchmark}.parquet", GRADED_ITEMS, "graded items").sort("item_id")
+        for folder in (first, second)
+    ]
+    a, b = (table.get_column("correct").to_list() for table in tables)
+    low, high = bootstrap_difference(a, b, seed=seed)
+    only_first = sum(x and not y for x, y in zip(a, b, strict=True))
+    only_second = sum(y and not x for x, y in zip(a, b, strict=True))
+    return Comparison(
+        n=len(a),
+        only_first=only_first,
+        only_second=only_second,
+        difference=(only_first - only_second) / len(a),
+        low=low,
+        high=high,
+        p_value=mcnemar(only_first, only_second),
+    )
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One checkpoint on one benchmark beside its baselines."""
+
+    checkpoint: str
+    benchmark: str
+    kind: str
+    score: Share
+    baselines: dict[str, Share]
+    """Name (of BASELINES) -> share; the untrained model's row has no `untrained`."""
+    ceiling: Share | None
+    """Of the picture tokenizer, for drawings."""
+
+    @property
+    def beaten(self) -> dict[str, bool]:
+        """Baseline -> whether the score lies above it by more than the score's interval."""
+        return {name: self.score.low > baseline.value for name, baseline in self.baselines.items()}
+
+
+def summary(folders: Sequence[tuple[str, Path]], *, untrained: str) -> list[SummaryRow]:
+    """Rows of all benchmarks and checkpoints (name, score folder), in order; `untrained` names the baseline
+    checkpoint.
+    """
+    known = {name: _scores(folder) for name, folder in folders}
+    rows = []
+    for name, scores in known.items():
+        ceiling = _share(scores["ceiling"]) if scores["ceiling"] else None
+        for benchmark, body in sorted(scores["benchmarks"].items()):
+            baselines = {"constant": _share(body["constant"]), "permuted": _share(body["permuted"])}
+            if name != untrained and untrained in known:
+                baselines["untrained"] = _share(known[untrained]["benchmarks"][benchmark])
+            shown = ceiling if body["kind"] == "pictures" else None
+            rows.append(SummaryRow(name, benchmark, body["kind"], _share(body), baselines, shown))
+    return rows
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads((open_artifact(folder).path / SCORES_FILE).read_text(encoding="utf-8"))
+    return body
+
+
+def _share(body: dict[str, Any]) -> Share:
+    return Share(n=body["n"], correct=body["correct"], low=body["low"], high=body["high"])

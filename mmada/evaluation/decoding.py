@@ -1,0 +1,106 @@
+"""Ask a model every item of a benchmark, in batches whose results are kept: a kill costs one batch."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from mmada.contracts.sample import Task
+from mmada.model.generation import Query, generate
+from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.transformer import Transformer
+from mmada.text_tokenizer import TextTokenizer
+from mmada.unit_store import UnitStore, unit_key
+from mmada.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A loaded model and all that answers depend on. `identity`: digest of its bytes and numerics class."""
+
+    model: Transformer
+    tokenizer: TextTokenizer
+    vocab: Vocab
+    identity: str
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are sampled. `num_image_tokens`: tokens of a picture that is drawn."""
+
+    task: Task
+    text: TextSampling
+    image: ImageSampling
+    num_image_tokens: int
+    batch_size: int
+    seed: int
+
+    def identity(self) -> list[Any]:
+        """What answers depend on besides model and items; the batch size is part of it (one generator per
+        batch).
+        """
+        return [
+            self.task,
+            _plain(self.text),
+            _plain(self.image),
+            self.num_image_tokens,
+            self.batch_size,
+            self.seed,
+        ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said and drew. `codes`: row-major picture codes, empty for tasks without a drawing."""
+
+    text: str
+    codes: tuple[int, ...]
+
+
+def answer_items(
+    speaker: Speaker, queries: Sequence[Query], decoding: Decoding, store: UnitStore, *, title: str
+) -> list[Answer]:
+    """One answer per query, in order."""
+    answers: list[Answer] = []
+    with tqdm(total=len(queries), desc=title, unit="item", mininterval=1.0) as bar:
+        for start in range(0, len(queries), decoding.batch_size):
+            batch = queries[start : start + decoding.batch_size]
+            key = unit_key("answers", speaker.identity, decoding.identity(), start, _asked(batch))
+            stored = store.get(key)
+            if stored is None:
+                stored = _generate(speaker, batch, decoding, start)
+                store.put(key, stored)
+            answers += [Answer(text, tuple(codes)) for text, codes in json.loads(stored)]
+            bar.update(len(batch))
+    return answers
+
+
+def _generate(speaker: Speaker, batch: Sequence[Query], decoding: Decoding, start: int) -> bytes:
+    seed = int(hashlib.sha256(f"{decoding.seed}:{start}".encode()).hexdigest()[:15], 16)
+    generated = generate(
+        speaker.model,
+        decoding.task,
+        batch,
+        speaker.tokenizer,
+        speaker.vocab,
+        text=replace(decoding.text, stop_id=speaker.vocab.eos),
+        image=decoding.image,
+        num_image_tokens=decoding.num_image_tokens,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    texts = generated.texts(speaker.tokenizer, speaker.vocab)
+    codes = generated.codes(speaker.vocab).tolist() if decoding.num_image_tokens else [[] for _ in batch]
+    return json.dumps(list(zip(texts, codes, strict=True)), ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _asked(batch: Sequence[Query]) -> list[Any]:
+    return [[query.prompt, None if query.codes is None else np.asarray(query.codes).tolist()] for query in batch]
+
+
+def _plain(settings: TextSampling | ImageSampling) -> dict[str, Any]:
+    return {name: value for name, value in vars(settings).items() if not isinstance(value, slice)}

@@ -1,0 +1,78 @@
+"""Statistics of right and wrong: intervals that hold for small samples, and paired comparisons."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+Z_95: Final = 1.959963984540054
+"""Two-sided 95 % quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """`correct` of `n` items, with its 95 % interval."""
+
+    n: int
+    correct: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """correct / n; 0 without items."""
+        return self.correct / self.n if self.n else 0.0
+
+    def to_json(self) -> dict[str, float | int]:
+        """Counts, value and interval, rounded to six places."""
+        return {
+            "n": self.n,
+            "correct": self.correct,
+            "share": round(self.value, 6),
+            "low": round(self.low, 6),
+            "high": round(self.high, 6),
+        }
+
+
+def share(correct: int, n: int) -> Share:
+    """The share with Wilson's score interval (Wilson 1927, JASA 22:209), which also holds near 0, near 1 and
+    for small n.
+
+    Raises ValueError unless 0 <= correct <= n. Without items the interval is [0, 1]: nothing is known.
+    """
+    if not 0 <= correct <= n:
+        raise ValueError(f"{correct} correct of {n} items")
+    if n == 0:
+        return Share(0, 0, 0.0, 1.0)
+    p, z2 = correct / n, Z_95**2
+    centre = p + z2 / (2 * n)
+    half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
+    return Share(n, correct, 0.0 if correct == 0 else max(0.0, low), 1.0 if correct == n else min(1.0, high))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided p-value of the exact McNemar test: of the items that exactly one of two models gets right, is
+    it as often the one as the other? (binomial with probability 1/2; 1.0 when the models never differ)
+    """
+    n = only_first + only_second
+    if n == 0:
+        return 1.0
+    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    return min(1.0, float(2 * tail / 2**n))
+
+
+def bootstrap_difference(
+    first: Sequence[bool], second: Sequence[bool], *, seed: int, resamples: int = 10_000
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean of (first - second) over items drawn with replacement."""
+    if len(first) != len(second) or not first:
+        raise ValueError(f"paired results need equal, positive numbers of items, not {len(first)} and {len(second)}")
+    difference: Float[np.ndarray, n] = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    values, counts = np.unique(difference, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=resamples)
+    low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""The masked-diffusion transformer: network, layouts, noise, losses, samplers, published weights."""

@@ -1,0 +1,16 @@
+"""From the sections of params.yaml to the values that samplers take."""
+
+from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.params_schema import Sampling
+
+
+def sampling_settings(section: Sampling) -> tuple[TextSampling, ImageSampling]:
+    """How text and pictures are sampled. Raises ParamsError when tokens, steps and blocks do not divide evenly."""
+    text = TextSampling(
+        new_tokens=section.text_tokens,
+        steps=section.text_steps,
+        block=section.text_block,
+        temperature=section.text_temperature,
+    )
+    image = ImageSampling(steps=section.image_steps, temperature=section.image_temperature, guidance=section.guidance)
+    return text, image

@@ -1,0 +1,239 @@
+"""Model folders: the published layout in and out, and the text model that becomes a multimodal one.
+
+A folder is `config.json` + `model.safetensors` (or shards and `model.safetensors.index.json`) + `vocab.json`.
+Published folders have no `vocab.json`; their layout follows from the number of embedding rows.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmada.errors import CheckpointError
+from mmada.model.transformer import Transformer, TransformerConfig, initialise
+from mmada.vocab import Vocab
+
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+CONFIG: Final = "config.json"
+VOCAB: Final = "vocab.json"
+
+EMBEDDING: Final = "model.transformer.wte.weight"
+OUTPUT: Final = "model.transformer.ff_out.weight"
+
+_FIXED: Final[Mapping[str, object]] = {
+    "model_type": "mmada", "architectures": ["MMadaModelLM"], "block_type": "llama",
+    "activation_type": "silu", "layer_norm_type": "rms", "layer_norm_with_affine": True, "rope": True,
+    "rope_full_precision": True, "include_bias": False, "include_qkv_bias": False,
+    "bias_for_layer_norm": False, "weight_tying": False, "tie_word_embeddings": False,
+    "scale_logits": False, "input_emb_norm": False, "alibi": False, "use_cache": False,
+    "flash_attention": False, "attention_dropout": 0.0, "residual_dropout": 0.0, "embedding_dropout": 0.0,
+    "init_fn": "mitchell", "init_device": "meta", "precision": "amp_bf16",
+}  # fmt: skip
+"""Entries of config.json that describe the one block type there is."""
+
+_REQUIRED: Final = (
+    "block_type",
+    "activation_type",
+    "layer_norm_type",
+    "rope",
+    "include_bias",
+    "weight_tying",
+)
+"""Entries that must hold these values wherever they appear, or the numbers would be silently wrong."""
+
+
+def new_model(config: TransformerConfig, *, seed: int) -> Transformer:
+    """A model with random weights, a function of (config, seed)."""
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.to_empty(device="cpu")
+    initialise(model, torch.Generator().manual_seed(seed))
+    return model
+
+
+def save_model(model: Transformer, vocab: Vocab, folder: Path, *, max_shard_bytes: int = 5 * 10**9) -> None:
+    """Write a model folder; equal weights give equal bytes. Large weights are split as the published ones."""
+    save_state(dict(model.state_dict()), model.config, vocab, folder, max_shard_bytes=max_shard_bytes)
+
+
+def save_state(
+    state: Mapping[str, Tensor],
+    config: TransformerConfig,
+    vocab: Vocab,
+    folder: Path,
+    *,
+    max_shard_bytes: int,
+) -> None:
+    """`save_model` for a state dict that was gathered elsewhere."""
+    if config.embedding_size != vocab.size:
+        raise CheckpointError(f"model has {config.embedding_size} embedding rows, its vocabulary {vocab.size}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config_json(config, vocab), indent=2, sort_keys=True) + "\n")
+    (folder / VOCAB).write_text(vocab.to_json())
+    shards = _split(state, max_shard_bytes)
+    if len(shards) == 1:
+        save_file(shards[0], folder / WEIGHTS, metadata={"format": "pt"})
+        return
+    names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
+    for name, shard in zip(names, shards, strict=True):
+        save_file(shard, folder / name, metadata={"format": "pt"})
+    where = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    total = sum(tensor.nbytes for tensor in state.values())
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Transformer, Vocab]:
+    """Model and vocabulary of a folder, every key and shape checked.
+
+    Raises CheckpointError that names the first missing, unknown or misshapen tensors, or the config entry
+    that describes another kind of network.
+    """
+    config, vocab = load_config(folder)
+    state = load_state(folder)
+    with torch.device("meta"):
+        model = Transformer(config)
+    _check_state(model, state, folder)
+    model.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, assign=True)
+    return model, vocab
+
+
+def load_config(folder: Path) -> tuple[TransformerConfig, Vocab]:
+    """Sizes and vocabulary of a model folder, without its weights."""
+    raw = read_json(folder / CONFIG)
+    config = parse_config(raw, str(folder / CONFIG))
+    if (folder / VOCAB).is_file():
+        vocab = Vocab.from_json((folder / VOCAB).read_text())
+    elif config.embedding_size == Vocab.published().size:
+        vocab = Vocab.published()
+    else:
+        raise CheckpointError(f"{folder} has no {VOCAB} and is no published model; write {VOCAB} with Vocab.to_json")
+    if vocab.size != config.embedding_size:
+        raise CheckpointError(f"{folder}: {config.embedding_size} embedding rows, but {VOCAB} says {vocab.size}")
+    return config, vocab
+
+
+def parse_config(raw: Mapping[str, Any], where: str) -> TransformerConfig:
+    """Sizes from a published-style config.json. Raises CheckpointError when it describes another network."""
+    for name in _REQUIRED:
+        if name in raw and raw[name] != _FIXED[name]:
+            raise CheckpointError(f"{where}: {name} is {raw[name]!r}, only {_FIXED[name]!r} is supported")
+    if raw.get("n_kv_heads") not in (None, raw.get("n_heads")):
+        raise CheckpointError(f"{where}: n_kv_heads {raw['n_kv_heads']} differs from n_heads: not supported")
+    names = ("d_model", "n_layers", "n_heads", "mlp_hidden_size", "max_sequence_length")
+    try:
+        sizes = {name: int(raw[name]) for name in names}
+        rows = int(raw.get("embedding_size") or raw["vocab_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: missing or unreadable size {error}; is this a LLaDA/MMaDA folder?") from error
+    return TransformerConfig(
+        **sizes,
+        embedding_size=rows,
+        rope_theta=float(raw.get("rope_theta", 500000.0)),
+        rms_norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
+        attention=raw.get("attention_policy", "masked"),
+    )
+
+
+def config_json(config: TransformerConfig, vocab: Vocab) -> dict[str, object]:
+    """config.json of a model, in the published vocabulary of keys plus `attention_policy`."""
+    return {
+        **_FIXED,
+        "d_model": config.d_model, "n_layers": config.n_layers, "n_heads": config.n_heads,
+        "n_kv_heads": config.n_heads, "mlp_hidden_size": config.mlp_hidden_size,
+        "max_sequence_length": config.max_sequence_length, "rope_theta": config.rope_theta,
+        "rms_norm_eps": config.rms_norm_eps, "vocab_size": vocab.size, "embedding_size": vocab.size,
+        "new_vocab_size": vocab.size, "llm_vocab_size": vocab.num_text, "codebook_size": vocab.num_codes,
+        "mask_token_id": vocab.mask, "eos_token_id": vocab.eos, "pad_token_id": vocab.eos,
+        "attention_policy": config.attention,
+    }  # fmt: skip
+
+
+def load_state(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder, from one file or from shards."""
+    if (folder / INDEX).is_file():
+        files = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
+    else:
+        files = [WEIGHTS]
+    state: dict[str, Tensor] = {}
+    for name in files:
+        for key, tensor in _tensors(folder / name):
+            if key in state:
+                raise CheckpointError(f"{folder}: tensor {key} stands in two files")
+            state[key] = tensor
+    return state
+
+
+def extend_vocabulary(
+    state: Mapping[str, Tensor], config: TransformerConfig, vocab: Vocab, *, seed: int
+) -> tuple[dict[str, Tensor], TransformerConfig]:
+    """A text model's weights with embedding and output rows added up to `vocab.size`.
+
+    New rows are normal with each column's mean and standard deviation over the old rows, a function of the
+    seed (the reference leaves this to the version of its library). Raises CheckpointError when the text model
+    has more rows than the vocabulary.
+    """
+    missing = vocab.size - config.embedding_size
+    if missing < 0:
+        raise CheckpointError(f"text model has {config.embedding_size} rows, the vocabulary only {vocab.size}")
+    generator = torch.Generator().manual_seed(seed)
+    grown = dict(state)
+    for key in (EMBEDDING, OUTPUT):
+        old = state[key].float()
+        noise = torch.randn(missing, old.shape[1], generator=generator)
+        rows = old.mean(0) + noise * old.std(0, correction=0)
+        grown[key] = torch.cat([state[key], rows.to(state[key].dtype)])
+    sizes = {**config.__dict__, "embedding_size": vocab.size}
+    return grown, TransformerConfig(**sizes)
+
+
+def _check_state(model: Transformer, state: Mapping[str, Tensor], folder: Path) -> None:
+    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    missing = sorted(wanted.keys() - state.keys())
+    unknown = sorted(state.keys() - wanted.keys())
+    if missing or unknown:
+        raise CheckpointError(
+            f"{folder}: {len(missing)} tensors missing (first {missing[:3]}), {len(unknown)} unknown (first "
+            f"{unknown[:3]}); the files do not belong to this config.json"
+        )
+    for key, shape in wanted.items():
+        if state[key].shape != shape:
+            raise CheckpointError(f"{folder}: {key} has shape {tuple(state[key].shape)}, expected {tuple(shape)}")
+
+
+def _split(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    used = 0
+    for key, tensor in state.items():
+        if shards[-1] and used + tensor.nbytes > max_bytes:
+            shards.append({})
+            used = 0
+        shards[-1][key] = tensor.detach().contiguous()
+        used += tensor.nbytes
+    return shards
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118  # safe_open is no mapping
+                yield key, file.get_tensor(key)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; is {path.parent} a model folder?") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; is {path.parent} a model folder?") from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error

@@ -1,0 +1,1 @@
+"""One static site about data, training, scores and lineage: plain files, no server, no external request."""

@@ -1,0 +1,64 @@
+"""Pictures of a corpus: where they lie, what they are, and what is wrong with them.
+
+Decoding is passed in (`Decode`), so that this package needs neither Pillow nor the tokenizer's rules.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mmada.sources.raw_rows import Defect, Limits
+
+Decode = Callable[[bytes, str], "UInt8[np.ndarray, 'H W 3'] | Defect"]
+"""RGB pixels of a picture's bytes, or what is wrong with it; the text is the suffix of its name, "" if it has
+none.
+"""
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """A picture that can be decoded. `pixels_sha256` is of its size and RGB pixels, whatever file holds
+    them.
+    """
+
+    image_sha256: str
+    pixels_sha256: str
+    width: int
+    height: int
+
+
+def picture_path(root: Path, template: str, name: str) -> Path | Defect:
+    """Where the picture `name` lies: `template` below `root` with `{}` replaced. Names that lead out of
+    `root` are refused.
+    """
+    relative = PurePosixPath(template.replace("{}", name))
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        return Defect("image_missing", f"{name[:100]!r} leads out of the corpus")
+    return root / relative
+
+
+def read_picture(path: Path, limits: Limits) -> bytes | Defect:
+    """Bytes of a picture file, within max_image_bytes."""
+    try:
+        size = path.stat().st_size
+        if size > limits.max_image_bytes:
+            return Defect("image_too_large", f"{size} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        return Defect("image_missing", f"{path.name}: {error.strerror}"[:200])
+
+
+def picture_facts(data: bytes, suffix: str, decode: Decode) -> PictureFacts | Defect:
+    """What a picture file holds; reasons image_truncated, image_mislabelled, image_unreadable,
+    image_too_large.
+    """
+    pixels = decode(data, suffix)
+    if isinstance(pixels, Defect):
+        return pixels
+    height, width, _ = pixels.shape
+    content = hashlib.sha256(f"{width}x{height}:".encode() + np.ascontiguousarray(pixels).tobytes())
+    return PictureFacts(hashlib.sha256(data).hexdigest(), content.hexdigest(), width, height)

@@ -1,0 +1,175 @@
+"""Units of ingest: the rows of a span by declared columns, and the facts of a few pictures. Run in worker
+processes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from mmada.contracts.records import Schema
+from mmada.sources.adapters import ADAPTERS, hub_adapter
+from mmada.sources.columns import find_reference, read_columns
+from mmada.sources.json_rows import read_object
+from mmada.sources.picture_files import Decode, picture_facts, read_picture
+from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
+
+# What a unit makes of a span. A row with a reason is dropped; its other columns are empty.
+ROWS: Final[Schema] = {
+    "row": pl.Int64,  # within the span
+    "reason": pl.String,
+    "value": pl.String,
+    "excerpt": pl.String,
+    "prompt": pl.String,
+    "response": pl.String,
+    "reference": pl.String,
+    "kind": pl.String,
+    "spec": pl.String,
+    "image": pl.String,  # name of a picture that lies outside the table, else ""
+    "image_sha256": pl.String,  # this and the rest: of a picture inside the table, else empty
+    "pixels_sha256": pl.String,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "bytes": pl.Binary,
+}
+
+# What is known of pictures that lie in files of their own.
+PICTURE_FACTS: Final[Schema] = {
+    "image_sha256": pl.String,
+    "reason": pl.String,
+    "value": pl.String,
+    "pixels_sha256": pl.String,
+    "width": pl.Int64,
+    "height": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a corpus declares about its rows (params.corpora, params.benchmarks)."""
+
+    format: str
+    path: str
+    columns: Mapping[str, str]
+    required: Sequence[str]
+    prompt: str = ""
+    reference_pattern: str = ""
+    sidecar: str = ""
+    revision: str = ""
+    split: str = ""
+
+    def adapter(self) -> Adapter:
+        """The reader of the declared format."""
+        if self.format == "huggingface":
+            return hub_adapter(self.path, self.revision, self.split)
+        return ADAPTERS[self.format]
+
+    def dependencies(self) -> list[object]:
+        """What a row depends on besides its bytes, for a unit's key."""
+        rules = [self.format, sorted(self.columns.items()), sorted(self.required)]
+        return [*rules, self.prompt, self.reference_pattern, self.sidecar]
+
+
+@dataclass(frozen=True)
+class RowTask:
+    """A span to be read."""
+
+    span: Span
+    declared: Declaration
+    limits: Limits
+    decode: Decode
+
+
+@dataclass(frozen=True)
+class PictureTask:
+    """Picture files to be decoded."""
+
+    paths: tuple[Path, ...]
+    limits: Limits
+    decode: Decode
+
+
+def read_rows(task: RowTask) -> bytes:
+    """The span as a table of schema ROWS (parquet)."""
+    adapter = task.declared.adapter()
+    inherited = _inherited(task)
+    rows = [_row(raw, inherited, adapter, task) for raw in adapter.read(task.span, task.limits)]
+    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(ROWS), orient="row"))
+
+
+def read_pictures(task: PictureTask) -> bytes:
+    """Facts of the pictures as a table of schema PICTURE_FACTS (parquet), in order."""
+    rows: list[tuple[object, ...]] = []
+    for path in task.paths:
+        data = read_picture(path, task.limits)
+        facts = data if isinstance(data, Defect) else picture_facts(data, path.suffix, task.decode)
+        if isinstance(facts, Defect):
+            rows.append(("", facts.reason, facts.value, "", 0, 0))
+        else:
+            rows.append((facts.image_sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
+    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"))
+
+
+def to_parquet(table: pl.DataFrame) -> bytes:
+    """A table as bytes, for the unit store."""
+    stream = BytesIO()
+    table.write_parquet(stream, compression="zstd")
+    return stream.getvalue()
+
+
+def from_parquet(data: bytes) -> pl.DataFrame:
+    """The table that `to_parquet` wrote."""
+    return pl.read_parquet(BytesIO(data))
+
+
+def _inherited(task: RowTask) -> dict[str, object] | Defect:
+    if not task.declared.sidecar:
+        return {}
+    return read_object(task.span.file.with_name(task.declared.sidecar), task.limits)
+
+
+def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
+    declared = task.declared
+    content = raw.content
+    if isinstance(inherited, Defect):
+        content = inherited
+    elif isinstance(content, Mapping) and inherited:
+        content = {**inherited, **content}
+    if isinstance(content, Defect):
+        return _dropped(raw.row, content)
+    columns = {**dict(adapter.columns), **declared.columns}
+    fields = read_columns(content, columns, declared.required, task.limits)
+    if isinstance(fields, Defect):
+        return _dropped(raw.row, fields)
+    reference = find_reference(str(fields.get("reference", "")), declared.reference_pattern)
+    if isinstance(reference, Defect):
+        return _dropped(raw.row, reference)
+    prompt = fields.get("prompt", declared.prompt)
+    text = (
+        prompt,
+        adapter.response(str(fields.get("response", ""))),
+        reference,
+        fields.get("kind", ""),
+        fields.get("spec", ""),
+    )
+    picture = fields.get("image", "")
+    if isinstance(picture, str):
+        return (raw.row, "", "", "", *text, picture, "", "", 0, 0, b"")
+    if len(picture) > task.limits.max_image_bytes:
+        return _dropped(raw.row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
+    facts = picture_facts(picture, "", task.decode)
+    if isinstance(facts, Defect):
+        return _dropped(raw.row, Defect(facts.reason, facts.value, str(prompt)))
+    return (
+        *(raw.row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
+        *(facts.width, facts.height, picture),
+    )
+
+
+def _dropped(row: int, defect: Defect) -> tuple[object, ...]:
+    shown = defect.excerpt[:200].encode("utf-8", "replace").decode()
+    value = defect.value[:300].encode("utf-8", "replace").decode()
+    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, b"")

@@ -1,0 +1,74 @@
+"""Apply thresholds to facts: which rows are kept, and why every other row is not. Takes seconds."""
+
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.records import DROPS, RECORDS, SELECTED
+from mmada.contracts.tables import read_table, read_tables, write_table
+from mmada.curation.select import decide, kept_rows
+from mmada.errors import InputError, ParamsError
+from mmada.lineage.manifest import Artifact, open_artifact
+from mmada.params_schema import Corpus, Paths, Selection
+from mmada.stage_report import StageReport
+
+VERSION: Final = 1
+OUT: Final = "selected"
+
+_EXCERPT_CHARS: Final = 200
+
+
+def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Selection) -> StageReport:
+    """Writes `selected.parquet` (SELECTED) and the ledger `dropped.parquet` (DROPS), both in order of row_id.
+
+    Raises ParamsError when the near-duplicate threshold lies below what annotate recorded, InputError when no
+    row is left.
+    """
+    facts_folder = open_artifact(Path(paths.facts))
+    ingested = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
+    _check_floor(selection, facts_folder)
+    facts = pl.concat(read_table(facts_folder.path / f"facts-{key}.parquet", FACTS, f"facts {key}") for key in corpora)
+    decided = decide(
+        facts,
+        read_table(facts_folder.path / "pairs.parquet", NEAR_DUPLICATES, "near duplicates"),
+        read_table(facts_folder.path / "matches.parquet", BENCHMARK_MATCHES, "benchmark matches"),
+        **selection.model_dump(),
+    )
+    selected = kept_rows(decided)
+    dropped = _ledger(decided.filter(pl.col("reason") != ""), ingested)
+    by_reason = dict(dropped.group_by("reason").len().sort("reason").iter_rows())
+    if selected.is_empty():
+        raise InputError(
+            f"selection keeps none of {facts.height} rows ({by_reason}); loosen `selection` in params.yaml"
+        )
+    write_table(selected, out / "selected.parquet", SELECTED)
+    write_table(dropped, out / "dropped.parquet", DROPS)
+    return StageReport(
+        inputs={"facts": facts_folder, **ingested},
+        rows_in=facts.height,
+        rows_kept=selected.height,
+        dropped=by_reason,
+        metrics={"kept_by_corpus": dict(selected.group_by("corpus").len().sort("corpus").iter_rows())},
+    )
+
+
+def _check_floor(selection: Selection, facts: Artifact) -> None:
+    floor = float(facts.metadata["near_duplicate_floor"])
+    if selection.near_duplicate < floor:
+        raise ParamsError(
+            f"selection.near_duplicate is {selection.near_duplicate}, below annotation.near_duplicate_floor "
+            f"{floor}: pairs less alike were not recorded; lower the floor too (this recomputes facts)"
+        )
+
+
+def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFrame:
+    """DROPS with the first characters of each row, for people."""
+    text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
+    place = ["corpus", "source_file", "row"]
+    excerpts = pl.concat(
+        read_tables(artifact.path, "records", RECORDS, name).select(*place, excerpt=text)
+        for name, artifact in ingested.items()
+    )
+    return dropped.join(excerpts, on=place, how="left", maintain_order="left", validate="1:1").select(list(DROPS))

@@ -1,0 +1,58 @@
+"""Run one training stage: a block of params.yaml, from its parent's weights and its shards."""
+
+from pathlib import Path
+from typing import Final
+
+from mmada.dispatch.local import run_training
+from mmada.errors import CheckpointError
+from mmada.lineage.manifest import Artifact, open_artifact
+from mmada.numerics import numerics_class
+from mmada.params_schema import Paths, TrainingBlock
+from mmada.stage_report import StageReport
+from mmada.training.job import Job
+from mmada.unit_store import UnitStore, unit_key
+
+VERSION: Final = 1
+OUT: Final = "models"
+KEYED_BY: Final = "training"
+
+
+def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: TrainingBlock) -> StageReport:
+    """A model folder. A killed run continues from its last resume state; the result is the same bytes on a CPU."""
+    inputs = {
+        "shards": open_artifact(Path(paths.shards) / key),
+        "parent": open_artifact(Path(paths.models) / training.init),
+        "magvit": open_artifact(Path(paths.magvit)),
+    }
+    _check_hand_over(inputs["parent"], inputs["magvit"])
+    block = training.model_dump(mode="json")
+    run = unit_key(
+        "train",
+        VERSION,
+        [artifact.id for artifact in inputs.values()],
+        block,
+        numerics_class(training.threads),
+    )
+    job = Job(
+        name=key,
+        run=run,
+        shards=inputs["shards"].path.as_posix(),
+        parent=inputs["parent"].path.as_posix(),
+        magvit=inputs["magvit"].path.as_posix(),
+        out=out.as_posix(),
+        state_dir=(store.root / "training" / run).as_posix(),
+        curves=(Path(paths.reports) / "training" / f"{key}.jsonl").as_posix(),
+        block=block,
+    )
+    run_training(job, store.root / "training")
+    return StageReport(inputs=inputs, metadata=dict(inputs["parent"].metadata))
+
+
+def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:
+    """A parent that was made for another picture tokenizer would read every code as another picture."""
+    expected = parent.metadata.get("magvit")
+    if expected != magvit.id:
+        raise CheckpointError(
+            f"{parent.path} was made for picture tokenizer {str(expected)[:12]}, but {magvit.path} is "
+            f"{magvit.id[:12]}; run `dvc repro init_model` to make a parent for it, or restore the tokenizer that belongs to the parent"
+        )

@@ -1,0 +1,1 @@
+"""One training loop for all stages, and the objectives that it trains."""

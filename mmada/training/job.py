@@ -1,0 +1,195 @@
+"""One training job, in as many processes as torchrun started: open what it reads, run the loop, write the
+model.
+
+`python -m mmada.training.job JOB.json` is what every process of a distributed job runs.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmada.errors import MmadaError
+from mmada.model.from_params import sampling_settings
+from mmada.model.masking import NoiseRule
+from mmada.model.sequences import Row
+from mmada.model.weights import load_model, save_state
+from mmada.params_schema import TrainingBlock
+from mmada.params_schema import UniGrpo as UniGrpoSection
+from mmada.rewards import build_rewards
+from mmada.shards.reader import ShardReader
+from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
+from mmada.training.loop import TrainResult, TrainSettings, train
+from mmada.training.objectives import (
+    MaskedPrediction,
+    MaskedPredictionSettings,
+    Material,
+    Objective,
+    RowSource,
+)
+from mmada.training.order import training_order
+from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.training.rollouts import RolloutSettings
+from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
+from mmada.unit_store import UnitStore
+from mmada.vq.magvit import load_folder, to_uint8
+from mmada.workers import die_with_parent
+
+_MAX_SHARD_BYTES = 5 * 10**9
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a training process must be told. Folders are relative to the project."""
+
+    name: str
+    run: str
+    """Digest of all that the result depends on; resume states of another run are not continued."""
+    shards: str
+    parent: str
+    magvit: str
+    out: str
+    state_dir: str
+    curves: str
+    """File of metrics, one JSON line per logged step."""
+    block: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        """The job that `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, path: Path) -> None:
+        """Write the job for the processes to read."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), sort_keys=True), encoding="utf-8")
+
+
+def run_job(job: Job) -> TrainResult:
+    """Train and write the model folder (weights, configuration, vocabulary, tokenizer) to `job.out`."""
+    block = TrainingBlock.model_validate(job.block)
+    with joined() as world:
+        model, vocab = load_model(Path(job.parent))
+        tokenizer = load_tokenizer(Path(job.parent))
+        rows = _row_source(ShardReader.open(Path(job.shards)), block, job.name)
+        material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
+        objective = make_objective(block, material, job)
+        shard_model(model, world)
+        result = train(
+            model,
+            objective,
+            _settings(block, job.run),
+            state_dir=Path(job.state_dir),
+            world=world,
+            on_metrics=_Curves(Path(job.curves), world),
+            label=f"train {job.name}",
+        )
+        state = full_state(model)
+        if world.is_first:
+            save_state(state, model.config, vocab, Path(job.out), max_shard_bytes=_MAX_SHARD_BYTES)
+            copy_tokenizer(Path(job.parent), Path(job.out))
+    return result
+
+
+def make_objective(block: TrainingBlock, material: Material, job: Job) -> Objective:
+    """The objective that the block names."""
+    if block.unigrpo is not None:
+        return _unigrpo(block, block.unigrpo, material, job)
+    return MaskedPrediction(
+        material,
+        MaskedPredictionSettings(
+            coefficients=dict(block.loss_weights),
+            window=dict(block.response_window),
+            loss=block.loss,
+            vocabulary=block.vocabulary,
+            padding=block.padding,
+            noise=NoiseRule(image_schedule=block.image_schedule, r2i=block.r2i_noise),
+            cond_dropout=block.cond_dropout,
+        ),
+    )
+
+
+def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job) -> UniGrpo:
+    text, image = sampling_settings(choices.sampling)
+    magvit = load_folder(Path(job.magvit))
+    names = {name for weights in choices.rewards.values() for name in weights}
+    folders: dict[str, Path] = {name: Path(folder) for name, folder in choices.reward_models.items()}
+    return UniGrpo(
+        material,
+        UniGrpoSettings(
+            rollouts=RolloutSettings(choices.group_size, text, image),
+            inner_updates=choices.inner_updates,
+            spacing=choices.noise,
+            clip=choices.clip,
+            kl_weight=choices.kl_weight,
+            kl_reference=choices.kl_reference,
+            reward_weights={task: dict(weights) for task, weights in choices.rewards.items()},
+            vocabulary=block.vocabulary,
+        ),
+        rewards=build_rewards(names, folders),
+        store=UnitStore(Path(job.state_dir) / "phases"),
+        run=job.run,
+        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
+        initial=load_model(Path(job.parent))[0] if choices.kl_reference == "init" else None,
+    )
+
+
+def _settings(block: TrainingBlock, run: str) -> TrainSettings:
+    optimiser = block.optimiser
+    return TrainSettings(
+        max_steps=block.max_steps,
+        learning_rate=optimiser.learning_rate,
+        min_learning_rate=optimiser.min_learning_rate,
+        warmup_steps=optimiser.warmup_steps,
+        weight_decay=optimiser.weight_decay,
+        betas=optimiser.betas,
+        max_grad_norm=optimiser.max_grad_norm,
+        precision=block.precision,
+        threads=block.threads,
+        checkpoint_every=block.checkpoint_every,
+        log_every=max(1, block.max_steps // 100),
+        run=run,
+    )
+
+
+def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSource:
+    order = training_order(reader.keys(), block)
+    log = os.environ.get("MMADA_SAMPLE_LOG", "")  # a folder; one file per job
+
+    def rows(step: int) -> list[Row]:
+        picks = order.batch(step)
+        if log:
+            with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": step, "keys": [pick.key for pick in picks]}) + "\n")
+        return [Row(reader.sample(pick.key), pick.epoch) for pick in picks]
+
+    return rows
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Appends metrics to a file; a continued run first drops what lies past its resume point."""
+
+    path: Path
+    world: World
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        if not self.world.is_first:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        earlier = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = [line for line in earlier if json.loads(line)["step"] < step]
+        lines = [*kept, json.dumps({"step": step, **values}, sort_keys=True)]
+        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    try:
+        run_job(Job.read(Path(sys.argv[1])))
+    except MmadaError as error:
+        sys.stderr.write(f"mmada: {error}\n")
+        sys.exit(2)

@@ -1,0 +1,200 @@
+"""The one training loop: pretraining, fine-tuning and reinforcement learning differ by objective and data
+only.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
+from tqdm import tqdm
+
+from mmada.model.transformer import Transformer
+from mmada.model.weights import EMBEDDING
+from mmada.training.checkpoints import Position, load_state, save_state
+from mmada.training.learning_rate import learning_rate
+from mmada.training.objectives import Objective, device_of
+from mmada.training.parallel import World, all_sum
+
+OnMetrics = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How the weights move, and how often the run looks back.
+
+    `run`: digest of all that the result depends on; guards against continuing another run's state.
+    """
+
+    max_steps: int
+    learning_rate: float
+    min_learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    betas: tuple[float, float]
+    max_grad_norm: float
+    precision: Literal["fp32", "bf16"]
+    threads: int
+    checkpoint_every: int
+    log_every: int
+    run: str
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run did; `metrics` of the last logged span, `seconds` of this process."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    metrics: Mapping[str, float]
+
+
+def train(
+    model: Transformer,
+    objective: Objective,
+    settings: TrainSettings,
+    *,
+    state_dir: Path,
+    world: World,
+    on_metrics: OnMetrics,
+    label: str,
+) -> TrainResult:
+    """Train `model` in place, continuing from the newest state of this run below `state_dir`.
+
+    On a CPU with fixed threads a run that was killed and continued ends with the same bytes as one that was
+    not. `on_metrics(step, values)` is called on every process every `log_every` steps and after the last.
+    """
+    torch.set_num_threads(settings.threads)
+    model.train()
+    optimiser = make_optimiser(model, settings)
+    position = load_state(state_dir, model, optimiser, run=settings.run) or Position(0, 0, settings.run)
+    began = time.monotonic()
+    meter = _Meter(objective.metric_names, world)
+    values: Mapping[str, float] = {}
+    bar = tqdm(total=settings.max_steps, initial=position.step, desc=label, disable=not world.is_first)
+    with bar:
+        for step in range(position.step, settings.max_steps):
+            rate = _set_learning_rate(optimiser, step, settings)
+            norm = _update(model, optimiser, objective, step, settings, world, meter)
+            done = step + 1
+            position = Position(done, position.tokens + meter.last_tokens, settings.run)
+            bar.update()
+            if done % settings.log_every == 0 or done == settings.max_steps:
+                values = {"learning_rate": rate, "grad_norm": norm, **meter.drain()}
+                bar.set_postfix({k: f"{v:.3f}" for k, v in values.items() if k.startswith(("loss/", "reward"))})
+                on_metrics(done, values)
+            if _is_due(done, settings, objective):
+                save_state(state_dir, model, optimiser, position, world)
+    return TrainResult(position.step, position.tokens, time.monotonic() - began, values)
+
+
+def make_optimiser(model: Transformer, settings: TrainSettings) -> AdamW:
+    """AdamW; gains and the embedding do not decay."""
+    kept: list[Tensor] = []
+    decayed: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        (kept if parameter.dim() == 1 or name == EMBEDDING else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+def _set_learning_rate(optimiser: AdamW, step: int, settings: TrainSettings) -> float:
+    rate = learning_rate(
+        step,
+        peak=settings.learning_rate,
+        minimum=settings.min_learning_rate,
+        warmup_steps=settings.warmup_steps,
+        max_steps=settings.max_steps,
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _update(
+    model: Transformer,
+    optimiser: AdamW,
+    objective: Objective,
+    step: int,
+    settings: TrainSettings,
+    world: World,
+    meter: "_Meter",
+) -> float:
+    """One optimiser step over all micro-batches; returns the gradient norm before clipping."""
+    device = device_of(model)
+    precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+    with precision():
+        parts = objective.parts(model, step)
+    totals = all_sum(torch.stack([part.denominators for part in parts]).sum(0), world)
+    optimiser.zero_grad(set_to_none=True)
+    for index, part in enumerate(parts):
+        if world.size > 1:
+            model.set_requires_gradient_sync(index == len(parts) - 1)  # type: ignore[operator]  # added by FSDP2
+        with precision():
+            loss, metrics = part.loss(model, totals)
+        # FSDP averages gradients over processes; the loss is already a share of the global one.
+        (loss * world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves backward unannotated
+        meter.add(metrics, part.num_tokens)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+    optimiser.step()
+    meter.end_step()
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def _is_due(done: int, settings: TrainSettings, objective: Objective) -> bool:
+    """Save at the end of the first iteration that reaches a multiple of `checkpoint_every`, and after the
+    last.
+    """
+    span = objective.steps_per_iteration
+    if done == settings.max_steps:
+        return True
+    return done % span == 0 and done // settings.checkpoint_every > (done - span) // settings.checkpoint_every
+
+
+class _Meter:
+    """Sums of metrics, tokens and time since they were last read."""
+
+    def __init__(self, names: Sequence[str], world: World) -> None:
+        self.names = names
+        self.world = world
+        self.last_tokens = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: Float[Tensor, "n 2"] | None = None
+        self.tokens = 0
+        self.step_tokens = 0
+        self.since = time.monotonic()
+
+    def add(self, metrics: Float[Tensor, "n 2"], num_tokens: int) -> None:
+        """Add one micro-batch."""
+        self.sums = metrics if self.sums is None else self.sums + metrics
+        self.step_tokens += num_tokens
+
+    def end_step(self) -> None:
+        """Close a step: its tokens over all processes."""
+        assert self.sums is not None, "a step has at least one micro-batch"
+        tokens = torch.tensor(float(self.step_tokens), device=self.sums.device)
+        self.last_tokens = int(all_sum(tokens, self.world))
+        self.tokens += self.last_tokens
+        self.step_tokens = 0
+
+    def drain(self) -> dict[str, float]:
+        """Means over all processes since the last call (without uncounted metrics), and tokens/s."""
+        assert self.sums is not None, "no step since the last reading"
+        pairs = all_sum(self.sums, self.world).tolist()
+        values = {name: total / count for name, (total, count) in zip(self.names, pairs, strict=True) if count}
+        values["tokens_per_second"] = self.tokens / max(1e-9, time.monotonic() - self.since)
+        self._reset()
+        return values

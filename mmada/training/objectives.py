@@ -1,0 +1,207 @@
+"""What the loop trains: an objective turns a step into micro-batches, each of which knows its loss.
+
+Shapes: B sequences, L tokens, T tasks, K denominators, n metrics.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmada.contracts.sample import TASKS, Task
+from mmada.model.losses import LossName, Vocabulary, all_row_weights, by_task, token_log_probs
+from mmada.model.masking import Noised, NoiseRule, add_noise, uniforms
+from mmada.model.sequences import Batch, Layout, Padding, Row, collate, lay_out
+from mmada.model.transformer import Transformer
+from mmada.text_tokenizer import TextTokenizer
+from mmada.training.parallel import World
+from mmada.vocab import Vocab
+
+RowSource = Callable[[int], Sequence[Row]]
+"""The rows of global batch number n: a pure function of n, the same on every process."""
+
+MASK_BINS: Final = 4
+"""Metrics are kept apart by the share of masked tokens, in so many equal bins."""
+
+
+class Part(Protocol):
+    """One micro-batch of a step on this process."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that pass the network, pads not counted."""
+
+    @property
+    def denominators(self) -> Float[Tensor, "K"]:
+        """What this part adds to the loss's denominators; the loop sums over parts and processes."""
+
+    def loss(self, model: Transformer, totals: Float[Tensor, "K"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
+        """This part's share of the global loss, and (sum, count) of each metric."""
+
+
+class Objective(Protocol):
+    """A training objective."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the n metrics."""
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """A run may be cut only between iterations of so many steps."""
+
+    def parts(self, model: Transformer, step: int) -> Sequence[Part]:
+        """Micro-batches of a step; their number is the same on every process."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every objective works with. `num_parts`: micro-batches per step (gradient accumulation)."""
+
+    rows: RowSource
+    tokenizer: TextTokenizer
+    vocab: Vocab
+    world: World
+    seed: int
+    num_parts: int
+
+
+@dataclass(frozen=True)
+class MaskedPredictionSettings:
+    """Choices of masked prediction.
+
+    `coefficients`: weight of each task's loss. `window`: response tokens that are filled up with eos, per
+    task.
+    """
+
+    coefficients: dict[Task, float]
+    window: dict[Task, int]
+    loss: LossName
+    vocabulary: Vocabulary
+    padding: Padding
+    noise: NoiseRule
+    cond_dropout: float
+
+
+@dataclass(frozen=True)
+class MaskedPrediction:
+    """Masked denoising of all tasks: the objective of pretraining and fine-tuning."""
+
+    material: Material
+    settings: MaskedPredictionSettings
+    steps_per_iteration: int = 1
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """loss/<task>, then cross_entropy/<task>/<upper end of the bin of masked share>."""
+        bins = [f"{(index + 1) / MASK_BINS:.2f}" for index in range(MASK_BINS)]
+        losses = [f"loss/{task}" for task in TASKS]
+        return (*losses, *(f"cross_entropy/{task}/{end}" for task, end in product(TASKS, bins)))
+
+    def parts(self, model: Transformer, step: int) -> list["_MaskedPart"]:
+        """Lay out, noise and split the rows of a global batch."""
+        rows = self.material.rows(step)
+        drop = self._dropped(rows)
+        layouts = [self._layout(row, bool(d), model) for row, d in zip(rows, drop, strict=True)]
+        parts = []
+        for chosen in split_rows([len(layout.ids) for layout in layouts], self.material):
+            part = [layouts[index] for index in chosen]
+            epochs = [rows[index].epoch for index in chosen]
+            parts.append(self._part(part, epochs, device_of(model)))
+        return parts
+
+    def _dropped(self, rows: Sequence[Row]) -> np.ndarray:
+        keys, epochs = [row.sample.key for row in rows], [row.epoch for row in rows]
+        draws = uniforms(keys, epochs, seed=self.material.seed, purpose="condition", count=1)
+        dropped: np.ndarray = draws[:, 0] < self.settings.cond_dropout
+        return dropped
+
+    def _layout(self, row: Row, drop: bool, model: Transformer) -> Layout:
+        return lay_out(
+            row.sample,
+            self.material.tokenizer,
+            self.material.vocab,
+            window=self.settings.window.get(row.sample.task, 1),
+            max_length=model.config.max_sequence_length,
+            drop_condition=drop,
+        )
+
+    def _part(self, layouts: Sequence[Layout], epochs: Sequence[int], device: torch.device) -> "_MaskedPart":
+        vocab = self.material.vocab
+        batch = collate(layouts, vocab, padding=self.settings.padding)
+        noised = add_noise(batch, epochs, self.settings.noise, mask_id=vocab.mask, seed=self.material.seed)
+        batch, noised = on_device(batch, device), on_device(noised, device)
+        weights, denominators = all_row_weights(
+            self.settings.loss, batch.task, noised.is_target, noised.p_mask, batch.maskable, batch.attendable
+        )
+        return _MaskedPart(batch, noised, weights, by_task(denominators, batch.task), self.settings, vocab)
+
+
+@dataclass(frozen=True)
+class _MaskedPart:
+    batch: Batch
+    noised: Noised
+    weights: Float[Tensor, "B L"]
+    denominators: Float[Tensor, "T"]
+    settings: MaskedPredictionSettings
+    vocab: Vocab
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.batch.attendable.sum())
+
+    def loss(self, model: Transformer, totals: Float[Tensor, "T"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
+        hidden = model(self.noised.x_t, self.batch.attendable)
+        log_probs = token_log_probs(
+            model,
+            hidden,
+            self.batch.ids,
+            self.noised.is_target,
+            self.vocab,
+            vocabulary=self.settings.vocabulary,
+        )
+        sums = by_task(-(self.weights * log_probs).sum(1), self.batch.task)
+        coefficients = torch.tensor([self.settings.coefficients.get(task, 0.0) for task in TASKS])
+        loss = (coefficients.to(sums.device) * sums / totals.clamp(min=1e-9)).sum()
+        return loss, self._metrics(sums.detach(), log_probs.detach())
+
+    def _metrics(self, sums: Float[Tensor, "T"], log_probs: Float[Tensor, "B L"]) -> Float[Tensor, "n 2"]:
+        targets = self.noised.is_target
+        share = targets.sum(1) / self.batch.maskable.sum(1).clamp(min=1)
+        bins = (share * MASK_BINS).ceil().clamp(1, MASK_BINS).long() - 1
+        cells = self.batch.task * MASK_BINS + bins
+        table = torch.zeros(len(TASKS) * MASK_BINS, 2, device=sums.device)
+        table = table.index_add(0, cells, torch.stack([-log_probs.sum(1), targets.sum(1).float()], 1))
+        return torch.cat([torch.stack([sums, self.denominators], 1), table])
+
+
+def split_rows(lengths: Sequence[int], material: Material) -> list[list[int]]:
+    """Indices of this process's rows, in `num_parts` micro-batches of similar lengths.
+
+    Rows sorted by length are dealt out to the processes in turn and cut into runs, so little is padded and
+    every process gets the same number of micro-batches whatever the lengths.
+    """
+    world, parts = material.world, material.num_parts
+    assert len(lengths) >= world.size * parts, "a global batch needs a row for every micro-batch of every process"
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    return [chunk.tolist() for chunk in np.array_split(order[world.rank :: world.size], parts)]
+
+
+def device_of(model: Transformer) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device
+
+
+RecordT = TypeVar("RecordT", Batch, Noised)
+
+
+def on_device(record: RecordT, device: torch.device) -> RecordT:
+    """The same record with its tensors on `device`."""
+    values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
+    moved: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
+    return replace(record, **moved)

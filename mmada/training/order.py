@@ -1,0 +1,14 @@
+"""The order in which a training block draws its samples."""
+
+from collections.abc import Mapping, Sequence
+
+from mmada.params_schema import TrainingBlock
+from mmada.shards.order import Order
+
+
+def training_order(keys: Mapping[str, Sequence[str]], block: TrainingBlock) -> Order:
+    """Order of a block's global batches over `keys` (corpus -> sample keys); the trainer and lineage both ask
+    here.
+    """
+    rows = block.unigrpo.prompts_per_iteration if block.unigrpo else block.batch_size * block.grad_accumulation
+    return Order(keys, block.data.corpora, rows, block.seed)

@@ -1,0 +1,127 @@
+"""The id layout: text ids, reserved ids, image-code range, mask id. The only arithmetic on ids.
+
+Ids [0, num_text) belong to the text tokenizer, whose reserved ids double as control tokens; image code c is
+id num_text + c; rows above num_text + num_codes are dead padding of the embedding (published models have 115
+of them).
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+
+from mmada.errors import ContractError, ParamsError
+
+
+class IntArray(Protocol):
+    """What numpy integer arrays and torch integer tensors share."""
+
+    def min(self) -> Any: ...
+    def max(self) -> Any: ...
+    def __add__(self, other: int, /) -> Any: ...
+    def __sub__(self, other: int, /) -> Any: ...
+
+
+ArrayT = TypeVar("ArrayT", bound=IntArray)
+
+
+@dataclass(frozen=True)
+class Vocab:
+    """Sizes and special ids of one model's vocabulary.
+
+    `num_text` is the length of the text tokenizer and the id of image code 0; `size` counts embedding rows.
+    Raises ParamsError when an id lies outside the text range or two special ids coincide.
+    """
+
+    num_text: int
+    num_codes: int
+    size: int
+    bos: int
+    eos: int
+    mask: int
+    ipad: int
+    t2i: int
+    mmu: int
+    r2i: int
+    soi: int
+    eoi: int
+    start_header: int
+    end_header: int
+    eot: int
+
+    def __post_init__(self) -> None:
+        if self.size < self.num_text + self.num_codes:
+            raise ParamsError(
+                f"vocab.size is {self.size}, but {self.num_text} text ids and {self.num_codes} image codes "
+                f"need {self.num_text + self.num_codes} embedding rows"
+            )
+        for name, value in self.special.items():
+            if not 0 <= value < self.num_text:
+                raise ParamsError(f"vocab.{name} is {value}: use a reserved id of the text range [0, {self.num_text})")
+        if len(set(self.special.values())) != len(self.special):
+            raise ParamsError(f"vocab: two special ids coincide in {self.special}")
+
+    @classmethod
+    def published(cls) -> Self:
+        """The layout of the released MMaDA-8B checkpoints (LLaDA tokenizer, 8192 codes, 134656 rows)."""
+        return cls(
+            num_text=126349, num_codes=8192, size=134656,
+            bos=126080, eos=126081, soi=126084, eoi=126085, t2i=126088, mmu=126089, ipad=126093, r2i=126094,
+            mask=126336, start_header=126346, end_header=126347, eot=126348,
+        )  # fmt: skip
+
+    @property
+    def special(self) -> dict[str, int]:
+        """Special ids by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SIZES}
+
+    @property
+    def text_range(self) -> slice:
+        """Ids of the text tokenizer, reserved ids included."""
+        return slice(0, self.num_text)
+
+    @property
+    def image_range(self) -> slice:
+        """Ids that stand for image codes."""
+        return slice(self.num_text, self.num_text + self.num_codes)
+
+    def image_ids(self, codes: ArrayT) -> ArrayT:
+        """Ids of image codes (any shape; numpy input of any integer type comes back as int64).
+
+        Raises ContractError when a code lies outside [0, num_codes).
+        """
+        _check_range(codes, 0, self.num_codes, "image code")
+        wide: Any = codes.astype(np.int64) if isinstance(codes, np.ndarray) else codes
+        ids: ArrayT = wide + self.num_text
+        return ids
+
+    def image_codes(self, ids: ArrayT) -> ArrayT:
+        """Image codes of ids. Raises ContractError when an id is no image id."""
+        _check_range(ids, self.num_text, self.num_text + self.num_codes, "image id")
+        codes: ArrayT = ids - self.num_text
+        return codes
+
+    def to_json(self) -> str:
+        """A stable JSON text, stored in the model folder."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read `to_json`'s text. Raises ContractError when a field is missing, unknown or no integer."""
+        try:
+            values = json.loads(text)
+            return cls(**values)
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ContractError(f"vocabulary file: {error}; write it with Vocab.to_json") from error
+
+
+_SIZES = ("num_text", "num_codes", "size")
+
+
+def _check_range(values: IntArray, low: int, high: int, what: str) -> None:
+    if 0 in values.shape:  # type: ignore[attr-defined]  # both kinds have a shape; a Protocol cannot name its type
+        return
+    least, most = int(values.min()), int(values.max())
+    if least < low or most >= high:
+        raise ContractError(f"{what} out of range: found [{least}, {most}], allowed [{low}, {high})")

@@ -1,0 +1,61 @@
+"""Every dialect gives one grammar; what is wrong with a thought is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmada.curation.cot_dialects import parse_trajectory, unified_response
+
+DIALECTS = [
+    "<think>Add them.</think>7",
+    "Add them.</think>7",
+    "<|begin_of_thought|>\n\nAdd them.\n\n<|end_of_thought|>\n<|begin_of_solution|>\n\n7\n\n<|end_of_solution|>",
+    "<Thought>\nAdd them.\n</Thought>\n<Output>\n7\n</Output>",
+    "<reasoning>Add them.</reasoning>\n<answer>7</answer>",
+]
+
+
+@pytest.mark.parametrize("response", DIALECTS)
+def test_every_dialect_becomes_the_same_response(response: str) -> None:
+    assert unified_response(response, with_thought=True) == "<think>Add them.</think>7"
+    assert unified_response(response, with_thought=False) == "7"
+
+
+def test_unifying_is_idempotent() -> None:
+    for response in [*DIALECTS, "no thought at all", "<think>a <think>nested</think> b</think>c"]:
+        once = unified_response(response, with_thought=True)
+        assert unified_response(once, with_thought=True) == once
+
+
+def test_a_response_without_thought_stays_as_it_is() -> None:
+    assert unified_response("  plain text ", with_thought=True) == "  plain text "
+    assert unified_response("  plain text ", with_thought=False) == "  plain text "
+
+
+@pytest.mark.parametrize(
+    ("response", "defect"),
+    [
+        ("<think>and so on", "thought_unclosed"),
+        ("<think>a</think>b<think>c", "thought_unclosed"),
+        ("<|begin_of_thought|> so, 3 + 4", "thought_unclosed"),
+        ("<think>  \n</think>7", "thought_empty"),
+        ("<think>a</think>", None),
+        ("7", None),
+    ],
+)
+def test_defects_are_named(response: str, defect: str | None) -> None:
+    assert parse_trajectory(response).defect == defect
+
+
+def test_graded_traces_parse_whole(realdata: Path) -> None:
+    """R1 traces: whatever was graded as right has a closed thought and an answer."""
+    graded = 0
+    for file in sorted(realdata.glob("long_cot/r1_math_traces/*/solutions.json")):
+        for solution in json.loads(file.read_text("utf-8")):
+            trajectory = parse_trajectory(solution["solution"])
+            if solution["is_correct"]:
+                graded += 1
+                assert trajectory.defect is None
+                assert trajectory.answer
+    assert graded == 118

@@ -1,0 +1,120 @@
+"""Every benchmark item is found however it was written, and nothing else is."""
+
+import random
+
+import polars as pl
+import pytest
+
+from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
+from mmada.curation.decontaminate import build_index, find_matches
+
+NGRAM = 8
+LONG = "A farmer has 17 sheep and buys 5 more at the market before he sells 9 of them to his brother"
+SHORT = "What is 3 - 2?"
+PROMPT = "two green stars"
+
+
+def _items(*rows: tuple[str, str, str, str]) -> pl.DataFrame:
+    """Items of (item_id, kind, prompt, pixels_sha256)."""
+    blank = {name: "" for name in BENCHMARK_ITEMS}
+    return pl.DataFrame(
+        [
+            blank | {"item_id": item, "benchmark": "held", "kind": kind, "prompt": prompt, "pixels_sha256": pixels}
+            for item, kind, prompt, pixels in rows
+        ],
+        schema=pl.Schema(BENCHMARK_ITEMS),
+    )
+
+
+ITEMS = _items(
+    ("long", "reasoning", LONG, ""),
+    ("short", "reasoning", SHORT, ""),
+    ("drawing", "pictures", PROMPT, ""),
+    ("shown", "vqa", "How many shapes are there?", "pixels-1"),
+)
+
+
+def _matches(task: str, prompt: str, response: str = "", pixels: str = "") -> list[tuple[str, str]]:
+    rows = pl.DataFrame(
+        {
+            "row_id": ["r"],
+            "task": [task],
+            "prompt": [prompt],
+            "response": [response],
+            "pixels_sha256": [pixels],
+        }
+    )
+    found = find_matches(rows, build_index(ITEMS, ngram=NGRAM), containment=0.8)
+    return list(found.select("item_id", "how").iter_rows())
+
+
+@pytest.mark.parametrize(
+    ("task", "prompt", "response", "pixels", "expected"),
+    [
+        ("chat", LONG.upper().replace("17", "seventeen") + "!!", "13", "", [("long", "whole")]),
+        ("chat", "Please solve this now. " + LONG + " Think well.", "13", "", [("long", "ngrams")]),
+        ("lm", "", "Today: " + LONG + ". The end of it.", "", [("long", "ngrams")]),
+        ("chat", "what is 3-2", "1", "", [("short", "whole")]),
+        ("chat", "What is 3 + 2?", "5", "", []),
+        ("chat", "A farmer has 17 cows and buys 5 more at the market before he sells 2 of them", "", "", []),
+        ("t2i", "Two GREEN stars.", "", "pixels-9", [("drawing", "whole")]),
+        ("r2i", "two green stars", "<think>row 1</think>", "pixels-9", [("drawing", "whole")]),
+        ("t2i", "two green stars and a circle", "", "pixels-9", []),
+        ("chat", "two green stars", "", "", []),
+        ("mmu", "How many shapes are there?", "4", "pixels-2", []),
+        ("mmu", "Which colour is the star?", "red", "pixels-1", [("shown", "picture")]),
+        ("t2i", "a star", "", "pixels-1", [("shown", "picture")]),
+        ("chat", "", "", "", []),
+    ],
+)
+def test_leaks_are_found_and_others_are_not(
+    task: str, prompt: str, response: str, pixels: str, expected: list[tuple[str, str]]
+) -> None:
+    assert _matches(task, prompt, response, pixels) == expected
+
+
+def test_containment_equals_brute_force() -> None:
+    rng = random.Random(8)
+    vocabulary = ["".join(rng.choices("abcdefghij", k=4)) for _ in range(300)]
+    prompts = [rng.choices(vocabulary, k=rng.randint(8, 40)) for _ in range(40)]
+    items = _items(*((f"i{n:02d}", "reasoning", " ".join(words), "") for n, words in enumerate(prompts)))
+    rows = []
+    for words in prompts:
+        cut = rng.randint(0, len(words))
+        rows.append(" ".join(rng.choices(vocabulary, k=5) + words[:cut] + rng.choices(vocabulary, k=5)))
+    table = pl.DataFrame(
+        {
+            "row_id": [f"r{n:02d}" for n in range(40)],
+            "task": ["lm"] * 40,
+            "prompt": [""] * 40,
+            "response": rows,
+        }
+    ).with_columns(pixels_sha256=pl.lit(""))
+    found = find_matches(table, build_index(items, ngram=NGRAM), containment=0.5)
+
+    def grams(words: list[str]) -> set[tuple[str, ...]]:
+        return {tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)}
+
+    expected = {}
+    for n, text in enumerate(rows):
+        held = grams(text.split())
+        for m, words in enumerate(prompts):
+            share = len(grams(words) & held) / len(grams(words))
+            if share >= 0.5:
+                expected[(f"r{n:02d}", f"i{m:02d}")] = share
+    shares = {(row, item): share for row, item, share in found.select("row_id", "item_id", "containment").iter_rows()}
+    assert len(expected) > 10
+    assert shares == pytest.approx(expected)
+
+
+def test_the_index_is_named_by_its_items_not_by_their_order() -> None:
+    digest = build_index(ITEMS, ngram=NGRAM).digest
+    assert build_index(ITEMS.reverse(), ngram=NGRAM).digest == digest
+    assert build_index(ITEMS.head(3), ngram=NGRAM).digest != digest
+    assert build_index(ITEMS, ngram=NGRAM + 1).digest != digest
+
+
+def test_no_benchmark_finds_nothing() -> None:
+    empty = pl.DataFrame(schema=pl.Schema(BENCHMARK_ITEMS))
+    rows = pl.DataFrame({"row_id": ["r"], "task": ["chat"], "prompt": [LONG], "response": [""], "pixels_sha256": [""]})
+    assert find_matches(rows, build_index(empty, ngram=NGRAM), containment=0.8).is_empty()

@@ -1,0 +1,138 @@
+"""One reason per dropped row; a duplicate's kept twin is itself kept; order of arrival does not matter."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.curation.select import REASONS, decide, kept_rows
+
+LIMITS: dict[str, Any] = {
+    "max_text_tokens": 100,
+    "max_loop_share": 0.5,
+    "max_language_switches": 0,
+    "require_correct": True,
+    "min_pixel_std": 2.0,
+    "min_psnr": 10.0,
+    "near_duplicate": 0.8,
+}
+GOOD: dict[str, Any] = {
+    "corpus": "problems",
+    "source_file": "a.jsonl",
+    "file_sha256": "f",
+    "task": "chat",
+    "kind": "",
+    "image_sha256": "",
+    "num_text_tokens": 20,
+    "num_thought_words": 5,
+    "defect": "",
+    "final_answer": "7",
+    "answer_correct": "yes",
+    "loop_share": 0.0,
+    "language_switches": 0,
+    "psnr": None,
+    "pixel_std": None,
+    "code_entropy": None,
+}
+BAD: dict[str, dict[str, Any]] = {
+    "thought_unclosed": {"defect": "thought_unclosed"},
+    "thought_empty": {"defect": "thought_empty"},
+    "thought_loop": {"loop_share": 0.51},
+    "row_too_long": {"num_text_tokens": 101},
+    "language_switch": {"language_switches": 1},
+    "answer_wrong": {"answer_correct": "no"},
+    "image_flat": {"pixel_std": 1.9, "psnr": 30.0},
+    "image_poor_reconstruction": {"pixel_std": 9.0, "psnr": 9.9},
+}
+
+
+def _facts(*rows: dict[str, Any]) -> pl.DataFrame:
+    filled = [
+        GOOD | {"row": n, "row_id": f"r{n:02d}", "content_key": f"c{n:02d}", "text_key": f"t{n:02d}"} | row
+        for n, row in enumerate(rows)
+    ]
+    return pl.DataFrame(filled, schema=pl.Schema(FACTS))
+
+
+def _pairs(*pairs: tuple[str, str, float]) -> pl.DataFrame:
+    return pl.DataFrame(list(pairs), schema=pl.Schema(NEAR_DUPLICATES), orient="row")
+
+
+def _matches(*row_ids: str) -> pl.DataFrame:
+    found = [(row_id, "held", "i1", "whole", 1.0) for row_id in row_ids]
+    return pl.DataFrame(found, schema=pl.Schema(BENCHMARK_MATCHES), orient="row")
+
+
+def _reasons(decided: pl.DataFrame) -> dict[str, str]:
+    return {f"{row_id}/{row}": reason for row_id, row, reason in decided.select("row_id", "row", "reason").iter_rows()}
+
+
+@pytest.mark.parametrize("reason", sorted(BAD))
+def test_each_limit_has_its_reason_and_a_good_row_has_none(reason: str) -> None:
+    decided = decide(_facts({}, BAD[reason]), _pairs(), _matches(), **LIMITS)
+    assert decided["reason"].to_list() == ["", reason]
+    assert kept_rows(decided)["row_id"].to_list() == ["r00"]
+
+
+def test_the_first_reason_in_the_documented_order_is_given() -> None:
+    wrong_in_all: dict[str, Any] = {}
+    for reason in reversed([name for name in REASONS if name in BAD]):
+        wrong_in_all |= BAD[reason]
+        decided = decide(_facts(wrong_in_all), _pairs(), _matches(), **LIMITS)
+        assert decided["reason"].item() == reason
+    decided = decide(_facts(wrong_in_all), _pairs(), _matches("r00"), **LIMITS)
+    assert decided["reason"].item() == "contaminated"
+
+
+def test_plain_text_may_repeat_and_unchecked_answers_pass() -> None:
+    facts = _facts({"task": "lm", "loop_share": 0.9}, {"answer_correct": "unchecked"})
+    assert decide(facts, _pairs(), _matches(), **LIMITS)["reason"].to_list() == ["", ""]
+
+
+def test_wrong_answers_pass_when_they_are_asked_for() -> None:
+    decided = decide(_facts({"answer_correct": "no"}), _pairs(), _matches(), **(LIMITS | {"require_correct": False}))
+    assert decided["reason"].item() == ""
+
+
+def test_exact_duplicates_leave_one_row_that_names_all_origins() -> None:
+    same = {"content_key": "c", "text_key": "t"}
+    facts = _facts(same, same | {"row_id": "r00", "corpus": "more"}, same, {})
+    decided = decide(facts, _pairs(), _matches(), **LIMITS)
+    assert sorted(decided["reason"].to_list()) == ["", "", "duplicate_exact", "duplicate_exact"]
+    kept = kept_rows(decided).filter(row_id="r00").row(0, named=True)
+    assert [(origin["corpus"], origin["row"]) for origin in kept["origins"]] == [
+        ("more", 1),
+        ("problems", 0),
+        ("problems", 2),
+    ]
+
+
+def test_near_duplicates_keep_a_twin_and_respect_the_threshold() -> None:
+    facts = _facts({}, {}, {}, {"text_key": "t00"})
+    pairs = _pairs(("t00", "t01", 0.85), ("t01", "t02", 0.9))
+    decided = decide(facts, pairs, _matches(), **LIMITS)
+    # r01 is like r00; r02 is like r01 only, which is gone; r03 has the words of r00.
+    assert decided["reason"].to_list() == ["", "duplicate_near", "", "duplicate_near"]
+    assert decided["value"].to_list() == ["", "r00", "", "r00"]
+    stricter = decide(facts, pairs, _matches(), **(LIMITS | {"near_duplicate": 0.95}))
+    assert stricter["reason"].to_list() == ["", "", "", "duplicate_near"]
+
+
+def test_the_twin_of_a_dropped_row_stays() -> None:
+    wrong = {"answer_correct": "no"}
+    decided = decide(_facts(wrong, {}), _pairs(("t00", "t01", 0.9)), _matches(), **LIMITS)
+    assert decided["reason"].to_list() == ["answer_wrong", ""]
+    same = {"content_key": "c", "text_key": "t"}
+    decided = decide(_facts(same, same), _pairs(), _matches("r00"), **LIMITS)
+    assert decided["reason"].to_list() == ["contaminated", ""]
+
+
+def test_order_of_arrival_does_not_matter() -> None:
+    rows = [{}, *BAD.values(), {"content_key": "c00", "text_key": "t00"}, {}, {}]
+    facts = _facts(*rows)
+    pairs = _pairs(("t10", "t11", 0.9), ("t00", "t11", 0.7))
+    expected = _reasons(decide(facts, pairs, _matches("r03"), **LIMITS))
+    for seed in range(3):
+        shuffled = facts.sample(fraction=1.0, shuffle=True, seed=seed)
+        assert _reasons(decide(shuffled, pairs.reverse(), _matches("r03"), **LIMITS)) == expected

@@ -1,0 +1,70 @@
+"""kill -9 during every kind of stage, then `dvc repro`: the same final bytes as an undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.stage_graph import read_stage_graph
+from tests.e2e.project_folder import ENVIRONMENT, make_project, output_ids, repro, run
+
+pytestmark = pytest.mark.xdist_group("small project")
+
+HERE = Path(__file__).parent
+
+
+def _start_and_kill(project: Path, address: str, delay: float) -> bool:
+    """Start one stage through dvc, kill dvc and the stage `delay` seconds into it; False when it ended before."""
+    dvc = subprocess.Popen(
+        ["dvc", "repro", "--single-item", address],
+        cwd=project,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    lock = project / ".mmada" / "locks" / address
+    while not lock.exists() and dvc.poll() is None:
+        time.sleep(0.02)
+    time.sleep(delay)
+    alive = dvc.poll() is None
+    if alive:
+        os.kill(dvc.pid, signal.SIGKILL)
+    dvc.wait()
+    return alive
+
+
+def _stage_processes(project: Path) -> list[str]:
+    """Commands of running processes whose current directory is the project."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").resolve() == project and b"mmada" in (entry / "cmdline").read_bytes():
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    project = make_project(tmp_path_factory.mktemp("killed") / "project", HERE / "small.yaml")
+    rng = random.Random(7)
+    killed: set[str] = set()
+    for address in read_stage_graph(project).order:
+        kind = address.partition("@")[0]
+        if kind not in killed and _start_and_kill(project, address, rng.uniform(0.0, 1.0)):
+            killed.add(kind)
+            deadline = time.monotonic() + 5
+            while _stage_processes(project) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert _stage_processes(project) == [], f"{address} outlived its parent"
+        run(project, "dvc", "repro", "--single-item", address)
+    assert len(killed) >= 10, f"too few stages were still running when they were killed: {killed}"
+    assert output_ids(project) == output_ids(finished)
+    assert repro(project) == []

@@ -1,0 +1,210 @@
+"""The whole graph on the embedded corpus at its smallest, and what users do to it afterwards."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.lineage.trace import trace
+from tests.e2e.project_folder import output_ids, repro, run
+
+pytestmark = pytest.mark.xdist_group("small project")
+
+DATA_STAGES = (
+    "make_demo_corpus",
+    "ingest",
+    "benchmark_items",
+    "fit_text_tokenizer",
+    "train_magvit",
+    "tokenize_images",
+    "annotate",
+)
+
+
+def test_a_second_repro_runs_nothing(finished: Path) -> None:
+    assert repro(finished) == []
+
+
+def test_a_comment_runs_nothing(finished: Path) -> None:
+    for path in [
+        *(finished / "mmada" / "stages").glob("*.py"),
+        finished / "mmada" / "curation" / "select.py",
+    ]:
+        with path.open("a") as stream:
+            stream.write("# a remark that changes no byte of any output\n")
+    assert repro(finished) == []
+
+
+def test_trace_names_the_rows_that_the_reader_read(finished: Path, tmp_path: Path) -> None:
+    """From a copy elsewhere, after params.yaml has changed."""
+    copy = shutil.copytree(finished / "data" / "models" / "stage2", tmp_path / "elsewhere")
+    params = finished / "params.yaml"
+    original = params.read_text()
+    params.write_text(original.replace("batch_size: 16", "batch_size: 8").replace("seed: 12", "seed: 99"))
+    try:
+        log = [json.loads(line) for line in (finished / "reader_logs" / "stage2.jsonl").read_text().splitlines()]
+        assert [entry["step"] for entry in log] == list(range(12))
+        for entry in log:
+            lines = run(finished, "mmada", "trace", str(copy), "--step", str(entry["step"])).stdout.splitlines()
+            rows = [json.loads(line) for line in lines]
+            assert [row["key"] for row in rows] == entry["keys"]
+            assert all(row["origins"] for row in rows)
+    finally:
+        params.write_text(original)
+
+
+def test_trace_origins_are_the_raw_rows(finished: Path) -> None:
+    """The raw line that an origin names holds the text of the sample."""
+    lineage = trace(finished / "data" / "models" / "stage3", ProvenanceStore(finished / "data" / "provenance"))
+    table = pl.concat(lineage.raw_rows()).filter(pl.col("corpus") == "problems").head(20)
+    records = pl.read_parquet(finished / "data" / "ingested" / "problems" / "records-*.parquet")
+    assert table.height
+    for row in table.iter_rows(named=True):
+        prompt = records.filter(pl.col("row_id") == row["row_id"]).item(0, "prompt")
+        for origin in row["origins"]:
+            raw = finished / "data/raw/demo/problems" / origin["source_file"]
+            assert prompt == json.loads(raw.read_text().splitlines()[origin["row"]])["question"]
+
+
+def test_verify_finds_nothing_in_an_untouched_project(finished: Path) -> None:
+    assert " 0 findings" in run(finished, "mmada", "verify", "data/models/stage3").stdout
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "data/raw/demo/pictures/questions.jsonl",
+        "data/raw/demo/pictures/images/*.png",
+        "data/codes/codes.parquet",
+        "data/text_tokenizer/tokenizer.json",
+        "data/magvit/pytorch_model.safetensors",
+        "data/selected/selected.parquet",
+        "data/shards/stage1/problems-000000.tar",
+        "data/models/stage1/model.safetensors",
+        "data/models/stage3/manifest.json",
+    ],
+)
+def test_verify_names_a_flipped_byte(finished: Path, pattern: str) -> None:
+    # The raw picture must be one that rows depend on; the first in order is.
+    path = sorted(finished.glob(pattern))[0]
+    original = path.read_bytes()
+    copy = path.with_name(path.name + ".copy")
+    damaged = bytearray(original)
+    damaged[len(damaged) // 2] ^= 1
+    path.rename(copy)  # leave the inode alone: it is shared with DVC's cache
+    path.write_bytes(damaged)
+    try:
+        result = run(finished, "mmada", "verify", "data/models/stage3", check=False)
+        if pattern.endswith("stage3/manifest.json"):
+            assert result.returncode == 2
+        else:
+            assert result.returncode == 2
+            assert f"changed    {path.relative_to(finished)}" in result.stdout
+    finally:
+        path.unlink()
+        copy.rename(path)
+
+
+def test_a_changed_shard_stops_training(finished: Path) -> None:
+    path = finished / "data/shards/stage1/problems-000000.tar"
+    copy = path.with_name("problems.copy")
+    damaged = bytearray(path.read_bytes())
+    damaged[600] ^= 1
+    path.rename(copy)
+    path.write_bytes(damaged)
+    try:
+        result = run(finished, "mmada", "run", "train@stage1", check=False)
+        assert result.returncode == 2
+        assert "problems-000000.tar" in result.stdout
+        assert "Traceback" not in result.stdout
+    finally:
+        path.unlink()
+        copy.rename(path)
+
+
+def test_moving_a_threshold_runs_selection_and_what_follows(finished: Path) -> None:
+    before = output_ids(finished)
+    params = finished / "params.yaml"
+    original = params.read_text()
+    params.write_text(original.replace("max_text_tokens: 128\n  max_loop", "max_text_tokens: 60\n  max_loop"))
+    assert params.read_text() != original
+    try:
+        ran = repro(finished, "validate")
+        assert "select" in ran
+        assert not [stage for stage in ran if stage.partition("@")[0] in DATA_STAGES]
+    finally:
+        params.write_text(original)
+        repro(finished, "validate")
+    assert output_ids(finished) == before
+
+
+def test_a_failing_gate_stops_the_pipeline_and_loosening_it_lets_it_pass(finished: Path) -> None:
+    params = finished / "params.yaml"
+    original = params.read_text()
+    params.write_text(original.replace("min_rows: 200", "min_rows: 1000000"))
+    try:
+        result = run(finished, "dvc", "repro", "write_shards@stage1", check=False)
+        assert result.returncode != 0
+        assert "gate.min_rows" in result.stdout
+        assert not (finished / "data" / "gate" / "manifest.json").exists()
+        params.write_text(original)
+        repro(finished, "write_shards@stage1")
+        assert (finished / "data" / "gate" / "manifest.json").exists()
+    finally:
+        params.write_text(original)
+        repro(finished)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "message"),
+    [
+        ("max_loop_share: 0.5", "max_loop_share: 5", "selection.max_loop_share"),
+        ("crop_policy: centre_crop", "crop_policy: middle", "'centre_crop', 'squash' or 'pad'"),
+        ("objective: unigrpo", "objektive: unigrpo", "training.stage3.objektive"),
+        ("init: stage1", "init: stage7", "allowed: ['init', 'stage1', 'stage3']"),
+    ],
+)
+def test_a_wrong_parameter_is_named_before_anything_runs(finished: Path, wrong: str, right: str, message: str) -> None:
+    params = finished / "params.yaml"
+    original = params.read_text()
+    assert wrong in original
+    params.write_text(original.replace(wrong, right, 1))
+    try:
+        result = run(finished, "mmada", "check", check=False)
+        assert result.returncode == 2
+        assert message in result.stdout
+        assert run(finished, "mmada", "run", "select", check=False).returncode == 2
+    finally:
+        params.write_text(original)
+
+
+def test_a_failing_stage_leaves_earlier_results(finished: Path) -> None:
+    before = output_ids(finished)
+    raw = finished / "data/raw/demo/problems/problems.jsonl"
+    hidden = raw.with_name("hidden")
+    raw.rename(hidden)
+    try:
+        result = run(finished, "mmada", "run", "ingest@problems", check=False)
+        assert result.returncode == 2
+        assert "problems.jsonl" in result.stdout
+        assert (finished / "data/ingested/problems/manifest.json").exists()
+    finally:
+        hidden.rename(raw)
+    assert repro(finished) == []
+    assert output_ids(finished) == before
+
+
+def test_a_parent_of_another_picture_tokenizer_is_refused(finished: Path) -> None:
+    manifest = finished / "data/magvit/manifest.json"
+    original = manifest.read_bytes()
+    manifest.unlink()
+    manifest.write_bytes(original.replace(b'"version": 1', b'"version": 2'))
+    try:
+        result = run(finished, "mmada", "run", "train@stage1", check=False)
+        assert result.returncode == 2
+        assert "was made for picture tokenizer" in result.stdout
+    finally:
+        manifest.write_bytes(original)

@@ -1,0 +1,53 @@
+"""Intervals against published values and by simulation; paired tests against enumeration."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mmada.evaluation.metrics import bootstrap_difference, mcnemar, share
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    # Newcombe (1998), Statistics in Medicine 17:857, table I, method 3 (score without continuity correction)
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_as_published(correct: int, n: int, low: float, high: float) -> None:
+    found = share(correct, n)
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for n, p in ((20, 0.1), (30, 0.5), (240, 0.05)):
+        draws = rng.binomial(n, p, size=4000)
+        covered = np.mean([share(int(k), n).low <= p <= share(int(k), n).high for k in draws])
+        assert covered > 0.92
+
+
+def test_no_items_say_nothing_and_wrong_counts_are_refused() -> None:
+    assert (share(0, 0).low, share(0, 0).high, share(0, 0).value) == (0.0, 1.0, 0.0)
+    with pytest.raises(ValueError, match="3 correct of 2"):
+        share(3, 2)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (5, 5), (0, 6), (2, 9), (30, 12)])
+def test_mcnemar_is_the_exact_binomial_test(a: int, b: int) -> None:
+    n = a + b
+    extreme = [k for k in range(n + 1) if abs(k - n / 2) >= abs(a - n / 2)]
+    assert mcnemar(a, b) == pytest.approx(sum(math.comb(n, k) for k in extreme) / 2**n)
+    assert mcnemar(a, b) == mcnemar(b, a)
+
+
+def test_bootstrap_agrees_with_theory_and_repeats() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.random(400) < 0.6, rng.random(400) < 0.5
+    low, high = bootstrap_difference(first.tolist(), second.tolist(), seed=3)
+    difference = first.astype(float) - second.astype(float)
+    half = 1.96 * difference.std() / 20
+    assert low == pytest.approx(difference.mean() - half, abs=0.01)
+    assert high == pytest.approx(difference.mean() + half, abs=0.01)
+    assert bootstrap_difference(first.tolist(), second.tolist(), seed=3) == (low, high)
+    with pytest.raises(ValueError, match="paired"):
+        bootstrap_difference([True], [], seed=0)

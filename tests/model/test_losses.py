@@ -1,0 +1,86 @@
+import math
+
+import pytest
+import torch
+
+from mmada.contracts.sample import TASKS
+from mmada.model.losses import LOSSES, all_row_weights, by_task, row_weights, token_log_probs
+from tests.tiny import parity, parity_model, parity_vocab, tiny_model
+
+
+@torch.no_grad()
+def _loss(task, x0, x_t, is_target, p_mask, maskable):
+    model = parity_model()
+    log_probs = token_log_probs(model, model(x_t), x0, is_target, parity_vocab(), vocabulary="full")
+    seen = torch.ones_like(is_target)
+    weights, denominators = row_weights(LOSSES["published"][task], is_target, p_mask, maskable, seen)
+    return float(-(weights * log_probs).sum() / denominators.sum())
+
+
+def test_t2i_loss_equals_the_reference():
+    tensors = parity()[1]
+    x0, x_t = tensors["loss.t2i.x0"], tensors["loss.t2i.x_t"]
+    target = torch.zeros_like(x0, dtype=torch.bool)
+    target[:, 14:30] = tensors["loss.t2i.is_masked"]
+    target[:, [13, 30]] = True  # the reference also counts soi and eoi
+    ones = torch.ones(x0.shape)
+    assert _loss("t2i", x0, x_t, target, ones, target) == pytest.approx(float(tensors["loss.values"][0]), abs=1e-5)
+
+
+@pytest.mark.parametrize(("task", "place"), [("lm", 1), ("chat", 2), ("mmu", 3)])
+def test_text_losses_equal_the_reference(task, place):
+    tensors = parity()[1]
+    x0, x_t = tensors[f"loss.{task}.x0"], tensors[f"loss.{task}.x_t"]
+    p_mask = tensors[f"loss.{task}.p_mask"].expand(x0.shape)
+    maskable = torch.ones_like(x0, dtype=torch.bool)
+    if task != "lm":
+        maskable = ~tensors[f"loss.{task}.is_prompt"]
+    value = _loss(task, x0, x_t, x_t == parity_vocab().mask, p_mask, maskable)
+    assert value == pytest.approx(float(tensors["loss.values"][place]), abs=1e-5)
+
+
+@pytest.mark.parametrize(("vocabulary", "text", "image"), [("full", 480, 480), ("modality", 400, 64)])
+def test_a_model_that_knows_nothing_costs_log_v(vocabulary, text, image):
+    vocab = parity_vocab()
+    model = tiny_model(vocab)
+    torch.nn.init.zeros_(model.model.transformer.ff_out.weight)
+    x0 = torch.tensor([[5, 6, 401, 402]])
+    every = torch.ones_like(x0, dtype=torch.bool)
+    log_probs = token_log_probs(model, model(x0), x0, every, vocab, vocabulary=vocabulary)[0]
+    assert log_probs.tolist() == pytest.approx([-math.log(n) for n in (text, text, image, image)])
+
+
+def test_modality_slices_renormalise_the_full_distribution():
+    model, vocab = parity_model(), parity_vocab()
+    x0 = torch.tensor([[5, 6, 401, 402]])
+    every = torch.ones_like(x0, dtype=torch.bool)
+    hidden = model(x0)
+    logits = model.logits(hidden)[0, 2]
+    wanted = logits[400:464].log_softmax(-1)[1]
+    got = token_log_probs(model, hidden, x0, every, vocab, vocabulary="modality")[0, 2]
+    assert float(got.detach()) == pytest.approx(float(wanted.detach()), abs=1e-5)
+
+
+def test_rows_of_a_mixed_batch_are_weighed_like_rows_of_their_own_task():
+    generator = torch.Generator().manual_seed(1)
+    task = torch.tensor([0, 1, 2, 3, 4, 0])
+    target = torch.rand(6, 9, generator=generator) < 0.5
+    p_mask = torch.rand(6, 9, generator=generator) + 0.1
+    maskable, seen = torch.ones_like(target), torch.ones_like(target)
+    weights, denominators = all_row_weights("published", task, target, p_mask, maskable, seen)
+    for row, index in enumerate(task.tolist()):
+        one = slice(row, row + 1)
+        rule = LOSSES["published"][TASKS[index]]
+        w, d = row_weights(rule, target[one], p_mask[one], maskable[one], seen[one])
+        assert torch.equal(weights[one], w)
+        assert torch.equal(denominators[one], d)
+    assert by_task(torch.ones(6), task).tolist() == [2, 1, 1, 1, 1]
+
+
+def test_inverse_p_weights_make_the_loss_independent_of_the_mask_ratio_in_expectation():
+    generator = torch.Generator().manual_seed(2)
+    for p in (0.2, 0.7):
+        target = torch.rand(4000, 10, generator=generator) < p
+        maskable = torch.ones_like(target)
+        weights, _ = row_weights("inverse_p_per_answer", target, torch.full((4000, 10), p), maskable, maskable)
+        assert float(weights.sum(1).mean()) == pytest.approx(1.0, abs=0.03)

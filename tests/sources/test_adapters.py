@@ -1,0 +1,166 @@
+"""Formats other than JSON: what one row is, and that damage is reported, never lost."""
+
+import io
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+import pytest
+
+from mmada.errors import InputError
+from mmada.sources.adapters import corpus_files, hub_adapter
+from mmada.sources.raw_rows import Defect
+from mmada.sources.trajectories import without_echo
+from tests.sources.reading_rows import LIMITS, reasons, rows_of
+
+
+def _tar(path: Path, members: list[tuple[str, bytes]], mode: Literal["w", "w:gz"] = "w") -> None:
+    with tarfile.open(path, mode) as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+_MEMBERS = [(f"a/{n:03d}.{ext}", f"{ext}{n}".encode()) for n in range(8) for ext in ("txt", "seg.png")]
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_members_of_one_key_are_one_row(tmp_path: Path, mode: Literal["w", "w:gz"]) -> None:
+    path = tmp_path / "shard.tar"
+    _tar(path, _MEMBERS, mode)
+    rows = rows_of(path, "webdataset")
+    assert [row for row, _ in rows] == list(range(8))
+    assert rows[5][1] == {"__key__": "a/005", "txt": b"txt5", "seg.png": b"seg.png5"}
+
+
+def test_the_webdataset_library_reads_the_same_samples(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    path = tmp_path / "shard.tar"
+    _tar(path, _MEMBERS)
+    theirs = [
+        {name: value for name, value in sample.items() if name not in ("__url__", "__local_path__")}
+        for sample in webdataset.WebDataset(str(path), shardshuffle=False)
+    ]
+    assert [content for _, content in rows_of(path, "webdataset")] == theirs
+
+
+def test_a_cut_tar_keeps_the_samples_before_the_cut_and_reports_it(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    _tar(path, _MEMBERS)
+    whole = rows_of(path, "webdataset")
+    data = path.read_bytes()
+    for cut in range(512 * 9, 512 * 32, 512 * 3 + 100):
+        path.write_bytes(data[:cut])
+        rows = rows_of(path, "webdataset")
+        assert reasons(rows)[-1] == "archive_truncated"
+        kept = [row for row, content in rows if not isinstance(content, Defect)]
+        assert kept == list(range(len(kept)))
+        # The last sample before the cut may have lost a member; all earlier ones are whole.
+        assert rows[: len(kept) - 1] == whole[: len(kept) - 1]
+
+
+def test_links_devices_and_huge_members_are_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    with tarfile.open(path, "w") as archive:
+        link = tarfile.TarInfo("a.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+        huge = tarfile.TarInfo("b.txt")
+        huge.size = 200_000
+        archive.addfile(huge, io.BytesIO(b"x" * huge.size))
+        escape = tarfile.TarInfo("../../c.txt")
+        escape.size = 1
+        archive.addfile(escape, io.BytesIO(b"c"))
+    rows = rows_of(path, "webdataset")
+    assert reasons(rows) == ["row_too_long", ""]
+    assert not (tmp_path.parent / "c.txt").exists()
+
+
+def test_parquet_rows_with_pictures_inside(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    table = pl.DataFrame({"text": [f"t{n}" for n in range(7)], "image": [{"bytes": b"x", "path": "a.png"}] * 7})
+    table.write_parquet(path)
+    rows = rows_of(path, "parquet")
+    assert [row for row, _ in rows] == list(range(7))
+    assert rows[6][1] == {"text": "t6", "image": {"bytes": b"x", "path": "a.png"}}
+    path.write_bytes(path.read_bytes()[:-20])
+    assert reasons(rows_of(path, "parquet")) == ["malformed_file"]
+
+
+def test_a_captions_table_may_be_csv(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text('file_name,caption\na.png,"two, with a\nline break"\nb.png,007\n')
+    assert [content for _, content in rows_of(path, "image_folder")] == [
+        {"file_name": "a.png", "caption": "two, with a\nline break"},
+        {"file_name": "b.png", "caption": "007"},
+    ]
+
+
+def test_llava_gives_a_row_per_exchange_and_refuses_what_does_not_alternate(tmp_path: Path) -> None:
+    def turns(*roles: str) -> list[dict[str, str]]:
+        return [{"from": role, "value": f"<image>\n{role} {n}"} for n, role in enumerate(roles)]
+
+    rows = [
+        {"id": "1", "image": "a.jpg", "conversations": turns("human", "gpt", "human", "gpt")},
+        {"id": "2", "image": "b.jpg", "conversations": turns("human", "human")},
+        {"id": "3", "image": "c.jpg"},
+    ]
+    path = tmp_path / "llava.json"
+    path.write_text(json.dumps(rows))
+    read = rows_of(path, "llava")
+    assert [row for row, _ in read] == [0, 0, 1, 2]
+    assert reasons(read) == ["", "", "malformed_conversation", "missing_field"]
+    first = read[1][1]
+    assert isinstance(first, dict)
+    assert (first["prompt"], first["response"], first["image"]) == ("human 2", "gpt 3", "a.jpg")
+
+
+def test_messages_of_both_dialects_put_earlier_turns_into_the_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    openai = [
+        {"role": "user", "content": [{"type": "text", "text": "q"}]},
+        {"role": "assistant", "content": "a"},
+    ]
+    sharegpt = [{"from": "human", "value": "one"}, {"from": "gpt", "value": "two"}]
+    longer = [*sharegpt, {"from": "human", "value": "three"}, {"from": "gpt", "value": "four"}]
+    lines = [{"messages": openai}, {"conversations": longer}, {"messages": openai[:1]}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = rows_of(path, "messages")
+    prompts = [content["prompt"] if isinstance(content, dict) else "" for _, content in rows]
+    assert prompts == ["q", "user: one\nassistant: two\nuser: three", ""]
+    assert reasons(rows) == ["", "", "malformed_conversation"]
+
+
+def test_a_trajectory_loses_the_prompt_that_it_repeats_and_nothing_else() -> None:
+    assert without_echo("Solve this. Solution: <think>a</think>4") == "<think>a</think>4"
+    assert without_echo("no thought: 4") == "no thought: 4"
+
+
+def test_hub_datasets_are_read_from_a_local_folder_shard_by_shard(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    for part in range(2):
+        table = pl.DataFrame({"text": [f"{part}-{n}" for n in range(3)]})
+        table.write_parquet(tmp_path / f"train-{part:05d}-of-00002.parquet")
+    adapter = hub_adapter(str(tmp_path), "0" * 40, "train")
+    spans = list(adapter.split(tmp_path, LIMITS))
+    texts = [raw.content["text"] for span in spans for raw in adapter.read(span, LIMITS)]  # type: ignore[index]  # an object
+    assert texts == ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"]
+    assert len({span.digest for span in spans}) == len(spans) == 2
+
+
+def test_missing_and_empty_corpora_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="dvc pull"):
+        corpus_files(tmp_path / "absent", "*", "corpora.a")
+    with pytest.raises(InputError, match=r"corpora\.a\.files"):
+        corpus_files(tmp_path, "*.jsonl", "corpora.a")
+
+
+def test_spans_do_not_change_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    _tar(path, _MEMBERS)
+    for size in (1, 2, 5, 100):
+        assert rows_of(path, "webdataset", replace(LIMITS, rows_per_unit=size)) == rows_of(path, "webdataset")

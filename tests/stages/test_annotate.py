@@ -1,0 +1,215 @@
+"""Facts cost what is new, do not depend on history or order of arrival, and say what they searched for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
+from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.image_codes import IMAGE_CODES
+from mmada.contracts.records import RECORDS, row_id
+from mmada.contracts.tables import read_table, write_table
+from mmada.errors import ContractError, InputError, ParamsError
+from mmada.lineage.manifest import write_manifest
+from mmada.params_schema import Benchmark, Corpus, Params, Selection, load_params
+from mmada.stages.annotate import annotate
+from mmada.stages.select import select
+from mmada.text_tokenizer import train_tokenizer
+from mmada.unit_store import UnitStore
+
+HELD = "Ann buys 12 pens and loses 5 of them before noon, how many pens are left"
+CORPORA = ("problems", "captions")
+
+
+def _row(corpus: str, file: str, row: int, task: str, prompt: str, response: str, **more: str) -> dict[str, Any]:
+    reference, image = more.get("reference", ""), more.get("image", "")
+    return {
+        "row_id": row_id(task, prompt, response, reference, image),
+        "corpus": corpus,
+        "source_file": file,
+        "file_sha256": file,
+        "row": row,
+        "task": task,
+        "prompt": prompt,
+        "response": response,
+        "reference": reference,
+        "kind": "",
+        "image_sha256": image,
+        "source": "test",
+        "licence": "test",
+    }
+
+
+def _problem(file: str, row: int, prompt: str, thought: str, answer: str, reference: str) -> dict[str, Any]:
+    return _row("problems", file, row, "chat", prompt, f"<think>{thought}</think>{answer}", reference=reference)
+
+
+ROWS = [
+    _problem("a.jsonl", 0, "what is 3 + 4?", "3 + 4 = 7", "7", "7"),
+    _problem("a.jsonl", 1, "what is 3 + 4?", "3 + 4 = 7", "7", "7"),
+    _problem("a.jsonl", 2, "WHAT is 3 + 4 ?", "3 + 4 = 7", "7", "7"),
+    _problem("a.jsonl", 3, "what is 3 + 5?", "3 + 5 = 8", "9", "8"),
+    _problem("a.jsonl", 4, f"Please: {HELD}?", "12 - 5 = 7", "7", "7"),
+    _problem("a.jsonl", 5, "what is 9 - 5?", "9 - 5 = 4", "4.0", "4"),
+    _row("captions", "c.jsonl", 0, "t2i", "a red circle", "", image="i1", reference='{"a": 1}'),
+    _row("captions", "c.jsonl", 1, "t2i", "a red circle", "", image="i2"),
+]
+MORE = [
+    _problem("b.jsonl", 0, "what is 8 - 5?", "8 - 5 = 3", "3", "3"),
+    _problem("b.jsonl", 1, "what is 9 - 5?", "9 - 5 = 4", "4.0", "4"),
+]
+
+
+@pytest.fixture
+def params(project: Path) -> Params:
+    """Parameters of a project in which everything that annotation reads is in place."""
+    params = load_params(Path("params.yaml"))
+    _ingest(params, ROWS)
+    pictures = [
+        {
+            "image_sha256": name,
+            "pixels_sha256": f"pixels {name}",
+            "grid_rows": 1,
+            "grid_columns": 1,
+            "codes": b"\0\0",
+            "psnr": 30.0,
+            "pixel_std": 50.0,
+            "code_entropy": 0.0,
+        }
+        for name in ("i1", "i2")
+    ]
+    write_table(
+        pl.DataFrame(pictures, schema=pl.Schema(IMAGE_CODES)),
+        Path(params.paths.codes) / "codes.parquet",
+        IMAGE_CODES,
+    )
+    _finish(params.paths.codes)
+    item = {name: "" for name in BENCHMARK_ITEMS} | {
+        "item_id": "held1",
+        "benchmark": "arithmetic",
+        "kind": "reasoning",
+        "prompt": HELD,
+        "reference": "7",
+    }
+    folder = Path(params.paths.benchmark_items) / "arithmetic"
+    write_table(pl.DataFrame([item], schema=pl.Schema(BENCHMARK_ITEMS)), folder / "items.parquet", BENCHMARK_ITEMS)
+    _finish(folder)
+    train_tokenizer([row["prompt"] for row in ROWS], Path(params.paths.text_tokenizer), vocab_size=300)
+    _finish(params.paths.text_tokenizer)
+    return params
+
+
+def _finish(folder: str | Path) -> None:
+    write_manifest(Path(folder), stage="test", version=1, metadata={})
+
+
+def _ingest(params: Params, rows: list[dict[str, Any]]) -> None:
+    table = pl.DataFrame(rows, schema=pl.Schema(RECORDS))
+    for corpus in CORPORA:
+        folder = Path(params.paths.ingested) / corpus
+        write_table(table.filter(corpus=corpus), folder / "records-00000.parquet", RECORDS)
+        _finish(folder)
+
+
+def _sections(params: Params) -> dict[str, Any]:
+    corpora: dict[str, Corpus] = {key: params.corpora[key] for key in CORPORA}
+    benchmarks: dict[str, Benchmark] = {"arithmetic": params.benchmarks["arithmetic"]}
+    return {"annotation": params.annotation, "corpora": corpora, "benchmarks": benchmarks}
+
+
+def _annotate(params: Params, store: str, out: str | None = None) -> Path:
+    folder = Path(out or params.paths.facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    report = annotate(out=folder, paths=params.paths, store=UnitStore(Path(store)), **_sections(params))
+    write_manifest(folder, stage="annotate", version=1, metadata=report.metadata)
+    return folder
+
+
+def _select(params: Params, **changes: Any) -> pl.DataFrame:
+    selection = Selection.model_validate(params.selection.model_dump() | changes)
+    out = Path(params.paths.selected)
+    out.mkdir(parents=True, exist_ok=True)
+    report = select(out=out, paths=params.paths, corpora=_sections(params)["corpora"], selection=selection)
+    dropped = pl.read_parquet(out / "dropped.parquet")
+    assert report.rows_in == report.rows_kept + dropped.height
+    return dropped
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_facts_of_every_raw_row(params: Params) -> None:
+    folder = _annotate(params, "units")
+    facts = read_table(folder / "facts-problems.parquet", FACTS, "facts").sort("row")
+    assert facts["answer_correct"].to_list() == ["yes", "yes", "yes", "no", "yes", "yes"]
+    assert facts["final_answer"].to_list() == ["7", "7", "7", "9", "7", "4.0"]
+    assert facts["content_key"][0] == facts["content_key"][1] != facts["content_key"][2]
+    assert facts["text_key"][0] == facts["text_key"][2] != facts["text_key"][3]
+    assert (facts["num_text_tokens"] > 0).all()
+    captions = read_table(folder / "facts-captions.parquet", FACTS, "facts")
+    assert captions["answer_correct"].to_list() == ["unchecked"] * 2  # its reference describes the picture
+    assert captions["psnr"].to_list() == [30.0, 30.0]
+    assert captions["text_key"].n_unique() == 2  # one caption under two pictures
+    read_table(folder / "pairs.parquet", NEAR_DUPLICATES, "pairs")
+    matches = read_table(folder / "matches.parquet", BENCHMARK_MATCHES, "matches")
+    assert matches.select("row_id", "item_id").rows() == [(ROWS[4]["row_id"], "held1")]
+    certificate = json.loads((folder / "certificate.json").read_text("utf-8"))
+    assert certificate["matches"] == matches.rows(named=True)
+    assert certificate["items"] == {"arithmetic": 1}
+    assert certificate["rows_searched"] == len({row["row_id"] for row in ROWS})
+
+
+def test_selection_gives_each_row_one_reason(params: Params) -> None:
+    _annotate(params, "units")
+    dropped = _select(params)
+    assert {row: reason for row, reason in dropped.select("row", "reason").iter_rows() if row > 2} == {
+        3: "answer_wrong",
+        4: "contaminated",
+    }
+    # Rows 0, 1 and 2 are one text: whichever stays, one of the others is equal to the byte and one is not.
+    assert sorted(dropped.filter(pl.col("row") <= 2)["reason"]) == ["duplicate_exact", "duplicate_near"]
+    assert pl.read_parquet(Path(params.paths.selected) / "selected.parquet").height == 4
+    assert _select(params, require_correct=False).filter(reason="answer_wrong").is_empty()
+
+
+def test_new_rows_cost_only_themselves_and_equal_a_rebuild(params: Params) -> None:
+    _annotate(params, "units")
+    before = {path.name for path in Path("units").rglob("*") if path.is_file()}
+    _annotate(params, "units")
+    assert {path.name for path in Path("units").rglob("*") if path.is_file()} == before
+    _ingest(params, ROWS + MORE)
+    incremental = _bytes(_annotate(params, "units"))
+    after = {path.name for path in Path("units").rglob("*") if path.is_file()}
+    assert len(after - before) == 2  # the new file's texts and its benchmark search
+    assert _bytes(_annotate(params, "other units", "rebuilt")) == incremental
+
+
+def test_facts_do_not_depend_on_the_order_of_files(params: Params) -> None:
+    _ingest(params, ROWS + MORE)
+    _annotate(params, "units")
+    first = _select(params).sort("corpus", "source_file", "row")
+    _ingest(params, [*reversed(MORE), *reversed(ROWS)])
+    _annotate(params, "other units")
+    assert _select(params).sort("corpus", "source_file", "row").equals(first)
+
+
+def test_a_picture_without_codes_is_an_error_that_names_the_row(params: Params) -> None:
+    _ingest(params, [*ROWS, _row("captions", "c.jsonl", 2, "t2i", "a star", "", image="i9")])
+    with pytest.raises(ContractError, match=r"c\.jsonl row 2"):
+        _annotate(params, "units")
+
+
+def test_a_threshold_below_the_recorded_floor_is_refused(params: Params) -> None:
+    _annotate(params, "units")
+    with pytest.raises(ParamsError, match="near_duplicate_floor"):
+        _select(params, near_duplicate=0.5)
+
+
+def test_keeping_nothing_is_an_error_that_says_why(params: Params) -> None:
+    _annotate(params, "units")
+    with pytest.raises(InputError, match="row_too_long"):
+        _select(params, max_text_tokens=1)

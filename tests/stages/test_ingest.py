@@ -1,0 +1,191 @@
+"""Ingest: rows in = rows kept + rows dropped, by reason; nothing is done twice; equal bytes in any way of running."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from mmada.contracts.records import DROPS, PICTURES, RECORDS
+from mmada.contracts.tables import read_table, read_tables
+from mmada.errors import InputError
+from mmada.lineage.manifest import write_manifest
+from mmada.params_schema import Corpus, Ingest
+from mmada.sources import reading
+from mmada.stage_report import StageReport
+from mmada.stages.ingest import ingest
+from mmada.unit_store import UnitStore
+
+LIMITS = Ingest(
+    max_row_bytes=2000, max_image_bytes=100_000, max_image_pixels=10_000, max_json_depth=20, rows_per_unit=4
+)
+
+
+def png(seed: int, side: int = 8, format: str = "PNG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format=format)
+    return stream.getvalue()
+
+
+def corpus(path: Path, **changes: Any) -> Corpus:
+    declared = {"format": "jsonl", "task": "chat", "columns": {"prompt": "q", "response": "a"}, "files": "*.jsonl"}
+    return Corpus(**{**declared, "path": str(path), "source": "made here", "licence": "CC0-1.0", **changes})
+
+
+def run(tmp_path: Path, declared: Corpus, name: str = "out") -> tuple[Path, StageReport]:
+    out = tmp_path / name
+    store = UnitStore(tmp_path / "units")
+    return out, ingest(out=out, key="c", corpora=declared, ingest=LIMITS, store=store)
+
+
+def lines(path: Path, rows: list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+
+
+def units_run(monkeypatch: pytest.MonkeyPatch, of: str) -> list[int]:
+    """Count how often a kind of unit is really run (in this process)."""
+    monkeypatch.setenv("MMADA_WORKERS", "1")
+    calls: list[int] = []
+    original = getattr(reading, of)
+
+    def noted(task: Any) -> bytes:
+        calls.append(1)
+        result: bytes = original(task)
+        return result
+
+    monkeypatch.setattr(reading, of, noted)
+    return calls
+
+
+def test_rows_are_kept_or_dropped_with_a_reason_and_a_place(tmp_path: Path) -> None:
+    lines(tmp_path / "raw/b.jsonl", [{"q": "1", "a": "2"}, "{broken", {"q": "3"}, {"q": "x" * 3000, "a": ""}])
+    lines(tmp_path / "raw/a.jsonl", [{"q": "5", "a": "6"}])
+    out, report = run(tmp_path, corpus(tmp_path / "raw"))
+    assert (report.rows_in, report.rows_kept) == (5, 2)
+    assert report.dropped == {"malformed_json": 1, "missing_field": 1, "row_too_long": 1}
+    drops = read_table(out / "dropped.parquet", DROPS, "drops")
+    places = drops.select("source_file", "row", "reason").rows()
+    assert places == [("b.jsonl", 1, "malformed_json"), ("b.jsonl", 2, "missing_field"), ("b.jsonl", 3, "row_too_long")]
+    records = read_tables(out, "records", RECORDS, "records")
+    assert records.select("source_file", "row", "prompt").rows() == [("a.jsonl", 0, "5"), ("b.jsonl", 0, "1")]
+    assert sorted(report.raw_files) == [(tmp_path / "raw" / name).as_posix() for name in ("a.jsonl", "b.jsonl")]
+
+
+def test_a_second_run_reads_nothing_and_gives_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = units_run(monkeypatch, "read_rows")
+    lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(10)])
+    first, _ = run(tmp_path, corpus(tmp_path / "raw"), "first")
+    assert len(calls) == 3
+    second, _ = run(tmp_path, corpus(tmp_path / "raw"), "second")
+    assert len(calls) == 3
+    ids = [write_manifest(out, stage="ingest", version=1, metadata={}).id for out in (first, second)]
+    assert ids[0] == ids[1]
+
+
+def test_new_rows_cost_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = units_run(monkeypatch, "read_rows")
+    rows = [{"q": str(n), "a": "x"} for n in range(10)]
+    lines(tmp_path / "raw/a.jsonl", rows)
+    run(tmp_path, corpus(tmp_path / "raw"), "first")
+    lines(tmp_path / "raw/a.jsonl", [*rows, {"q": "new", "a": "x"}])
+    lines(tmp_path / "raw/0.jsonl", [{"q": "other file", "a": "x"}])
+    _, report = run(tmp_path, corpus(tmp_path / "raw"), "second")
+    assert len(calls) == 3 + 2  # the last unit of a.jsonl, and the new file
+    assert report.rows_kept == 12
+
+
+def test_a_picture_of_many_rows_is_decoded_and_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", "1")
+    (tmp_path / "raw/images").mkdir(parents=True)
+    (tmp_path / "raw/images/1.png").write_bytes(png(1))
+    (tmp_path / "raw/images/2.png").write_bytes(png(1))  # the same bytes under another name
+    (tmp_path / "raw/images/3.png").write_bytes(png(2))
+    lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x", "i": 1 + n % 3} for n in range(12)])
+    columns = {"prompt": "q", "response": "a", "image": "i"}
+    declared = corpus(tmp_path / "raw", task="mmu", columns=columns, image_path="images/{}.png")
+    out, report = run(tmp_path, declared)
+    pictures = read_tables(out, "pictures", PICTURES, "pictures")
+    assert report.rows_kept == 12
+    assert pictures.height == 2
+    assert set(pictures["bytes"]) == {png(1), png(2)}
+    assert len(report.raw_files) == 4
+
+
+def test_rows_of_bad_pictures_are_dropped_by_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", "1")
+    contents = {
+        "good.png": png(1),
+        "cut.png": png(2)[:-40],
+        "page.png": b"<html>not found</html>",
+        "jpeg.png": png(3, format="JPEG"),
+        "large.png": png(4, side=120),
+        "heavy.png": b"\x89PNG" + b"x" * 100_001,
+    }
+    (tmp_path / "raw").mkdir()
+    for name, data in contents.items():
+        (tmp_path / "raw" / name).write_bytes(data)
+    names = [*contents, "absent.png", "../out.png"]
+    lines(tmp_path / "raw/a.jsonl", [{"q": "q", "a": "x", "i": name} for name in names])
+    columns = {"prompt": "q", "response": "a", "image": "i"}
+    out, report = run(tmp_path, corpus(tmp_path / "raw", task="mmu", columns=columns))
+    drops = read_table(out / "dropped.parquet", DROPS, "drops")
+    assert dict(drops.select("excerpt", "reason").iter_rows()) == {
+        "cut.png": "image_truncated",
+        "page.png": "image_mislabelled",
+        "jpeg.png": "image_mislabelled",
+        "large.png": "image_too_large",
+        "heavy.png": "image_too_large",
+        "absent.png": "image_missing",
+        "../out.png": "image_missing",
+    }
+    assert report.rows_kept == 1
+
+
+def test_pictures_inside_a_table(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    data = [png(1), png(1), png(2), b"no picture"]
+    table = pl.DataFrame(
+        {"q": ["a", "b", "c", "d"], "a": ["x"] * 4, "image": [{"bytes": b, "path": "p.png"} for b in data]}
+    )
+    table.write_parquet(tmp_path / "raw/t.parquet")
+    columns = {"prompt": "q", "response": "a", "image": "image"}
+    declared = corpus(tmp_path / "raw", task="mmu", format="parquet", files="*.parquet", columns=columns)
+    out, report = run(tmp_path, declared)
+    assert report.rows_kept == 3
+    assert [reason.startswith("image_") for reason in report.dropped] == [True]
+    assert read_tables(out, "pictures", PICTURES, "pictures").height == 2
+
+
+def test_max_rows_takes_the_first(tmp_path: Path) -> None:
+    lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(10)])
+    out, report = run(tmp_path, corpus(tmp_path / "raw", max_rows=5))
+    assert report.rows_in == 5
+    assert read_tables(out, "records", RECORDS, "records")["prompt"].to_list() == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"), [([], "holds no rows"), (["{", {"q": "1"}], "malformed_json 1, missing_field 1")]
+)
+def test_a_useless_corpus_is_refused_with_its_reasons(tmp_path: Path, rows: list[Any], message: str) -> None:
+    lines(tmp_path / "raw/a.jsonl", rows)
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, corpus(tmp_path / "raw"))
+
+
+def test_any_number_of_workers_gives_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(20)])
+    ids = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("MMADA_WORKERS", workers)
+        out = tmp_path / workers
+        store = UnitStore(tmp_path / f"units-{workers}")
+        ingest(out=out, key="c", corpora=corpus(tmp_path / "raw"), ingest=LIMITS, store=store)
+        ids.append(write_manifest(out, stage="ingest", version=1, metadata={}).id)
+    assert ids[0] == ids[1]

@@ -1,0 +1,164 @@
+"""One meaning of "correct": what is extracted, what counts as equal, and that no input can take longer than
+its time.
+"""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mmada.answers import answers_match, compare_answers, extract_answer, normalise_answer
+
+# huggingface/Math-Verify#65: sympy computes this power inside C code, for longer than the universe lasts.
+ENDLESS = r"\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 5}{16}"
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("<think>3 + 4 = 7</think>7", "7"),
+        (r"<think>\boxed{1}</think>So it is \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
+        (r"Thus \boxed{k = 45} and \boxed{n = 2}.", "k = 45, n = 2"),
+        ("He sold 24.\n#### 72", "72"),
+        ("The answer is 12. I hope it helps.", "12"),
+        ("<think>so</think>Final answer: **blue**", "blue"),
+        ("Final Answer: The final answer is $5$. I hope it is correct.", "$5$"),
+        ("<reasoning>x</reasoning><answer>\n\\boxed{4}\n</answer>", "4"),
+        ("(B)", "B"),
+        ("B\u4e0d\u662f A", "B"),
+        ("Yes, the circle is left of the square.", "Yes"),
+        ("blue", "blue"),
+        ("There are 3 boxes with 5 apples, so 15 apples in all.", "15"),
+        ("It costs $\\frac{3}{4}$ of it.", "$\\frac{3}{4}$"),
+        ("<think>I never stop thinking, 42", None),
+        ("<think>done</think>", None),
+        ("", None),
+    ],
+)
+def test_the_final_answer_is_found(response: str, answer: str | None) -> None:
+    assert extract_answer(response) == answer
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("1,000", "1000"),
+        ("1 000", "1000"),
+        ("$16", "16"),
+        ("16 dollars", "16"),
+        (".5", "1/2"),
+        (r"\dfrac{1}{2}", r"\frac12"),
+        ("Blue", "blue."),
+        (r"\text{yes}", "Yes"),
+        ("(18, -24)", "(18,-24)"),
+        (r"486\sqrt{3}", r"486 \sqrt{3}"),
+        (r"\left( \dfrac{8}{3}, 3 \right]", r"(\tfrac83, 3]"),
+        ("2^{10}", "1024"),
+        ("x+1", "1+x"),
+    ],
+)
+def test_equal_answers_match_both_ways(left: str, right: str) -> None:
+    assert answers_match(left, right)
+    assert answers_match(right, left)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("7", "8"),
+        ("-3", "3"),
+        ("1/3", "0.33"),
+        ("blue", "green"),
+        ("yes", "no"),
+        ("(1,2)", "(2,1)"),
+        ("x+1", "x-1"),
+        ("18", r"18+2\pi"),
+        ("1-2i", "1+2i"),
+        (r"3\sqrt{3}", r"3\sqrt{13}"),
+        ("1", "1,-2"),
+        (r"112\frac{1}{2}", r"137 \frac{1}{2}"),
+        ("2b", "2k"),
+        ("", "3"),
+        ("3", ""),
+    ],
+)
+def test_different_answers_do_not_match(left: str, right: str) -> None:
+    assert not answers_match(left, right)
+    assert not answers_match(None, right)
+
+
+def test_normalisation_is_idempotent() -> None:
+    for text in ["$1,000$", r"\boxed{\dfrac{1}{2}}", "(B) blue", " Yes. ", "50\\%", "3 apples"]:
+        once = normalise_answer(text)
+        assert normalise_answer(once) == once
+
+
+def test_an_endless_comparison_ends_in_time_in_any_thread() -> None:
+    seconds = 2.5
+    took: list[float] = []
+
+    def ask() -> None:
+        started = time.monotonic()
+        assert compare_answers(ENDLESS, "17", seconds=seconds) == "timeout"
+        took.append(time.monotonic() - started)
+
+    ask()
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(took) == 3
+    assert max(took) <= 1.2 * seconds + 0.5  # half a second for a busy machine to schedule us
+    assert answers_match("2+x", "x+2"), "a killed worker is replaced"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["\\[", "\\(", "$$ x ", "$", "\\boxed{", "\\boxed{1} and ", "<answer>", "the answer is ", "{", "7 ", "\\text{"],
+)
+def test_long_loops_are_read_in_linear_time(unit: str) -> None:
+    text = unit * (160_000 // len(unit))
+    started = time.process_time()
+    compare_answers(extract_answer(text), text)
+    compare_answers(text, "7")
+    assert time.process_time() - started < 2
+
+
+def test_agreement_with_published_equivalence_cases(realdata: Path) -> None:
+    """Cases of two verifiers' own test suites; some contradict each other or need options of their own."""
+    path = realdata / "reference/math_equivalence/parametrize_cases.jsonl"
+    cases = set()
+    for case in map(json.loads, path.read_text("utf-8").splitlines()):
+        named = dict(zip([name.strip() for name in case["args"].split(",")], case["values"], strict=True))
+        gold, predicted = named.get("gold"), named.get("pred")
+        if isinstance(gold, str) and isinstance(predicted, str):
+            cases.add((gold, predicted, bool(named.get("expected", named.get("result")))))
+    agreed = sum(
+        answers_match(extract_answer(predicted), extract_answer(gold) or gold) == expected
+        for gold, predicted, expected in cases
+    )
+    assert len(cases) > 250
+    # The rest: decimal commas, choices named in prose, rounding options of single cases.
+    assert agreed / len(cases) >= 0.9
+
+
+def test_gold_solutions_match_their_own_answers(realdata: Path) -> None:
+    for line in (realdata / "text_math/gsm8k_train.jsonl").read_text("utf-8").splitlines():
+        answer = json.loads(line)["answer"]
+        assert answers_match(extract_answer(answer), answer.rpartition("####")[2].strip())
+
+
+def test_agreement_with_graded_trajectories(realdata: Path) -> None:
+    """Sky-T1 trajectories with published scores: all but one of 110 are graded alike."""
+    different = total = 0
+    for file in sorted(realdata.glob("long_cot/skythought/*/*.jsonl")):
+        for row in map(json.loads, file.read_text("utf-8").splitlines()):
+            response = row["code"] if isinstance(row["code"], str) else row["code"][0]
+            score = row["score"] if isinstance(row["score"], bool) else row["score"][0]
+            total += 1
+            different += answers_match(extract_answer(response), str(row["gt"])) != bool(score)
+    assert total == 110
+    assert different <= 1

@@ -1,0 +1,81 @@
+"""params.yaml: closed, validated as a whole, changed by patches that keep its comments."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmada.errors import ParamsError
+from mmada.params_patch import patch_params
+from mmada.params_schema import load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml"))
+
+
+def _patch(params: Path, text: str) -> None:
+    patch = params.with_name("patch.yaml")
+    patch.write_text(text)
+    patch_params(params, patch)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  seed: 1\n", "  sed: 1\n", "vq.sed"),
+        ("max_loop_share: 0.5", "max_loop_share: 1.5", "selection.max_loop_share"),
+        ("format: image_folder", "format: folder", "corpora.captions.format"),
+        ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),
+        ("corpora: {captions: 4", "corpora: {capshuns: 4", "training.stage1.data.corpora names ['capshuns']"),
+        ("objective: unigrpo", "objective: masked_prediction", "exactly when its objective is unigrpo"),
+    ],
+)
+def test_a_wrong_entry_is_named_with_what_is_allowed(params: Path, old: str, new: str, message: str) -> None:
+    text = params.read_text()
+    assert old in text
+    params.write_text(text.replace(old, new, 1))
+    with pytest.raises(ParamsError, match=re.escape(message)):
+        load_params(params)
+
+
+def test_all_wrong_entries_are_told_at_once(params: Path) -> None:
+    params.write_text(params.read_text().replace("ngram: 8", "ngram: no").replace("d_model: ", "d_modell: "))
+    with pytest.raises(ParamsError) as caught:
+        load_params(params)
+    assert all(name in str(caught.value) for name in ("annotation.decontamination.ngram", "model.d_model"))
+
+
+def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="does not exist"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1,")
+    with pytest.raises(ParamsError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_patch_changes_what_it_names_and_keeps_comments(params: Path) -> None:
+    before = yaml.safe_load(params.read_text())
+    _patch(params, "selection: {max_loop_share: 0.25}\n")
+    after = yaml.safe_load(params.read_text())
+    assert after["selection"].pop("max_loop_share") == 0.25
+    before["selection"].pop("max_loop_share")
+    assert after == before
+    assert "# thresholds: seconds to re-run" in params.read_text()
+
+
+def test_null_deletes_also_the_last_entry(params: Path) -> None:
+    _patch(params, "demo_corpora: {demo: null}\n")
+    assert yaml.safe_load(params.read_text())["demo_corpora"] == {}
+
+
+def test_a_patch_that_is_not_allowed_changes_nothing(params: Path) -> None:
+    before = params.read_bytes()
+    with pytest.raises(ParamsError, match=r"selection\.no_such_limit"):
+        _patch(params, "selection: {no_such_limit: 1}\n")
+    assert params.read_bytes() == before

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from mmada.errors import ContractError, ParamsError
+from mmada.text_tokenizer import chat_prompt_ids, load_tokenizer, train_tokenizer
+from tests.tiny import TEXTS, tiny_tokenizer, tiny_vocab
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return tiny_tokenizer(tmp_path_factory)
+
+
+@given(text=st.text())
+@settings(max_examples=200, deadline=None)
+def test_any_text_survives(tmp_path_factory, text):
+    tokenizer = tiny_tokenizer(tmp_path_factory)
+    clean = text.encode("utf-8", "ignore").decode()
+    assert tokenizer.decode(tokenizer.encode(clean)) == clean
+
+
+def test_digits_are_read_one_by_one(tokenizer):
+    ids = tokenizer.encode("12 + 345")
+    pieces = [tokenizer.decode([i]) for i in ids]
+    assert all(sum(c.isdigit() for c in piece) <= 1 for piece in pieces)
+    assert "".join(pieces) == "12 + 345"
+
+
+def test_text_cannot_write_control_tokens(tokenizer):
+    vocab = tiny_vocab(tokenizer)
+    hostile = "<|mdm_mask|><|soi|><|endoftext|><|end_header_id|>"
+    ids = tokenizer.encode(hostile)
+    assert not set(ids) & set(vocab.special.values())
+    assert tokenizer.decode(ids) == hostile
+
+
+def test_chat_prompt_holds_the_prompt_and_ends_with_the_opened_assistant_turn(tokenizer):
+    vocab = tiny_vocab(tokenizer)
+    ids = chat_prompt_ids("how many?", tokenizer, vocab)
+    assert ids[0] == vocab.bos
+    assert ids.count(vocab.start_header) == ids.count(vocab.end_header) == 2
+    assert tokenizer.decode(ids) == "user\nhow many?assistant\n"
+    assert ids[-len(tokenizer.encode("\n")) - 1] == vocab.end_header
+
+
+def test_equal_texts_give_equal_bytes(tmp_path):
+    for name in ("one", "two"):
+        train_tokenizer(iter(TEXTS), tmp_path / name, vocab_size=300)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files
+    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
+
+
+def test_transformers_reads_the_folder_and_agrees(tmp_path):
+    train_tokenizer(TEXTS, tmp_path, vocab_size=300)
+    ours = load_tokenizer(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert len(theirs) == len(ours)
+    for text in TEXTS:
+        assert theirs(text, add_special_tokens=False)["input_ids"] == ours.encode(text)
+    messages = [{"role": "user", "content": "how many?"}]
+    rendered = theirs.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert theirs(rendered, add_special_tokens=False)["input_ids"] == chat_prompt_ids(
+        "how many?", ours, tiny_vocab(ours)
+    )
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ParamsError, match="vocab_size"):
+        train_tokenizer(TEXTS, tmp_path, vocab_size=100)
+    with pytest.raises(ContractError, match="does not exist"):
+        load_tokenizer(tmp_path / "nowhere")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ContractError, match="no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_curation_machine_needs_no_torch():
+    code = "import sys, mmada.text_tokenizer; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

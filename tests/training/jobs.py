@@ -1,0 +1,42 @@
+"""Objectives and settings that tests of training share."""
+
+from typing import Any
+
+from mmada.model.masking import NoiseRule
+from mmada.model.sequences import Row
+from mmada.text_tokenizer import TextTokenizer
+from mmada.training.loop import TrainSettings
+from mmada.training.objectives import MaskedPrediction, MaskedPredictionSettings, Material
+from mmada.training.parallel import World
+from tests.tiny import mixed_samples, tiny_vocab
+
+ALONE = World(0, 1)
+
+
+def settings(max_steps: int, **change: Any) -> TrainSettings:
+    """A quick run."""
+    values: dict[str, Any] = {
+        "max_steps": max_steps, "learning_rate": 3e-3, "min_learning_rate": 1e-4, "warmup_steps": 1,
+        "weight_decay": 0.01, "betas": (0.9, 0.99), "max_grad_norm": 1.0, "precision": "fp32", "threads": 1,
+        "checkpoint_every": 1000, "log_every": 1, "run": "run-a",
+    }  # fmt: skip
+    return TrainSettings(**(values | change))
+
+
+def rows(step: int) -> list[Row]:
+    """Every sample once per step."""
+    return [Row(one, step) for one in mixed_samples()]
+
+
+def masked_objective(
+    tokenizer: TextTokenizer, world: World, *, num_parts: int = 1, fixed_noise: bool = False, **change: Any
+) -> MaskedPrediction:
+    """Masked prediction of all tasks."""
+    values: dict[str, Any] = {
+        "coefficients": {"t2i": 1.0, "lm": 0.1, "chat": 0.5, "mmu": 0.5, "r2i": 0.3}, "window": {"chat": 6},
+        "loss": "unified", "vocabulary": "modality", "padding": "masked_out", "cond_dropout": 0.1,
+        "noise": NoiseRule(r2i="staged"),
+    }  # fmt: skip
+    source = (lambda step: rows(0)) if fixed_noise else rows
+    material = Material(source, tokenizer, tiny_vocab(tokenizer), world, 3, num_parts)
+    return MaskedPrediction(material, MaskedPredictionSettings(**(values | change)))

@@ -1,0 +1,147 @@
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmada.errors import CheckpointError
+from mmada.training.learning_rate import learning_rate
+from mmada.training.loop import make_optimiser, train
+from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
+from tests.training.jobs import ALONE, masked_objective, settings
+from tests.training.two_processes import run as run_job
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return tiny_tokenizer(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tokenizer, tmp_path_factory):
+    return tmp_path_factory.getbasetemp() / "tokenizer"
+
+
+def _train(tokenizer, state_dir, steps, *, stop_at=None, model=None, objective=None, **change):
+    model = tiny_model(tiny_vocab(tokenizer)) if model is None else model
+    log = {}
+
+    def on_metrics(step, values):
+        log[step] = dict(values)
+        if step == stop_at:
+            raise KeyboardInterrupt
+
+    objective = objective or masked_objective(tokenizer, ALONE)
+    try:
+        result = train(
+            model,
+            objective,
+            settings(steps, **change),
+            state_dir=state_dir,
+            world=ALONE,
+            on_metrics=on_metrics,
+            label="test",
+        )
+    except KeyboardInterrupt:
+        result = None
+    return model, log, result
+
+
+def _same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_loss_on_a_fixed_batch_falls(tokenizer, tmp_path, precision):
+    objective = masked_objective(tokenizer, ALONE, fixed_noise=True)
+    _, log, result = _train(tokenizer, tmp_path, 60, objective=objective, precision=precision)
+    for task in ("t2i", "lm", "r2i"):
+        assert log[60][f"loss/{task}"] < 0.5 * log[1][f"loss/{task}"], task
+    assert result.steps == 60
+    assert result.tokens > 60 * 100
+
+
+@pytest.mark.parametrize("stop_at", [3, 5])
+def test_a_killed_run_continues_to_the_same_bytes(tokenizer, tmp_path, stop_at):
+    straight, log, _ = _train(tokenizer, tmp_path / "straight", 8, checkpoint_every=2)
+    _train(tokenizer, tmp_path / "cut", 8, checkpoint_every=2, stop_at=stop_at)
+    resumed, later, result = _train(tokenizer, tmp_path / "cut", 8, checkpoint_every=2)
+    assert _same(straight, resumed)
+    assert min(later) == stop_at - stop_at % 2 + 1, "it continues after the last saved step"
+    for step, values in later.items():
+        for name in ("loss/t2i", "grad_norm", "learning_rate"):
+            assert values[name] == log[step][name]
+    assert result.steps == 8
+
+
+def test_only_the_newest_state_is_kept_and_nothing_is_pickled(tokenizer, tmp_path):
+    _train(tokenizer, tmp_path, 5, checkpoint_every=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000005"]
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".json", ".safetensors"}
+
+
+def test_a_half_written_state_is_ignored_and_one_of_another_run_too(tokenizer, tmp_path):
+    _train(tokenizer, tmp_path, 4, checkpoint_every=2, stop_at=3)
+    (tmp_path / "step-000000003.partial").mkdir()
+    _, other, _ = _train(tokenizer, tmp_path, 4, checkpoint_every=2, run="run-b", stop_at=1)
+    assert min(other) == 1, "another run starts over"
+    _, same, _ = _train(tokenizer, tmp_path, 4, checkpoint_every=2)
+    assert min(same) == 3
+
+
+def test_a_damaged_state_is_an_error_with_a_next_step(tokenizer, tmp_path):
+    _train(tokenizer, tmp_path, 2, checkpoint_every=2)
+    file = next(tmp_path.rglob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="delete it"):
+        _train(tokenizer, tmp_path, 4)
+
+
+def test_micro_batches_change_nothing_but_rounding(tokenizer, tmp_path):
+    whole, _, _ = _train(tokenizer, tmp_path / "1", 3)
+    split, _, _ = _train(tokenizer, tmp_path / "5", 3, objective=masked_objective(tokenizer, ALONE, num_parts=5))
+    for a, b in zip(whole.parameters(), split.parameters(), strict=True):
+        assert (a - b).abs().max() < 2e-4
+
+
+def test_two_processes_train_like_one_and_one_can_continue_them(tokenizer, tokenizer_folder, tmp_path):
+    run_job(tokenizer_folder, tmp_path / "s1", tmp_path / "one.safetensors", 4, 4, ALONE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    job = ["-m", "tests.training.two_processes", str(tokenizer_folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for state, out, stop in (("s2", "two", 4), ("s3", "half", 3)):
+        arguments = [str(tmp_path / state), str(tmp_path / f"{out}.safetensors"), "4", str(stop)]
+        subprocess.run([*command, *job, *arguments], check=True, cwd=ROOT, env=environment, timeout=200)
+    run_job(tokenizer_folder, tmp_path / "s3", tmp_path / "resumed.safetensors", 4, 4, ALONE)
+    one = load_file(tmp_path / "one.safetensors")
+    start = tiny_model(tiny_vocab(tokenizer)).state_dict()
+    for name in ("two", "resumed"):
+        other = load_file(tmp_path / f"{name}.safetensors")
+        assert other.keys() == one.keys()
+        moved = max(float((one[key] - start[key]).abs().max()) for key in one)
+        apart = max(float((one[key] - other[key]).abs().max()) for key in one)
+        assert apart < 0.05 * moved, name
+
+
+def test_gains_and_embedding_do_not_decay(tokenizer):
+    model = tiny_model(tiny_vocab(tokenizer))
+    decayed, kept = make_optimiser(model, settings(1)).param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert all("norm" in names[id(p)] or "ln_f" in names[id(p)] or "wte" in names[id(p)] for p in kept["params"])
+    assert kept["weight_decay"] == 0
+    assert len(decayed["params"]) + len(kept["params"]) == len(names)
+
+
+def test_the_learning_rate_warms_up_and_reaches_its_minimum():
+    rates = [learning_rate(s, peak=1.0, minimum=0.1, warmup_steps=10, max_steps=100) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates[-1] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert math.isclose(rates[54], 0.1 + 0.45 * (1 + math.cos(math.pi * 44 / 89)))

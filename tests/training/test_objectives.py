@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from mmada.training.objectives import split_rows
+from mmada.training.parallel import World
+from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
+from tests.training.jobs import ALONE, masked_objective
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return tiny_tokenizer(tmp_path_factory)
+
+
+@pytest.mark.parametrize(("size", "parts"), [(1, 1), (1, 3), (2, 2), (3, 1)])
+def test_every_row_is_trained_once_whatever_the_split(tokenizer, size, parts):
+    objective = masked_objective(tokenizer, ALONE, num_parts=parts)
+    chosen = []
+    for rank in range(size):
+        material = type(objective.material)(**{**objective.material.__dict__, "world": World(rank, size)})
+        split = split_rows([5, 9, 2, 7, 7, 1, 3, 8, 4], material)
+        assert len(split) == parts
+        chosen += [row for part in split for row in part]
+    assert sorted(chosen) == list(range(9))
+
+
+def test_the_loss_is_the_same_however_rows_are_split(tokenizer):
+    model = tiny_model(tiny_vocab(tokenizer))
+    losses = []
+    for size, parts in ((1, 1), (1, 5), (2, 2)):
+        every = []
+        for rank in range(size):
+            every += masked_objective(tokenizer, World(rank, size), num_parts=parts).parts(model, 0)
+        totals = torch.stack([part.denominators for part in every]).sum(0)
+        losses.append(sum(float(part.loss(model, totals)[0].detach()) for part in every))
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-5)
+
+
+def test_metrics_are_sums_and_counts_by_task_and_masked_share(tokenizer):
+    model, objective = tiny_model(tiny_vocab(tokenizer)), masked_objective(tokenizer, ALONE)
+    seen = torch.zeros(len(objective.metric_names), 2)
+    for step in range(12):
+        (part,) = objective.parts(model, step)
+        seen += part.loss(model, part.denominators)[1]
+    table = dict(zip(objective.metric_names, seen.tolist(), strict=True))
+    for task in ("t2i", "lm", "chat", "mmu", "r2i"):
+        assert table[f"loss/{task}"][1] > 0
+        bins = [table[f"cross_entropy/{task}/{end}"] for end in ("0.25", "0.50", "0.75", "1.00")]
+        assert sum(count > 0 for _, count in bins) >= 2
+    assert table["cross_entropy/t2i/1.00"][0] / table["cross_entropy/t2i/1.00"][1] == pytest.approx(3.5, abs=0.5)
+
+
+def test_a_task_without_coefficient_moves_nothing(tokenizer):
+    model = tiny_model(tiny_vocab(tokenizer))
+    (part,) = masked_objective(tokenizer, ALONE, coefficients={}).parts(model, 0)
+    loss, _ = part.loss(model, part.denominators)
+    assert float(loss.detach()) == 0.0

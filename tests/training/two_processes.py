@@ -1,0 +1,46 @@
+"""A short training job that torchrun starts in each process; writes the final weights as safetensors."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from mmada.text_tokenizer import load_tokenizer
+from mmada.training.loop import train
+from mmada.training.parallel import World, full_state, joined, shard_model
+from tests.tiny import tiny_model, tiny_vocab
+from tests.training.jobs import masked_objective, settings
+
+
+def run(tokenizer_folder: Path, state_dir: Path, out: Path, max_steps: int, stop_after: int, world: World) -> None:
+    """Train up to `stop_after` of `max_steps` steps and write the weights."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    model = tiny_model(tiny_vocab(tokenizer))
+    shard_model(model, world)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(step: int, values: object) -> None:
+        if step == stop_after and step < max_steps:
+            raise StoppedError
+
+    with contextlib.suppress(StoppedError):
+        train(
+            model,
+            masked_objective(tokenizer, world, num_parts=2),
+            settings(max_steps, checkpoint_every=2),
+            state_dir=state_dir,
+            world=world,
+            on_metrics=stop,
+            label="test",
+        )
+    state = full_state(model)
+    if world.is_first:
+        save_file(state, out)
+
+
+if __name__ == "__main__":
+    with joined() as here:
+        run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), here)

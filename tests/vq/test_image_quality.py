@@ -1,0 +1,22 @@
+"""Quality facts tell equal from different, flat from varied."""
+
+import numpy as np
+
+from mmada.vq.image_quality import code_entropy, pixel_std, psnr
+
+
+def test_psnr_falls_with_the_error() -> None:
+    picture = np.full((8, 8, 3), 100, dtype=np.uint8)
+    values = [psnr(picture, picture + np.uint8(error)) for error in (0, 1, 10, 50)]
+    assert values == sorted(values, reverse=True)
+    assert abs(values[1] - 48.13) < 0.01
+
+
+def test_flat_pictures_have_no_deviation() -> None:
+    assert pixel_std(np.full((8, 8, 3), 7, dtype=np.uint8)) == 0.0
+    assert pixel_std(np.eye(8, dtype=np.uint8)[..., None].repeat(3, axis=2) * 255) > 50.0
+
+
+def test_code_entropy_counts_bits() -> None:
+    assert code_entropy(np.full((4, 4), 9)) == 0.0
+    assert code_entropy(np.arange(16).reshape(4, 4)) == 4.0

@@ -1,0 +1,102 @@
+"""Pictures of every kind decode to upright RGB, broken ones are named, crops follow the published sums."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmada.vq.preprocess import ImageDecodeError, decode_picture, preprocess
+
+LIMIT = 1_000_000
+
+
+def _bytes(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)  # type: ignore[arg-type]  # Pillow types options per format
+    return buffer.getvalue()
+
+
+def _gradient(width: int = 40, height: int = 24) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x * 6, y * 10, x + y], axis=-1).astype(np.uint8))
+
+
+def _reason(data: bytes, *, limit: int = LIMIT, suffix: str = "") -> str:
+    with pytest.raises(ImageDecodeError) as caught:
+        decode_picture(data, max_pixels=limit, suffix=suffix)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+def test_plain_modes_keep_their_colours(mode: str) -> None:
+    image = _gradient().convert(mode)
+    expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(decode_picture(_bytes(image, "PNG"), max_pixels=LIMIT), expected)
+
+
+def test_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = decode_picture(_bytes(_gradient(), "JPEG", exif=exif), max_pixels=LIMIT)
+    assert pixels.shape == (40, 24, 3)
+
+
+def test_transparency_lies_on_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
+    assert (decode_picture(_bytes(clear, "PNG"), max_pixels=LIMIT) == 255).all()
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    wide = Image.fromarray(np.full((4, 4), 0x8080, dtype=np.uint16))
+    assert (decode_picture(_bytes(wide, "PNG"), max_pixels=LIMIT) == 0x80).all()
+
+
+def test_cmyk_becomes_rgb() -> None:
+    assert decode_picture(_bytes(_gradient().convert("CMYK"), "JPEG"), max_pixels=LIMIT).shape == (24, 40, 3)
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    data = _bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decode_picture(data, max_pixels=LIMIT)[0, 0] == (255, 0, 0)).all()
+
+
+def test_broken_pictures_are_named_by_what_is_wrong() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    png = _bytes(Image.fromarray(noise), "PNG")
+    jpeg = _bytes(Image.fromarray(noise), "JPEG")
+    assert _reason(png[: len(png) // 2]) == "image_truncated"
+    assert _reason(jpeg[: len(jpeg) // 2]) == "image_truncated"
+    assert _reason(b"<!DOCTYPE html><html></html>") == "image_mislabelled"
+    assert _reason(b"<!DOCTYPE html><html></html>", suffix=".png") == "image_mislabelled"
+    assert _reason(jpeg, suffix=".png") == "image_mislabelled"
+    assert _reason(b"") == "image_unreadable"
+    assert _reason(png, limit=100) == "image_too_large"
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 64), (64, 101), (37, 53), (640, 427)])
+def test_centre_crop_takes_the_middle_of_the_resized_picture(width: int, height: int) -> None:
+    image = Image.fromarray(np.random.default_rng(width * height).integers(0, 256, (height, width, 3)).astype(np.uint8))
+    side = 32
+    scaled = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    left, top = round((scaled[0] - side) / 2), round((scaled[1] - side) / 2)
+    resized = np.asarray(image.resize(scaled, Image.Resampling.BICUBIC))
+    expected = (resized[top : top + side, left : left + side].astype(np.float32) / 255 - 0.5) / 0.5
+    result = preprocess(np.asarray(image), size=(side, side), policy="centre_crop")
+    assert result.dtype == np.float32
+    assert np.array_equal(result, expected.transpose(2, 0, 1))
+
+
+def test_pad_keeps_everything_and_fills_with_white() -> None:
+    black = np.zeros((16, 64, 3), dtype=np.uint8)
+    result = preprocess(black, size=(64, 64), policy="pad")
+    assert (result[:, 0] == 1.0).all()
+    assert (result[:, 32] == -1.0).all()
+
+
+def test_squash_reaches_any_size_and_centre_crop_only_squares() -> None:
+    pixels = np.asarray(_gradient())
+    assert preprocess(pixels, size=(32, 48), policy="squash").shape == (3, 32, 48)
+    with pytest.raises(ValueError, match="squares"):
+        preprocess(pixels, size=(32, 48), policy="centre_crop")
