@@ -240,7 +240,7 @@ def _position(scene: Scene, rng: random.Random) -> list[Asked]:
     a, b = rng.sample(unlike, 2)
     across = a.column != b.column and (a.row == b.row or rng.random() < 0.5)
     if across:
-        words, first, second = ("left of", "right of"), "abcd"[a.column], "abcd"[b.column]
+        words, first, second = ("left of", "right of"), a.place[0], b.place[0]
     else:
         words, first, second = ("above", "below"), str(a.row + 1), str(b.row + 1)
     answer = words[0].split()[0] if first < second else words[1].split()[0]

@@ -278,9 +278,11 @@ class Sampling(Section):
 
 
 class Optimiser(Section):
-    """AdamW with warm-up and a cosine to `min_learning_rate`."""
+    """AdamW with warm-up and a cosine to `min_learning_rate`; Muon for the matrices inside the blocks, if asked."""
 
     learning_rate: Annotated[float, Field(gt=0)]
+    muon_learning_rate: Annotated[float, Field(ge=0)]
+    """Peak rate of Muon; 0 leaves all weights to AdamW. It follows the same schedule."""
     min_learning_rate: Annotated[float, Field(ge=0)]
     warmup_steps: Count
     weight_decay: Annotated[float, Field(ge=0)]
@@ -311,8 +313,8 @@ class TrainingData(Section):
 
     corpora: Annotated[dict[Key, Annotated[float, Field(gt=0)]], Field(min_length=1)]
     """Corpus -> weight in the mixture."""
-    direct_answers: bool
-    """Strip the thought from responses (pretraining learns answers; fine-tuning learns to think)."""
+    direct_answers: tuple[Key, ...]
+    """Corpora whose responses lose their thought, so that the model learns to answer at once."""
 
 
 class TrainingBlock(Section):
@@ -330,6 +332,8 @@ class TrainingBlock(Section):
     """Pads after text as targets (as published), or hidden and not learned."""
     response_window: dict[TaskName, Positive]
     """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
+    text_noise_floor: Annotated[float, Field(gt=0, lt=1)]
+    """Smallest share of text that is masked; the published 0.001 suits long answers, more suits short ones."""
     image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
     r2i_noise: Literal["joint", "staged"]
     max_steps: Positive
@@ -370,8 +374,15 @@ class Evaluation(Section):
     batch_size: Positive
     seed: int
     threads: Positive
-    decoding: dict[Key, Sampling]
-    """Checkpoint (or `default`) -> decoding."""
+    decoding: dict[Key, dict[Key, Sampling]]
+    """Checkpoint -> benchmark -> how it is decoded; `default` stands for every name that is not listed."""
+
+    @model_validator(mode="after")
+    def _defaults_exist(self) -> "Evaluation":
+        lacking = [name for name, by_benchmark in self.decoding.items() if "default" not in by_benchmark]
+        if "default" not in self.decoding or lacking:
+            raise ValueError(f"decoding needs an entry `default`, also within each of {sorted(self.decoding)}")
+        return self
 
 
 class Params(Section):
@@ -398,7 +409,7 @@ class Params(Section):
         for name, block in self.training.items():
             if block.init not in parents or block.init == name:
                 raise ValueError(f"training.{name}.init is {block.init!r}; allowed: {sorted(parents - {name})}")
-            unknown = sorted(set(block.data.corpora) - set(self.corpora))
+            unknown = sorted({*block.data.corpora, *block.data.direct_answers} - set(self.corpora))
             if unknown:
                 raise ValueError(f"training.{name}.data.corpora names {unknown}; allowed: {sorted(self.corpora)}")
         return self

@@ -1,6 +1,6 @@
 """What a picture shows, and whether it is the picture that was asked for.
 
-One meaning of "correct picture" for rewards and evaluation. Pictures are grids of 16-pixel cells on a plain
+One meaning of "correct picture" for rewards and evaluation. Pictures are grids of 32-pixel cells on a plain
 light ground; a cell is empty or holds one coloured shape. The recogniser compares each cell with the drawn
 shapes themselves, so it also reads pictures that an image tokenizer has blurred.
 
@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from jaxtyping import Float, UInt8
 
-CELL = 16
+CELL = 32
 """Side of a cell in pixels."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -35,9 +35,10 @@ RELATIONS: tuple[RelationName, ...] = get_args(RelationName)
 T = TypeVar("T")
 
 _OVERSAMPLING = 8
-_HALF_SIZE = 6.0
-_MIN_AREA = 25.0  # pixels; the smallest drawn shape covers 66
-_BLURS = (0.0, 1.0, 1.7)  # standard deviations in pixels; what tokenizers do to edges
+_HALF_SIZE = 13.0
+_ARM = 4.5  # half the width of a cross's arms
+_MIN_AREA = 100.0  # pixels; the smallest drawn shape covers 338
+_BLURS = (0.0, 1.5, 3.0)  # standard deviations in pixels; what tokenizers do to edges
 _MIN_LIKENESS = 0.8  # cosine with the best template
 _MAX_COLOUR_DISTANCE = 90.0  # in RGB; the closest two palette entries are 117 apart
 _MAX_SHIFT = 2
@@ -113,7 +114,7 @@ def _one_of(value: Any, allowed: tuple[T, ...]) -> T:
 
 
 @cache
-def shape_coverage(shape: str, row_shift: int, column_shift: int) -> Float[np.ndarray, "16 16"]:
+def shape_coverage(shape: str, row_shift: int, column_shift: int) -> Float[np.ndarray, "C C"]:
     """Coverage in [0, 1] of each pixel of a cell by a shape moved by whole pixels from the cell's centre."""
     steps = (np.arange(CELL * _OVERSAMPLING) + 0.5) / _OVERSAMPLING - CELL / 2
     y = steps[:, None] - row_shift
@@ -121,8 +122,8 @@ def shape_coverage(shape: str, row_shift: int, column_shift: int) -> Float[np.nd
     inside = {
         "circle": x**2 + y**2 <= _HALF_SIZE**2,
         "square": np.maximum(abs(x), abs(y)) <= _HALF_SIZE,
-        "triangle": (y <= 5.0) & (abs(x) <= (y + 6.0) * _HALF_SIZE / 11.0),
-        "cross": (np.minimum(abs(x), abs(y)) <= 2.0) & (np.maximum(abs(x), abs(y)) <= _HALF_SIZE),
+        "triangle": (y <= _HALF_SIZE) & (abs(x) <= (y + _HALF_SIZE) / 2.0),
+        "cross": (np.minimum(abs(x), abs(y)) <= _ARM) & (np.maximum(abs(x), abs(y)) <= _HALF_SIZE),
     }[shape]
     fine = inside.reshape(CELL, _OVERSAMPLING, CELL, _OVERSAMPLING)
     coverage: np.ndarray[Any, np.dtype[np.float64]] = fine.mean(axis=(1, 3))
@@ -139,7 +140,7 @@ def _templates() -> tuple[list[tuple[str, int, int]], Float[np.ndarray, "K P"]]:
     return keys * len(_BLURS), templates / np.linalg.norm(templates, axis=1, keepdims=True)
 
 
-def _blurred(coverage: Float[np.ndarray, "16 16"], blur: float) -> Float[np.ndarray, "16 16"]:
+def _blurred(coverage: Float[np.ndarray, "C C"], blur: float) -> Float[np.ndarray, "C C"]:
     distance = np.arange(CELL)[:, None] - np.arange(CELL)[None, :]
     kernel = np.exp(-0.5 * (distance / max(blur, 1e-3)) ** 2) / (max(blur, 0.4) * np.sqrt(2.0 * np.pi))
     return np.asarray(kernel @ coverage @ kernel.T)
@@ -158,17 +159,18 @@ def recognise(pixels: UInt8[np.ndarray, "H W 3"]) -> list[DetectedObject]:
     rows, columns = height // CELL, width // CELL
     cells = pixels.reshape(rows, CELL, columns, CELL, 3).swapaxes(1, 2).reshape(rows * columns, CELL, CELL, 3)
     cells = cells.astype(np.float64)
-    difference = (cells - _ground(cells)).reshape(rows * columns, CELL * CELL, 3)
+    ground = _ground(cells)
+    difference = (cells - ground).reshape(rows * columns, CELL * CELL, 3)
     found = []
     for index, cell in enumerate(difference):
-        read = _read_cell(cell, _ground(cells))
+        read = _read_cell(cell, ground)
         if read is not None:
             shape, colour, row, column = read
             found.append(DetectedObject(shape, colour, index // columns * CELL + row, index % columns * CELL + column))
     return found
 
 
-def _ground(cells: Float[np.ndarray, "G 16 16 3"]) -> Float[np.ndarray, "3"]:
+def _ground(cells: Float[np.ndarray, "G C C 3"]) -> Float[np.ndarray, "3"]:
     """Colour of the ground: the median of the cells' outermost pixels, which objects do not reach."""
     rim = np.ones((CELL, CELL), dtype=bool)
     rim[1:-1, 1:-1] = False

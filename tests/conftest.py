@@ -1,6 +1,10 @@
 """Fixtures that many test files share."""
 
 import os
+
+# Tests run side by side; two threads each would only wait for one another. Read when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 from pathlib import Path
 

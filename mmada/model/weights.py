@@ -157,10 +157,8 @@ def config_json(config: TransformerConfig, vocab: Vocab) -> dict[str, object]:
 
 def load_state(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from one file or from shards."""
-    if (folder / INDEX).is_file():
-        files = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-    else:
-        files = [WEIGHTS]
+    is_sharded = (folder / INDEX).is_file()
+    files = sorted(set(read_json(folder / INDEX)["weight_map"].values())) if is_sharded else [WEIGHTS]
     state: dict[str, Tensor] = {}
     for name in files:
         for key, tensor in _tensors(folder / name):

@@ -146,7 +146,7 @@ def evaluate(
     magvit = load_folder(inputs["magvit"].path)
     codec = _PictureCodec(magvit, resolution, crop_policy, unit_key(inputs["magvit"].id, numerics), store)
     speaker = _speaker(inputs["model"], numerics)
-    sampling = evaluation.decoding.get(key, evaluation.decoding["default"])
+    decoding = evaluation.decoding.get(key, evaluation.decoding["default"])
     scores: dict[str, MeasuredScore] = {}
     pictures = [pl.DataFrame(schema=pl.Schema(PICTURES))]
     for name in benchmarks:
@@ -154,6 +154,7 @@ def evaluate(
         own = _pictures(artifact)
         pictures.append(own)
         asked = _ask(name, artifact, own, codec)
+        sampling = decoding.get(name, decoding["default"])
         graded, scores[name] = _score(asked, speaker, codec, sampling, evaluation, store, key)
         write_table(graded, out / f"items-{name}.parquet", GRADED_ITEMS)
     draws = any(score.kind == "pictures" for score in scores.values())

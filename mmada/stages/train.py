@@ -54,5 +54,5 @@ def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:
     if expected != magvit.id:
         raise CheckpointError(
             f"{parent.path} was made for picture tokenizer {str(expected)[:12]}, but {magvit.path} is "
-            f"{magvit.id[:12]}; run `dvc repro init_model` to make a parent for it, or restore the tokenizer that belongs to the parent"
+            f"{magvit.id[:12]}; run `dvc repro init_model` to make a parent for it, or restore the parent's tokenizer"
         )

@@ -38,7 +38,7 @@ def write_shards(*, out: Path, paths: Paths, data: TrainingData, shards: Shards)
         rows = _rows(selected.filter(pl.col("corpus") == corpus), records, codes)
         for number, part in enumerate(rows.iter_slices(shards.samples_per_shard)):
             shard = f"{corpus}-{number:06d}.tar"
-            entries = write_shard(out / shard, _samples(part, data.direct_answers))
+            entries = write_shard(out / shard, _samples(part, corpus in data.direct_answers))
             places = pl.DataFrame(
                 {
                     "shard": [shard] * len(entries),

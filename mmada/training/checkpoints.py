@@ -1,7 +1,7 @@
 """Resume states: everything that a killed run needs to continue, without a pickle.
 
 A state is a folder `step-000000123` with `state.json` and one safetensors file per process, which holds that
-process's rows of every weight and of AdamW's two moments. Any number of processes can read it: each picks the
+process's rows of every weight and of the optimisers' moments. Any number of processes can read it: each picks the
 rows it needs out of all files. torch.distributed.checkpoint is not used because its `.metadata` is a pickle.
 Random numbers need no state: all noise is a function of (seed, sample, epoch) and the schedule one of the
 step.
@@ -17,16 +17,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torch.optim import Optimizer
 
 from mmada.errors import CheckpointError
 from mmada.model.transformer import Transformer
-from mmada.training.parallel import World, barrier
+from mmada.training.optimisers import owner, restore_state, state_tensors
+from mmada.training.parallel import World, barrier, first_row, local_rows
 
 STATE: Final = "state.json"
-MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,9 @@ class Position:
     run: str
 
 
-def save_state(folder: Path, model: Transformer, optimiser: Optimizer, position: Position, world: World) -> None:
+def save_state(
+    folder: Path, model: Transformer, optimisers: tuple[Optimizer, ...], position: Position, world: World
+) -> None:
     """Write the state below `folder`, drop older ones. A kill at any moment leaves a whole state behind."""
     target = folder / f"step-{position.step:09d}"
     partial = folder / f"{target.name}.partial"
@@ -49,7 +49,7 @@ def save_state(folder: Path, model: Transformer, optimiser: Optimizer, position:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     barrier(world)
-    local, rows = _local_tensors(model, optimiser)
+    local, rows = _local_tensors(model, optimisers)
     save_file(local, partial / _file_name(world.rank))
     (partial / f"rows-{world.rank:05d}.json").write_text(json.dumps(rows, sort_keys=True))
     barrier(world)
@@ -63,7 +63,7 @@ def save_state(folder: Path, model: Transformer, optimiser: Optimizer, position:
     barrier(world)
 
 
-def load_state(folder: Path, model: Transformer, optimiser: Optimizer, *, run: str) -> Position | None:
+def load_state(folder: Path, model: Transformer, optimisers: tuple[Optimizer, ...], *, run: str) -> Position | None:
     """Restore the newest state below `folder` in place; None when there is none of this run.
 
     Raises CheckpointError when the state is damaged.
@@ -77,7 +77,7 @@ def load_state(folder: Path, model: Transformer, optimiser: Optimizer, *, run: s
         position = Position(step=raw["step"], tokens=raw["tokens"], run=raw["run"])
         if position.run != run:
             return None
-        _restore(newest, raw["world_size"], model, optimiser, position.step)
+        _restore(newest, raw["world_size"], model, optimisers, position.step)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"resume state {newest} is damaged ({error}); delete it to start over") from error
     return position
@@ -87,45 +87,33 @@ def _file_name(rank: int) -> str:
     return f"state-{rank:05d}.safetensors"
 
 
-def _first_row(tensor: Tensor) -> int:
-    """Global index of the first row that this process holds."""
-    if not isinstance(tensor, DTensor):
-        return 0
-    _, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
-    return int(offset[0])
-
-
-def _local(tensor: Tensor) -> Tensor:
-    whole: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    return whole.detach()
-
-
-def _local_tensors(model: Transformer, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, int]]:
+def _local_tensors(model: Transformer, optimisers: tuple[Optimizer, ...]) -> tuple[dict[str, Tensor], dict[str, int]]:
     """This process's rows of weights and moments, and the global index of each one's first row."""
     tensors, rows = {}, {}
     for name, parameter in model.named_parameters():
-        parts = {"weight": parameter, **{key: optimiser.state[parameter][key] for key in MOMENTS}}
+        parts = {"weight": parameter, **state_tensors(owner(optimisers, parameter), parameter)}
         for part, tensor in parts.items():
-            tensors[f"{part}:{name}"] = _local(tensor).contiguous()
-            rows[f"{part}:{name}"] = _first_row(parameter)
+            tensors[f"{part}:{name}"] = local_rows(tensor).contiguous()
+            rows[f"{part}:{name}"] = first_row(parameter)
     return tensors, rows
 
 
 @torch.no_grad()
-def _restore(folder: Path, files: int, model: Transformer, optimiser: Optimizer, step: int) -> None:
+def _restore(folder: Path, files: int, model: Transformer, optimisers: tuple[Optimizer, ...], step: int) -> None:
     opened = [safe_open(folder / _file_name(rank), framework="pt") for rank in range(files)]
     first_rows = [json.loads((folder / f"rows-{rank:05d}.json").read_text()) for rank in range(files)]
     for name, parameter in model.named_parameters():
-        state = {key: torch.zeros_like(parameter) for key in MOMENTS}
+        optimiser = owner(optimisers, parameter)
+        state = {part: tensor.zero_() for part, tensor in state_tensors(optimiser, parameter).items()}
         for part, tensor in {"weight": parameter, **state}.items():
             key = f"{part}:{name}"
-            local = _local(tensor)
+            local = local_rows(tensor)
             filled = 0
             for file, starts in zip(opened, first_rows, strict=True):
-                filled += _copy_overlap(file, key, starts[key], local, _first_row(parameter))
+                filled += _copy_overlap(file, key, starts[key], local, first_row(parameter))
             if filled != len(local):
                 raise ValueError(f"{key}: {filled} of {len(local)} rows found")
-        optimiser.state[parameter] = {"step": torch.tensor(float(step)), **state}
+        restore_state(optimiser, parameter, state, step)
 
 
 def _copy_overlap(file: safe_open, key: str, stored_first: int, local: Tensor, local_first: int) -> int:

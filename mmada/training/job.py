@@ -106,7 +106,7 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
             loss=block.loss,
             vocabulary=block.vocabulary,
             padding=block.padding,
-            noise=NoiseRule(image_schedule=block.image_schedule, r2i=block.r2i_noise),
+            noise=NoiseRule(block.text_noise_floor, block.image_schedule, block.r2i_noise),
             cond_dropout=block.cond_dropout,
         ),
     )
@@ -142,6 +142,7 @@ def _settings(block: TrainingBlock, run: str) -> TrainSettings:
     return TrainSettings(
         max_steps=block.max_steps,
         learning_rate=optimiser.learning_rate,
+        muon_learning_rate=optimiser.muon_learning_rate,
         min_learning_rate=optimiser.min_learning_rate,
         warmup_steps=optimiser.warmup_steps,
         weight_decay=optimiser.weight_decay,

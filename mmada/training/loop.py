@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from torch.optim import AdamW
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from mmada.model.transformer import Transformer
-from mmada.model.weights import EMBEDDING
 from mmada.training.checkpoints import Position, load_state, save_state
 from mmada.training.learning_rate import learning_rate
 from mmada.training.objectives import Objective, device_of
+from mmada.training.optimisers import make_optimisers
 from mmada.training.parallel import World, all_sum
 
 OnMetrics = Callable[[int, Mapping[str, float]], None]
@@ -30,6 +30,7 @@ OnMetrics = Callable[[int, Mapping[str, float]], None]
 class TrainSettings:
     """How the weights move, and how often the run looks back.
 
+    `muon_learning_rate`: peak rate of Muon for the matrices inside the blocks; 0 leaves them to AdamW.
     `run`: digest of all that the result depends on; guards against continuing another run's state.
     """
 
@@ -45,6 +46,7 @@ class TrainSettings:
     checkpoint_every: int
     log_every: int
     run: str
+    muon_learning_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,42 +76,44 @@ def train(
     """
     torch.set_num_threads(settings.threads)
     model.train()
-    optimiser = make_optimiser(model, settings)
-    position = load_state(state_dir, model, optimiser, run=settings.run) or Position(0, 0, settings.run)
+    optimisers = make_optimisers(
+        model,
+        learning_rate=settings.learning_rate,
+        muon_learning_rate=settings.muon_learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=settings.betas,
+    )
+    position = load_state(state_dir, model, optimisers, run=settings.run) or Position(0, 0, settings.run)
     began = time.monotonic()
     meter = _Meter(objective.metric_names, world)
     values: Mapping[str, float] = {}
-    bar = tqdm(total=settings.max_steps, initial=position.step, desc=label, disable=not world.is_first)
+    bar = tqdm(
+        total=settings.max_steps,
+        initial=position.step,
+        desc=label,
+        unit="step",
+        mininterval=1.0,
+        disable=not world.is_first,
+    )
     with bar:
         for step in range(position.step, settings.max_steps):
-            rate = _set_learning_rate(optimiser, step, settings)
-            norm = _update(model, optimiser, objective, step, settings, world, meter)
+            rate = _set_learning_rate(optimisers, step, settings)
+            norm = _update(model, optimisers, objective, step, settings, world, meter)
             done = step + 1
             position = Position(done, position.tokens + meter.last_tokens, settings.run)
             bar.update()
             if done % settings.log_every == 0 or done == settings.max_steps:
                 values = {"learning_rate": rate, "grad_norm": norm, **meter.drain()}
-                bar.set_postfix({k: f"{v:.3f}" for k, v in values.items() if k.startswith(("loss/", "reward"))})
+                shown = {k: f"{v:.3f}" for k, v in values.items() if k.startswith(("loss/", "reward"))}
+                bar.set_postfix(shown, refresh=False)
                 on_metrics(done, values)
             if _is_due(done, settings, objective):
-                save_state(state_dir, model, optimiser, position, world)
+                save_state(state_dir, model, optimisers, position, world)
     return TrainResult(position.step, position.tokens, time.monotonic() - began, values)
 
 
-def make_optimiser(model: Transformer, settings: TrainSettings) -> AdamW:
-    """AdamW; gains and the embedding do not decay."""
-    kept: list[Tensor] = []
-    decayed: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        (kept if parameter.dim() == 1 or name == EMBEDDING else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-
-
-def _set_learning_rate(optimiser: AdamW, step: int, settings: TrainSettings) -> float:
+def _set_learning_rate(optimisers: Sequence[Optimizer], step: int, settings: TrainSettings) -> float:
+    """Move every optimiser to the same share of its peak; returns AdamW's rate."""
     rate = learning_rate(
         step,
         peak=settings.learning_rate,
@@ -117,14 +121,15 @@ def _set_learning_rate(optimiser: AdamW, step: int, settings: TrainSettings) -> 
         warmup_steps=settings.warmup_steps,
         max_steps=settings.max_steps,
     )
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = optimiser.defaults["lr"] * rate / settings.learning_rate
     return rate
 
 
 def _update(
     model: Transformer,
-    optimiser: AdamW,
+    optimisers: Sequence[Optimizer],
     objective: Objective,
     step: int,
     settings: TrainSettings,
@@ -137,7 +142,8 @@ def _update(
     with precision():
         parts = objective.parts(model, step)
     totals = all_sum(torch.stack([part.denominators for part in parts]).sum(0), world)
-    optimiser.zero_grad(set_to_none=True)
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
     for index, part in enumerate(parts):
         if world.size > 1:
             model.set_requires_gradient_sync(index == len(parts) - 1)  # type: ignore[operator]  # added by FSDP2
@@ -147,7 +153,8 @@ def _update(
         (loss * world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves backward unannotated
         meter.add(metrics, part.num_tokens)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     meter.end_step()
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 

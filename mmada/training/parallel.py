@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from mmada.model.transformer import Transformer
 
@@ -69,12 +70,26 @@ def barrier(world: World) -> None:
         dist.barrier()
 
 
-def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a possibly sharded tensor, detached, on the CPU. Every process must call it."""
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.detach().cpu()
+def gathered(tensor: Tensor) -> Tensor:
+    """The whole of a possibly sharded tensor, detached. Every process must call it."""
+    whole: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.detach()
+
+
+def local_rows(tensor: Tensor) -> Tensor:
+    """The rows of a possibly sharded tensor that this process holds, detached."""
+    local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return local.detach()
+
+
+def first_row(tensor: Tensor) -> int:
+    """Global index of the first row that this process holds."""
+    if not isinstance(tensor, DTensor):
+        return 0
+    _, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    return int(offset[0])
 
 
 def full_state(model: Transformer) -> dict[str, Tensor]:
     """Whole weights by published name. Every process must call it."""
-    return {name: full_tensor(tensor) for name, tensor in model.state_dict().items()}
+    return {name: gathered(tensor).cpu() for name, tensor in model.state_dict().items()}

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmada.errors import InputError
+from mmada.muon import muon_step
 from mmada.vq.magvit import MagvitSizes, MAGVITv2
 from mmada.vq.magvit_layers import ResBlock
-from mmada.vq.muon import muon_step
 
 _SOFT_UNTIL = 0.15
 _HARD_FROM = 0.50

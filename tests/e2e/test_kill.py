@@ -51,11 +51,12 @@ def _stage_processes(project: Path) -> list[str]:
 
 
 def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(
-    finished: Path, tmp_path_factory: pytest.TempPathFactory
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(tmp_path_factory.mktemp("killed") / "project", HERE / "small.yaml")
     rng = random.Random(7)
     killed: set[str] = set()
+    monkeypatch.chdir(project)  # DVC names stages relative to the current directory
     for address in read_stage_graph(project).order:
         kind = address.partition("@")[0]
         if kind not in killed and _start_and_kill(project, address, rng.uniform(0.0, 1.0)):

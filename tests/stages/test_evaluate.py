@@ -104,7 +104,7 @@ def run(
     names = {"magvit": "magvit", "models": "models", "benchmark_items": "items"}
     paths = Paths(**{name: str(project / names.get(name, name)) for name in Paths.model_fields})
     settings = Evaluation.model_validate(
-        {"batch_size": 4, "seed": 1, "threads": 1, "decoding": {"default": sampling or SAMPLING}}
+        {"batch_size": 4, "seed": 1, "threads": 1, "decoding": {"default": {"default": sampling or SAMPLING}}}
     )
     out.mkdir(parents=True, exist_ok=True)
     evaluate(

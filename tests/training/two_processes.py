@@ -13,8 +13,8 @@ from tests.tiny import tiny_model, tiny_vocab
 from tests.training.jobs import masked_objective, settings
 
 
-def run(tokenizer_folder: Path, state_dir: Path, out: Path, max_steps: int, stop_after: int, world: World) -> None:
-    """Train up to `stop_after` of `max_steps` steps and write the weights."""
+def run(tokenizer_folder: Path, state_dir: Path, out: Path, muon: float, stop_after: int, world: World) -> None:
+    """Train up to `stop_after` of four steps and write the weights."""
     tokenizer = load_tokenizer(tokenizer_folder)
     model = tiny_model(tiny_vocab(tokenizer))
     shard_model(model, world)
@@ -23,14 +23,14 @@ def run(tokenizer_folder: Path, state_dir: Path, out: Path, max_steps: int, stop
         pass
 
     def stop(step: int, values: object) -> None:
-        if step == stop_after and step < max_steps:
+        if step == stop_after < 4:
             raise StoppedError
 
     with contextlib.suppress(StoppedError):
         train(
             model,
             masked_objective(tokenizer, world, num_parts=2),
-            settings(max_steps, checkpoint_every=2),
+            settings(4, checkpoint_every=2, muon_learning_rate=muon),
             state_dir=state_dir,
             world=world,
             on_metrics=stop,
@@ -43,4 +43,4 @@ def run(tokenizer_folder: Path, state_dir: Path, out: Path, max_steps: int, stop
 
 if __name__ == "__main__":
     with joined() as here:
-        run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), here)
+        run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]), here)

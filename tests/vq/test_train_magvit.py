@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mmada.demo_scenes import draw, random_scene
 from mmada.errors import InputError
+from mmada.muon import orthogonalised
 from mmada.vq.magvit import MagvitSizes, MAGVITv2
-from mmada.vq.muon import orthogonalised
 from mmada.vq.train_magvit import FitSettings, fit_magvit, hardness
 
 SIZES = MagvitSizes(32, (1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1), 8)
