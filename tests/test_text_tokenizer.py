@@ -24,11 +24,13 @@ def test_any_text_survives(tmp_path_factory, text):
     assert tokenizer.decode(tokenizer.encode(clean)) == clean
 
 
-def test_digits_are_read_one_by_one(tokenizer):
-    ids = tokenizer.encode("12 + 345")
-    pieces = [tokenizer.decode([i]) for i in ids]
-    assert all(sum(c.isdigit() for c in piece) <= 1 for piece in pieces)
-    assert "".join(pieces) == "12 + 345"
+def test_frequent_numbers_are_tokens_and_long_ones_runs_of_three_digits(tmp_path):
+    train_tokenizer(["12 + 345 = 357", "I have 12345678 and 12 more"] * 30, tmp_path, vocab_size=400)
+    tokenizer = load_tokenizer(tmp_path)
+    pieces = [tokenizer.decode([i]) for i in tokenizer.encode("12 + 345 and 12345678")]
+    assert pieces[:3] == ["12", " +", " 345"]
+    assert "".join(pieces) == "12 + 345 and 12345678"
+    assert all(sum(c.isdigit() for c in piece) <= 3 for piece in pieces)
 
 
 def test_text_cannot_write_control_tokens(tokenizer):

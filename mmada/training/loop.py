@@ -36,6 +36,7 @@ class TrainSettings:
 
     max_steps: int
     learning_rate: float
+    muon_learning_rate: float
     min_learning_rate: float
     warmup_steps: int
     weight_decay: float
@@ -46,7 +47,6 @@ class TrainSettings:
     checkpoint_every: int
     log_every: int
     run: str
-    muon_learning_rate: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("small project")
 HERE = Path(__file__).parent
 
 
-def _start_and_kill(project: Path, address: str, delay: float) -> bool:
+def start_and_kill(project: Path, address: str, delay: float) -> bool:
     """Start one stage through dvc, kill dvc and the stage `delay` seconds into it; False when it ended before."""
     dvc = subprocess.Popen(
         ["dvc", "repro", "--single-item", address],
@@ -59,7 +59,7 @@ def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(
     monkeypatch.chdir(project)  # DVC names stages relative to the current directory
     for address in read_stage_graph(project).order:
         kind = address.partition("@")[0]
-        if kind not in killed and _start_and_kill(project, address, rng.uniform(0.0, 1.0)):
+        if kind not in killed and start_and_kill(project, address, rng.uniform(0.0, 1.0)):
             killed.add(kind)
             deadline = time.monotonic() + 5
             while _stage_processes(project) and time.monotonic() < deadline:

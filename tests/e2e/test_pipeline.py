@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from safetensors.torch import load_file
 
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
@@ -208,3 +209,23 @@ def test_a_parent_of_another_picture_tokenizer_is_refused(finished: Path) -> Non
         assert "was made for picture tokenizer" in result.stdout
     finally:
         manifest.write_bytes(original)
+
+
+def test_training_in_two_processes_reads_the_same_batches_and_ends_close(finished: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    shutil.rmtree(project / ".mmada" / "units" / "training")
+    logs = project / "two_process_logs"
+    logs.mkdir()
+    run(project, "mmada", "run", "train@stage1", MMADA_TRAIN_PROCESSES="2", MMADA_SAMPLE_LOG=str(logs))
+
+    def batches(folder: Path) -> dict[int, list[str]]:
+        lines = [json.loads(line) for line in (folder / "stage1.jsonl").read_text().splitlines()]
+        return {line["step"]: line["keys"] for line in lines}
+
+    assert batches(logs) == batches(project / "reader_logs")
+    alone = load_file(finished / "data/models/stage1/model.safetensors")
+    together = load_file(project / "data/models/stage1/model.safetensors")
+    assert alone.keys() == together.keys()
+    for name, weight in alone.items():
+        # bf16 sums in another order; a wrong scale of gradients would show as a difference of the weights' own size
+        assert (together[name] - weight).norm() <= 0.05 * weight.norm(), name

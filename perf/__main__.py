@@ -1,0 +1,25 @@
+"""Run all benchmarks, print ratios, and store them in perf/results/latest.json."""
+
+import json
+import platform
+import sys
+from pathlib import Path
+
+from perf.codes import bench_codes
+from perf.graph import bench_noop_repro
+from perf.shards import bench_shards
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+def main() -> None:
+    """Each benchmark gives a dictionary of numbers with units in their names."""
+    results = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
+    for name, bench in {"shards": bench_shards, "codes": bench_codes, "noop_repro": bench_noop_repro}.items():
+        results[name] = bench()
+        sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

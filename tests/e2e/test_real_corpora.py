@@ -1,0 +1,40 @@
+"""The same pipeline on real photographs, captions, mathematics and picture questions, small."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.project_folder import ROOT, make_project, run
+
+pytestmark = pytest.mark.xdist_group("real corpora")
+
+# One thread, because tests run side by side; everything else is what docs/your_own_corpus.md does.
+ONE_THREAD = {
+    "vq": {"threads": 1, "steps": 30},
+    "training": {stage: {"threads": 1} for stage in ("stage1", "stage2", "stage3")},
+    "evaluation": {"threads": 1},
+}
+
+
+def test_real_corpora_go_the_whole_road(realdata: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "one_thread.yaml"
+    patch.write_text(yaml.safe_dump(ONE_THREAD))
+    project = make_project(tmp_path / "project", ROOT / "docs" / "params" / "real_corpora.yaml", patch)
+    shutil.copytree(realdata, project / "data" / "raw" / "real")
+    run(project, "dvc", "repro")
+
+    for address in ("ingest@coco", "ingest@gsm8k", "ingest@r1_math", "ingest@nlvr", "ingest@easy_vqa", "select"):
+        report = json.loads((project / "reports" / f"{address}.json").read_text())
+        assert report["rows_in"] == report["rows_kept"] + sum(report["dropped"].values())
+        assert report["rows_kept"] > 0
+    dropped = json.loads((project / "reports" / "select.json").read_text())["dropped"]
+    assert dropped["contaminated"] > 0, "questions about the pictures of held-out items must be found"
+    assert dropped["row_too_long"] > 0, "R1 traces are longer than the window of this small model"
+    scores = json.loads((project / "data/scores/stage3/scores.json").read_text())["benchmarks"]
+    assert {name: score["n"] for name, score in scores.items()} == {"gsm8k_heldout": 48, "easy_vqa_heldout": 48}
+    traced = run(project, "mmada", "trace", "data/models/stage3").stdout
+    assert "data/raw/real/images/coco_ccby/captions.jsonl" in traced or "raw files" in traced
+    assert " 0 findings" in run(project, "mmada", "verify", "data/models/stage3").stdout

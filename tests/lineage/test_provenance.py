@@ -1,0 +1,68 @@
+"""How outputs came to be: append-only, once per way, found from any copy."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mmada.errors import InputError, IntegrityError
+from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.provenance import ProvenanceStore, Run
+from mmada.lineage.trace import trace
+
+
+def _artifact(folder: Path, content: str, stage: str) -> Artifact:
+    folder.mkdir(parents=True)
+    (folder / "file").write_text(content)
+    return write_manifest(folder, stage=stage, version=1, metadata={})
+
+
+def _run(stage: str, folder: Path, inputs: dict[str, Artifact], **params: object) -> Run:
+    return Run(
+        stage=stage,
+        key="",
+        version=1,
+        path=folder.as_posix(),
+        inputs={name: (artifact.id, artifact.path.as_posix()) for name, artifact in inputs.items()},
+        raw_files={},
+        params=params,
+        started=datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProvenanceStore:
+    monkeypatch.chdir(tmp_path)
+    return ProvenanceStore(tmp_path / "provenance")
+
+
+def test_making_it_again_in_the_same_way_adds_nothing(store: ProvenanceStore, tmp_path: Path) -> None:
+    made = _artifact(tmp_path / "a", "x", "ingest")
+    for _ in range(3):
+        store.append(made, _run("ingest", made.path, {}, limit=1))
+    assert len(store.records(made.id)) == 1
+    store.append(made, _run("ingest", made.path, {}, limit=2))
+    assert [record["params"] for record in store.records(made.id)] == [{"limit": 1}, {"limit": 2}]
+
+
+def test_trace_walks_over_ids(store: ProvenanceStore, tmp_path: Path) -> None:
+    raw, facts, model = (_artifact(tmp_path / n, n, s) for n, s in (("a", "ingest"), ("b", "annotate"), ("c", "train")))
+    store.append(raw, _run("ingest", raw.path, {}))
+    store.append(facts, _run("annotate", facts.path, {"ingested": raw}))
+    store.append(model, _run("train", model.path, {"facts": facts, "rows": raw}))
+    lineage = trace(model.path, store)
+    assert list(lineage.nodes) == [model.id, facts.id, raw.id]
+
+
+def test_an_unknown_output_says_where_to_look(store: ProvenanceStore, tmp_path: Path) -> None:
+    made = _artifact(tmp_path / "a", "x", "ingest")
+    with pytest.raises(InputError, match="--project"):
+        trace(made.path, store)
+
+
+def test_a_damaged_record_is_named(store: ProvenanceStore, tmp_path: Path) -> None:
+    made = _artifact(tmp_path / "a", "x", "ingest")
+    store.append(made, _run("ingest", made.path, {}))
+    (store.root / f"{made.id}.jsonl").write_text("{")
+    with pytest.raises(IntegrityError, match="damaged"):
+        store.records(made.id)
