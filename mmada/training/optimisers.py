@@ -1,6 +1,6 @@
 """Optimisers: AdamW, and Muon for the matrices inside the blocks.
 
-On the small transformers of the demo Muon reaches in 400 steps a loss that AdamW does not reach in 800.
+On the small transformers of the demo, Muon at one rate reached in 400 steps about half the loss of AdamW at one rate.
 """
 
 from collections.abc import Mapping
