@@ -26,7 +26,7 @@ demo: install  ## the whole road on the embedded corpus, then scores, trace and 
 	$(BIN)/mmada summary
 
 test: install  ## all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: install  ## style, types, layers
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.project_folder import ENVIRONMENT, output_ids, run
 
-pytestmark = pytest.mark.xdist_group("small project")
+pytestmark = pytest.mark.xdist_group("small_project")
 
 
 @pytest.fixture(scope="module")
