@@ -14,7 +14,11 @@ pytestmark = pytest.mark.xdist_group("real_corpora")
 # One thread, because tests run side by side; everything else is what docs/your_own_corpus.md does.
 ONE_THREAD = {
     "vq": {"threads": 1, "steps": 30},
-    "training": {stage: {"threads": 1} for stage in ("stage1", "stage2", "stage3")},
+    "training": {
+        "stage1": {"threads": 1, "max_steps": 24},
+        "stage2": {"threads": 1, "max_steps": 24},
+        "stage3": {"threads": 1},
+    },
     "evaluation": {"threads": 1},
 }
 
