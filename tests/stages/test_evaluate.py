@@ -50,7 +50,7 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Benchmark]
     raw = tmp_path_factory.mktemp("raw")
     lines(raw / "sums.jsonl", [{"q": f"{n} + 1", "a": str(n + 1), "k": "sum"} for n in range(6)])
     for n in range(6):
-        scene = Scene((SceneObject(n % 4, n // 4, "red", "circle", 0, 0),), 0)
+        scene = Scene((SceneObject(n % 2, n // 2 % 2, "red" if n < 4 else "blue", "circle", 0, 0),), 0)
         Image.fromarray(draw(scene)).save(raw / f"{n}.png")
     lines(raw / "shown.jsonl", [{"q": "which shape?", "a": "circle", "k": "shape", "i": n} for n in range(6)])
     lines(raw / "drawn.jsonl", [{"q": f"a red circle {n}", "s": SPEC, "k": "single"} for n in range(6)])
