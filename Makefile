@@ -43,5 +43,5 @@ perf: install  ## benchmarks beside their peers; ratios are printed and stored i
 chaos: install  ## seeded kill runs, many more than in `make test`
 	$(BIN)/python -m tests.chaos
 
-clean:  ## remove what the pipeline made (not the DVC cache)
-	rm -rf data/raw/demo data/[b-qs-z]* reports site .mmada
+clean:  ## remove what the pipeline made (neither the DVC cache nor the provenance of what was made)
+	rm -rf data/raw/demo $(addprefix data/,ingested benchmark_items text_tokenizer magvit codes facts selected gate shards models scores) reports site .mmada
