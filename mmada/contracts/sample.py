@@ -8,17 +8,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmada.errors import ContractError
+from mmada.params_schema import PICTURE_TASKS, TaskName
 
-Task = Literal["t2i", "lm", "chat", "mmu", "r2i"]
+Task = TaskName
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
-
-PICTURE_TASKS: Final[frozenset[Task]] = frozenset({"t2i", "mmu", "r2i"})
 
 # WebDataset splits a member's name at its first dot, so a dot in a key would silently cut the key in two.
 _KEY: Final = re.compile(r"[a-z0-9_-]{1,120}")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -36,14 +36,12 @@ from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.image_quality import to_picture
 from mmada.vq.magvit import MAGVITv2, load_folder, to_uint8
-from mmada.vq.preprocess import decode_picture, preprocess
+from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
 VERSION: Final = 1
 OUT: Final = "scores"
 KEYED_BY: Final = "checkpoints"
 READS: Final = {"resolution": "vq.resolution", "crop_policy": "vq.crop_policy"}
-
-CropPolicy = Literal["centre_crop", "squash", "pad"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class _PictureCodec:
 
     magvit: MAGVITv2
     resolution: int
-    crop_policy: CropPolicy
+    crop_policy: Policy
     identity: str
     store: UnitStore
 
@@ -133,7 +131,7 @@ def evaluate(
     benchmarks: dict[str, Benchmark],
     evaluation: Evaluation,
     resolution: int,
-    crop_policy: CropPolicy,
+    crop_policy: Policy,
 ) -> StageReport:
     """Writes `scores.json` and `items-<benchmark>.parquet` (every generation with its verdict).
 

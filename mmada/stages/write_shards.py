@@ -9,12 +9,12 @@ import polars as pl
 from mmada.contracts.code_packing import unpack_codes
 from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import RECORDS, SELECTED
-from mmada.contracts.sample import PICTURE_TASKS, Sample, sample_key
+from mmada.contracts.sample import Sample, sample_key
 from mmada.contracts.tables import read_table, read_tables, write_table
 from mmada.curation.cot_dialects import unified_response
 from mmada.errors import GateError
 from mmada.lineage.manifest import Artifact, open_artifact
-from mmada.params_schema import Paths, Shards, TrainingData
+from mmada.params_schema import PICTURE_TASKS, Paths, Shards, TrainingData
 from mmada.shards.reader import INDEX, INDEX_NAME
 from mmada.shards.writer import write_shard
 from mmada.stage_report import StageReport
