@@ -187,14 +187,14 @@ def _ending(told: Problem | Asked, answer: str) -> str:
 
 def _thought_unclosed(source: _Source, index: int) -> _Dirty:
     problem = next(source.fresh.problems)
-    row = problem_row(problem) | {"response": f"<think>{problem.thought} {problem.answer}"}
+    row = problem_row(problem) | {"response": f"<think>{problem.thought}\n{problem.answer}"}
     return _Dirty("thought_unclosed", PROBLEMS, line(row), {})
 
 
 def _thought_loop(source: _Source, index: int) -> _Dirty:
     problem = next(source.fresh.problems)
-    first = problem.thought.split(". ")[0]
-    looped = replace(problem, thought=" ".join([f"{first}."] * _LOOP_TIMES + [problem.thought]))
+    first = problem.thought.split("\n")[0]
+    looped = replace(problem, thought="\n".join([first] * _LOOP_TIMES + [problem.thought]))
     return _Dirty("thought_loop", PROBLEMS, line(problem_row(looped)), {})
 
 

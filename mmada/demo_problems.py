@@ -42,7 +42,7 @@ def random_problem(rng: random.Random, *, held_out: bool) -> tuple[str, Problem]
             break
     kind, question = rng.choice((_story, _box, _sum))(rng, start, changes)
     steps = [_step(before, change, after) for before, change, after in zip(totals, changes, totals[1:], strict=False)]
-    return f"{kind} {content}", Problem(question, " ".join(steps), str(totals[-1]), f"{kind}{len(changes)}")
+    return f"{kind} {content}", Problem(question, "\n".join(steps), str(totals[-1]), f"{kind}{len(changes)}")
 
 
 def _content(start: int, changes: list[int]) -> str:
@@ -61,7 +61,7 @@ def _totals(start: int, changes: list[int]) -> list[int]:
 
 
 def _step(before: int, change: int, after: int) -> str:
-    return f"{before} {'+' if change > 0 else '-'} {abs(change)} = {after}."
+    return f"{before}{change:+d}={after}"
 
 
 def _story(rng: random.Random, start: int, changes: list[int]) -> tuple[str, str]:

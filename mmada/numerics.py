@@ -15,3 +15,9 @@ def numerics_class(threads: int) -> str:
         return f"cuda/{torch.cuda.get_device_name()}/torch{torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"cpu/{platform.machine()}/{capability}/torch{torch.__version__}/threads{threads}"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has instructions for bf16; without them a bf16 product takes 20 times that of fp32."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))

@@ -213,7 +213,11 @@ def picture_reward(pixels: UInt8[np.ndarray, "H W 3"], spec: PictureSpec) -> flo
     does). Objects that no clause names are ignored, as in GenEval. A clause for the relation, if there is
     one: some pair satisfies it.
     """
-    found = recognise(pixels)
+    return spec_score(recognise(pixels), spec)
+
+
+def spec_score(found: list[DetectedObject], spec: PictureSpec) -> float:
+    """`picture_reward` of a picture that has been recognised."""
     scores = [_count_score(found, wanted) for wanted in spec.include]
     if spec.relation is not None:
         scores.append(_relation_score(found, spec.include, spec.relation))

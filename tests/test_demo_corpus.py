@@ -150,7 +150,7 @@ def test_answers_about_pictures_are_true(corpus: Path) -> None:
 
 def test_arithmetic_is_right(corpus: Path) -> None:
     for row in _clean(corpus, "problems/problems.jsonl"):
-        steps = re.findall(r"(\d+) ([+-]) (\d+) = (\d+)\.", row["response"])
+        steps = re.findall(r"(\d+)([+-])(\d+)=(\d+)", row["response"])
         values = [int(a) + (int(b) if sign == "+" else -int(b)) for a, sign, b, _ in steps]
         assert values == [int(total) for *_, total in steps]
         assert row["answer"] == steps[-1][3] == row["response"].split("</think>")[1]

@@ -28,9 +28,17 @@ def test_frequent_numbers_are_tokens_and_long_ones_runs_of_three_digits(tmp_path
     train_tokenizer(["12 + 345 = 357", "I have 12345678 and 12 more"] * 30, tmp_path, vocab_size=400)
     tokenizer = load_tokenizer(tmp_path)
     pieces = [tokenizer.decode([i]) for i in tokenizer.encode("12 + 345 and 12345678")]
-    assert pieces[:3] == ["12", " +", " 345"]
+    assert pieces[:4] == ["12", " +", " ", "345"]
     assert "".join(pieces) == "12 + 345 and 12345678"
     assert all(sum(c.isdigit() for c in piece) <= 3 for piece in pieces)
+
+
+def test_a_number_is_the_same_token_wherever_it_stands(tmp_path):
+    train_tokenizer(["<think>12+3=15</think>15", "I have 12 and 15."] * 30, tmp_path, vocab_size=400)
+    tokenizer = load_tokenizer(tmp_path)
+    (fifteen,) = tokenizer.encode("15")
+    assert [ids.count(fifteen) for ids in map(tokenizer.encode, ("<think>12+3=15</think>15", "is it 15?"))] == [2, 1]
+    assert len(tokenizer.encode("<think></think>")) == 2
 
 
 def test_text_cannot_write_control_tokens(tokenizer):

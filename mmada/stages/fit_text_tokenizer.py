@@ -12,7 +12,7 @@ from mmada.params_schema import Corpus, Paths, TextTokenizer
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, train_tokenizer
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "text_tokenizer"
 
 

@@ -12,7 +12,7 @@ from mmada.stage_report import StageReport
 from mmada.training.job import Job
 from mmada.unit_store import UnitStore, unit_key
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "models"
 KEYED_BY: Final = "training"
 

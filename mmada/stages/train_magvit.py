@@ -22,7 +22,7 @@ from mmada.vq.magvit import MagvitSizes, load_folder, save_folder
 from mmada.vq.preprocess import decode_picture, preprocess
 from mmada.vq.train_magvit import FitSettings, fit_magvit
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "magvit"
 
 

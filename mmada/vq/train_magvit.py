@@ -168,14 +168,11 @@ def _tile(
 
 
 def _losses(model: MAGVITv2, pixels: Float[Tensor, "B 3 c c"], hard: float) -> dict[str, Tensor]:
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = model.encoder(pixels)
-    latents = latents.float()
+    latents = model.encoder(pixels)
     soft = torch.tanh(latents)
     signs = torch.where(latents > 0, 1.0, -1.0)
-    with torch.autocast("cpu", torch.bfloat16):
-        decoded = model.decoder(soft + hard * (signs - soft).detach())
-    error = decoded.float() - pixels
+    decoded = model.decoder(soft + hard * (signs - soft).detach())
+    error = decoded - pixels
     median = pixels.flatten(2).median(dim=2).values[:, :, None, None]
     salient = ((pixels - median).abs().amax(dim=1, keepdim=True) > _SALIENT_DISTANCE).float()
     # Widened, so that what lies beside an edge counts as much as what lies within: a shape is its edges.

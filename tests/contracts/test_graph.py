@@ -32,7 +32,7 @@ def test_stages_are_the_files() -> None:
 @pytest.mark.parametrize("name", sorted(GRAPH))
 def test_command_is_mmada_run(name: str) -> None:
     key = "@${key}" if "foreach" in GRAPH[name] else ""
-    assert _body(name)["cmd"] == f"mmada run {name}{key}"
+    assert _body(name)["cmd"] == f"exec mmada run {name}{key}"
 
 
 @pytest.mark.parametrize("name", sorted(GRAPH))

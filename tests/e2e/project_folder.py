@@ -17,6 +17,7 @@ COPIED = ("dvc.yaml", "params.yaml", "models.yaml", ".dvcignore", ".gitignore", 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "1",
+    "SHELL": "/bin/sh",  # the plainest shell that DVC may start commands with: it stays their parent
     "GIT_AUTHOR_NAME": "test",
     "GIT_AUTHOR_EMAIL": "test@localhost",
     "GIT_COMMITTER_NAME": "test",

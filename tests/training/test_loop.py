@@ -112,11 +112,8 @@ def test_micro_batches_change_nothing_but_rounding(tokenizer, tmp_path):
         assert (a - b).abs().max() < 2e-4
 
 
-# Muon rounds to bf16 before it makes a matrix orthogonal, which magnifies what another order of sums leaves.
-@pytest.mark.parametrize(("muon", "stop", "block_tolerance"), [(0.0, 4, 0.02), (0.01, 3, 0.25)])
-def test_two_processes_train_like_one_and_one_can_continue_them(
-    tokenizer, tokenizer_folder, tmp_path, muon, stop, block_tolerance
-):
+@pytest.mark.parametrize(("muon", "stop"), [(0.0, 4), (0.01, 3)])
+def test_two_processes_train_like_one_and_one_can_continue_them(tokenizer, tokenizer_folder, tmp_path, muon, stop):
     run_job(tokenizer_folder, tmp_path / "alone", tmp_path / "one.safetensors", muon, 4, ALONE)
     state, out = tmp_path / "together", tmp_path / "two.safetensors"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -130,7 +127,7 @@ def test_two_processes_train_like_one_and_one_can_continue_them(
     assert one.keys() == two.keys()
     for key in one:
         moved, apart = (one[key] - start[key]).norm(), (one[key] - two[key]).norm()
-        assert apart < (block_tolerance if ".blocks." in key else 0.02) * moved, key
+        assert apart < 0.02 * moved, key
 
 
 @pytest.mark.parametrize("muon", [0.0, 0.02])

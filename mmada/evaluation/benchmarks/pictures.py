@@ -5,14 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from mmada.evaluation.benchmarks.kinds import BenchmarkKind, Item, Produced
-from mmada.pictures import PictureSpec, picture_is_correct
+from mmada.pictures import PictureSpec, picture_is_correct, recognise, spec_score
 
 PICTURES_VERIFIER: Final = "picture_is_correct-1"
 """Raised when mmada.pictures gives another verdict."""
-
-_CANDIDATES: Final = 6
-"""Drawings of a category that are tried as the constant one (all of them would take longer than decoding)."""
-
 
 def is_correct(item: Item, produced: Produced) -> bool:
     """Whether every clause of the item's specification holds in the picture."""
@@ -25,8 +21,9 @@ def constant_correct(items: Sequence[Item], produced: Sequence[Produced]) -> int
     request.
     """
     commonest = max(sum(item.spec == other.spec for other in items) for item in items)
-    drawn = (sum(is_correct(item, candidate) for item in items) for candidate in produced[:_CANDIDATES])
-    return max(commonest, *drawn)
+    specs = [PictureSpec.from_json(json.loads(item.spec)) for item in items]
+    shown = [recognise(candidate.pixels) for candidate in produced if candidate.pixels is not None]
+    return max(commonest, *(sum(spec_score(found, spec) == 1.0 for spec in specs) for found in shown))
 
 
 KIND: Final = BenchmarkKind(
