@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmada.errors import ContractError
-from mmada.params_schema import PICTURE_TASKS, TaskName
+from mmada.params_section import PICTURE_TASKS, TaskName
 
 Task = TaskName
 TASKS: Final[tuple[Task, ...]] = get_args(Task)

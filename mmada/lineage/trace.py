@@ -13,7 +13,7 @@ import polars as pl
 from mmada.errors import InputError
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
-from mmada.params_schema import TrainingBlock
+from mmada.params_training import TrainingBlock
 from mmada.shards.order import Pick
 from mmada.training.order import training_order
 

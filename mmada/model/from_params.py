@@ -1,7 +1,7 @@
 """From the sections of params.yaml to the values that samplers take."""
 
 from mmada.model.sampling import ImageSampling, TextSampling
-from mmada.params_schema import Sampling
+from mmada.params_training import Sampling
 
 
 def sampling_settings(section: Sampling) -> tuple[TextSampling, ImageSampling]:

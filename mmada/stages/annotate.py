@@ -22,7 +22,8 @@ from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_match
 from mmada.curation.dedup import alike_texts, group_hashes, text_keys_of_groups
 from mmada.curation.image_facts import with_image_facts
 from mmada.lineage.manifest import Artifact, open_artifact
-from mmada.params_schema import Annotation, Benchmark, Corpus, Decontamination, Paths
+from mmada.params_data import Annotation, Benchmark, Corpus, Decontamination
+from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key

@@ -10,7 +10,7 @@ from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
 from mmada.contracts.records import PICTURES, row_id
 from mmada.contracts.tables import write_table
 from mmada.errors import InputError
-from mmada.params_schema import Benchmark, Ingest
+from mmada.params_data import Benchmark, Ingest
 from mmada.pictures import PictureSpec
 from mmada.sources.raw_rows import Limits
 from mmada.sources.reading import Reader, read_corpus, read_named_pictures

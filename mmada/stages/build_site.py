@@ -18,7 +18,9 @@ from mmada.contracts.tables import read_table, read_tables
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
-from mmada.params_schema import Corpus, Paths, TrainingBlock
+from mmada.params_data import Corpus
+from mmada.params_schema import Paths
+from mmada.params_training import TrainingBlock
 from mmada.site.data_page import Reconstruction, data_page
 from mmada.site.figures import write_script
 from mmada.site.lineage_page import lineage_page

@@ -30,7 +30,9 @@ from mmada.model.from_params import sampling_settings
 from mmada.model.generation import Query
 from mmada.model.weights import load_model
 from mmada.numerics import numerics_class
-from mmada.params_schema import Benchmark, Evaluation, Paths, Sampling
+from mmada.params_data import Benchmark
+from mmada.params_schema import Paths
+from mmada.params_training import Evaluation, Sampling
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key

@@ -8,7 +8,8 @@ import polars as pl
 from mmada.contracts.records import RECORDS
 from mmada.contracts.tables import read_tables
 from mmada.lineage.manifest import file_sha256, open_artifact
-from mmada.params_schema import Corpus, Paths, TextTokenizer
+from mmada.params_data import Corpus, TextTokenizer
+from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, train_tokenizer
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from mmada.contracts.records import DROPS, PICTURES, RECORDS, row_id
 from mmada.contracts.tables import write_table
 from mmada.errors import InputError
-from mmada.params_schema import REQUIRED_FIELDS, Corpus, Ingest
+from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
 from mmada.sources.picture_files import Decode
 from mmada.sources.raw_rows import Defect, Limits
 from mmada.sources.reading import NamedPictures, Reader, Rows, read_corpus, read_named_pictures

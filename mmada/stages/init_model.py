@@ -14,7 +14,8 @@ from mmada.model.weights import (
     save_model,
     save_state,
 )
-from mmada.params_schema import Model, Paths
+from mmada.params_schema import Paths
+from mmada.params_training import Model
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, make_vocab
 from mmada.vocab import Vocab

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from mmada.demo_corpus import CorpusSizes, DirtCounts, make_corpus
-from mmada.params_schema import DemoCorpus
+from mmada.params_data import DemoCorpus
 from mmada.stage_report import StageReport
 
 VERSION: Final = 2

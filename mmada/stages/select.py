@@ -11,7 +11,8 @@ from mmada.contracts.tables import read_table, read_tables, write_table
 from mmada.curation.select import decide, kept_rows
 from mmada.errors import InputError, ParamsError
 from mmada.lineage.manifest import Artifact, open_artifact
-from mmada.params_schema import Corpus, Paths, Selection
+from mmada.params_data import Corpus, Selection
+from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 
 VERSION: Final = 1

@@ -17,7 +17,8 @@ from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_tables, write_table
 from mmada.lineage.manifest import open_artifact
 from mmada.numerics import numerics_class
-from mmada.params_schema import Corpus, Ingest, Paths, Vq
+from mmada.params_data import Corpus, Ingest, Vq
+from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.image_quality import code_entropy, pixel_std, psnr, to_picture

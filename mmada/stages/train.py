@@ -7,7 +7,8 @@ from mmada.dispatch.local import run_training
 from mmada.errors import CheckpointError
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.numerics import numerics_class
-from mmada.params_schema import Paths, TrainingBlock
+from mmada.params_schema import Paths
+from mmada.params_training import TrainingBlock
 from mmada.stage_report import StageReport
 from mmada.training.job import Job
 from mmada.unit_store import UnitStore, unit_key

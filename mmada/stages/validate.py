@@ -10,7 +10,8 @@ from mmada.contracts.facts import FACTS
 from mmada.contracts.records import SELECTED
 from mmada.contracts.tables import read_table, read_tables
 from mmada.lineage.manifest import open_artifact
-from mmada.params_schema import Gate, Paths
+from mmada.params_data import Gate
+from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.storage import atomic_write
 from mmada.validation.expectations import checks, tables

@@ -14,7 +14,10 @@ from mmada.contracts.tables import read_table, read_tables, write_table
 from mmada.curation.cot_dialects import unified_response
 from mmada.errors import GateError
 from mmada.lineage.manifest import Artifact, open_artifact
-from mmada.params_schema import PICTURE_TASKS, Paths, Shards, TrainingData
+from mmada.params_data import Shards
+from mmada.params_schema import Paths
+from mmada.params_section import PICTURE_TASKS
+from mmada.params_training import TrainingData
 from mmada.shards.reader import INDEX, INDEX_NAME
 from mmada.shards.writer import write_shard
 from mmada.stage_report import StageReport

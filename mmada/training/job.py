@@ -17,8 +17,8 @@ from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
 from mmada.model.weights import load_model, save_state
-from mmada.params_schema import TrainingBlock
-from mmada.params_schema import UniGrpo as UniGrpoSection
+from mmada.params_training import TrainingBlock
+from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.rewards import build_rewards
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer

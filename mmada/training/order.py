@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mmada.params_schema import TrainingBlock
+from mmada.params_training import TrainingBlock
 from mmada.shards.order import Order
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.params_schema import PICTURE_TASKS
+from mmada.params_section import PICTURE_TASKS
 
 MAX_CODE_ENTROPY: Final = 13.0
 """Bits: a code has 13 bits (contracts.code_packing.BITS), so no picture's codes can carry more each."""

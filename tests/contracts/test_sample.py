@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mmada.contracts.code_packing import NUM_CODES, pack_codes, unpack_codes
 from mmada.contracts.sample import TASKS, Sample, pack, sample_key, unpack
 from mmada.errors import ContractError
-from mmada.params_schema import PICTURE_TASKS
+from mmada.params_section import PICTURE_TASKS
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mmada.params_schema import Corpus
+from mmada.params_data import Corpus
 
 GOOD: dict[str, Any] = {
     "path": "raw",

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mmada.params_schema import Corpus, Ingest
+from mmada.params_data import Corpus, Ingest
 from mmada.sources.adapters import ADAPTERS
 from mmada.sources.json_rows import parse_json
 from mmada.sources.raw_rows import Defect, Limits

@@ -14,7 +14,8 @@ from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
 from mmada.errors import ContractError, InputError, ParamsError
 from mmada.lineage.manifest import write_manifest
-from mmada.params_schema import Benchmark, Corpus, Params, Selection, load_params
+from mmada.params_data import Benchmark, Corpus, Selection
+from mmada.params_schema import Params, load_params
 from mmada.stages.annotate import annotate
 from mmada.stages.select import select
 from mmada.text_tokenizer import train_tokenizer

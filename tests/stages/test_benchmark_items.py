@@ -10,7 +10,7 @@ from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
 from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_table
 from mmada.errors import InputError
-from mmada.params_schema import Benchmark
+from mmada.params_data import Benchmark
 from mmada.stages.benchmark_items import benchmark_items
 from mmada.unit_store import UnitStore
 from tests.stages.test_ingest import LIMITS, lines, png

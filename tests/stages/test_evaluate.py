@@ -18,7 +18,9 @@ from mmada.evaluation.compare import compare, summary
 from mmada.evaluation.measured_scores import GRADED_ITEMS
 from mmada.lineage.manifest import write_manifest
 from mmada.model.weights import new_model, parse_config, save_model
-from mmada.params_schema import Benchmark, Evaluation, Paths
+from mmada.params_data import Benchmark
+from mmada.params_schema import Paths
+from mmada.params_training import Evaluation
 from mmada.stages.benchmark_items import benchmark_items
 from mmada.stages.evaluate import evaluate
 from mmada.text_tokenizer import load_tokenizer, make_vocab, train_tokenizer

@@ -14,7 +14,7 @@ from mmada.contracts.records import DROPS, PICTURES, RECORDS
 from mmada.contracts.tables import read_table, read_tables
 from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
-from mmada.params_schema import Corpus, Ingest
+from mmada.params_data import Corpus, Ingest
 from mmada.sources import reading
 from mmada.stage_report import StageReport
 from mmada.stages.ingest import ingest

@@ -13,7 +13,8 @@ from mmada.contracts.records import SELECTED
 from mmada.contracts.tables import write_table
 from mmada.errors import GateError
 from mmada.lineage.manifest import write_manifest
-from mmada.params_schema import Gate, Paths
+from mmada.params_data import Gate
+from mmada.params_schema import Paths
 from mmada.stages.validate import validate
 from mmada.validation.expectations import checks, tables
 from mmada.validation.gates import run_checks

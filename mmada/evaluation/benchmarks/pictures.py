@@ -10,6 +10,7 @@ from mmada.pictures import PictureSpec, picture_is_correct, recognise, spec_scor
 PICTURES_VERIFIER: Final = "picture_is_correct-1"
 """Raised when mmada.pictures gives another verdict."""
 
+
 def is_correct(item: Item, produced: Produced) -> bool:
     """Whether every clause of the item's specification holds in the picture."""
     assert produced.pixels is not None, "a drawing has a picture"

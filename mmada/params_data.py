@@ -1,0 +1,223 @@
+"""Sections of params.yaml about data: from raw corpora to shards and benchmarks."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, model_validator
+
+from mmada.params_section import Count, Positive, Section, Share, TaskName
+
+
+class CorpusCounts(Section):
+    """How many clean rows of each kind the embedded corpus holds."""
+
+    pictures: Positive
+    questions: Positive
+    drawings: Positive
+    problems: Positive
+    texts: Positive
+    heldout_problems: Positive
+    heldout_questions: Positive
+    heldout_prompts: Positive
+
+
+class Dirt(Section):
+    """How many rows of each defect are planted, named by the reason that the drop ledger must give."""
+
+    malformed_json: Count
+    image_truncated: Count
+    image_mislabelled: Count
+    row_too_long: Count
+    duplicate_exact: Count
+    duplicate_near: Count
+    answer_wrong: Count
+    thought_unclosed: Count
+    thought_loop: Count
+    contaminated: Count
+
+
+class DemoCorpus(Section):
+    """The embedded corpus, made from a seed."""
+
+    seed: int
+    counts: CorpusCounts
+    dirt: Dirt
+
+
+Format = Literal[
+    "jsonl",
+    "json",
+    "parquet",
+    "webdataset",
+    "image_folder",
+    "llava",
+    "messages",
+    "trajectories",
+    "huggingface",
+]
+REQUIRED_FIELDS: Final[Mapping[TaskName, tuple[str, ...]]] = {
+    "t2i": ("prompt", "image"),
+    "lm": ("response",),
+    "chat": ("prompt",),
+    "mmu": ("prompt", "image"),
+    "r2i": ("prompt", "response", "image"),
+}
+"""What a row must have for each task. Without a response a chat or mmu row serves reinforcement learning only."""
+_FROM_FORMAT: Final = {"llava": ("prompt", "response", "image"), "messages": ("prompt", "response")}
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"reference_pattern {pattern!r} is no regular expression: {error}") from None
+    if pattern and groups != 1:
+        raise ValueError(f"reference_pattern {pattern!r} has {groups} groups; it needs one, around the answer")
+
+
+class Corpus(Section):
+    """One raw corpus: where it lies, how it is written (declared, never guessed), what it is used for."""
+
+    path: str
+    format: Format
+    task: TaskName
+    files: str = "**/*"
+    """Glob of the files to read below `path`."""
+    columns: dict[Literal["prompt", "response", "reference", "image", "kind"], str] = Field(default_factory=dict)
+    """Our field -> the corpus's column. A response or reference may be absent."""
+    prompt: str = ""
+    """A fixed prompt for corpora whose rows have none (captioning)."""
+    reference_pattern: str = ""
+    """Regular expression with one group that finds the gold answer in the reference column (GSM8K: '#### (.+)')."""
+    image_path: str = "{}"
+    """Where a picture lies below `path`; `{}` stands for the image column ("images/{}.png")."""
+    sidecar: str = ""
+    """A JSON file beside each data file whose fields all rows of that file inherit (R1 dumps: problem.json)."""
+    max_rows: Positive | None = None
+    """Read only the first rows of the corpus (smoke runs)."""
+    revision: str = ""
+    """Commit hash of a Hugging Face dataset; required for `huggingface`."""
+    split: str = "train"
+    """Split of a Hugging Face dataset."""
+    source: str
+    licence: str
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> "Corpus":
+        if self.format == "huggingface" and not self.revision:
+            raise ValueError("a huggingface corpus needs `revision`, the commit to pin")
+        given = {*self.columns, *_FROM_FORMAT.get(self.format, ()), *(["prompt"] if self.prompt else [])}
+        absent = sorted(set(REQUIRED_FIELDS[self.task]) - given)
+        if absent:
+            raise ValueError(f"task {self.task} needs a column for each of {absent}: declare them in `columns`")
+        _check_pattern(self.reference_pattern)
+        return self
+
+
+class Ingest(Section):
+    """Limits that bound what one raw row may cost."""
+
+    max_row_bytes: Positive
+    max_image_bytes: Positive
+    max_image_pixels: Positive
+    max_json_depth: Positive
+    rows_per_unit: Positive
+
+
+class TextTokenizer(Section):
+    """Byte-level BPE fitted on the ingested text, or a published folder."""
+
+    folder: str
+    """Folder of a published tokenizer to use unchanged; empty: fit one."""
+    vocab_size: Positive
+    rows: Positive
+    """Rows to fit on, taken in order of row_id."""
+
+
+class Vq(Section):
+    """The MAGVIT-v2 picture tokenizer: given weights, or a small one fitted here."""
+
+    weights: str
+    """Folder with published weights; empty: fit."""
+    resolution: Positive
+    crop_policy: Literal["centre_crop", "squash", "pad"]
+    threads: Positive
+    ch: Positive
+    ch_mult_encoder: tuple[Positive, ...]
+    ch_mult_decoder: tuple[Positive, ...]
+    num_res_blocks_encoder: tuple[Positive, ...]
+    num_res_blocks_decoder: tuple[Positive, ...]
+    z_channels: Positive
+    steps: Count
+    batch_size: Positive
+    crop: Positive
+    """Side of the training crops in pixels, a multiple of the network's factor."""
+    mosaic_share: Share
+    """Share of each batch that is put together from tiles of different pictures."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    save_every: Positive
+    max_pictures: Positive
+    """Pictures to fit on, taken in order of their sha256."""
+    seed: int
+
+
+class Benchmark(Section):
+    """A held-out set of items."""
+
+    path: str
+    kind: Literal["reasoning", "vqa", "pictures"]
+    format: Literal["questions", "picture_specs"]
+    columns: dict[Literal["prompt", "reference", "image", "kind", "spec"], str]
+    reference_pattern: str = ""
+    image_path: str = "{}"
+    """Where a picture lies beside the file at `path`; `{}` stands for the image column."""
+    first_row: Count = 0
+    max_items: Positive
+
+
+class Decontamination(Section):
+    """When a row counts as holding a benchmark item."""
+
+    ngram: Positive
+    containment: Share
+
+
+class Annotation(Section):
+    """How facts are computed (changing one recomputes facts)."""
+
+    minhash_permutations: Positive
+    shingle: Positive
+    near_duplicate_floor: Share
+    """Pairs below this Jaccard similarity are not recorded, so a selection threshold cannot go lower."""
+    decontamination: Decontamination
+    verify_seconds: float
+
+
+class Selection(Section):
+    """Thresholds: which rows are kept. Moving one re-runs selection and what follows, nothing before."""
+
+    max_text_tokens: Positive
+    max_loop_share: Share
+    near_duplicate: Share
+    require_correct: bool
+    min_psnr: float
+    min_pixel_std: float
+    max_language_switches: Count
+
+
+class Gate(Section):
+    """Limits of the validation gate; a limit that fails stops the pipeline."""
+
+    min_rows: Positive
+    max_drop_share: Share
+    min_rows_per_task: dict[TaskName, Count]
+    max_text_tokens: Positive
+    min_correct_share: Share
+    """Smallest share of correct answers among kept rows whose answer can be checked."""
+
+
+class Shards(Section):
+    """Size of a WebDataset shard."""
+
+    samples_per_shard: Positive

@@ -1,0 +1,128 @@
+"""Sections of params.yaml about models: sizes, training blocks, evaluation."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mmada.params_section import Count, Key, Positive, Section, Share, TaskName
+
+
+class Model(Section):
+    """The transformer that `init_model` makes: random, or grown from a published text model."""
+
+    base: str
+    """Folder of a published LLaDA/MMaDA checkpoint; empty: random weights of the sizes below."""
+    d_model: Positive
+    n_layers: Positive
+    n_heads: Positive
+    mlp_hidden_size: Positive
+    max_sequence_length: Positive
+    rope_theta: float
+    seed: int
+
+
+class Sampling(Section):
+    """How text and pictures are decoded, in training (rollouts) and in evaluation."""
+
+    think: bool
+    text_tokens: Positive
+    text_steps: Positive
+    text_block: Positive
+    text_temperature: Annotated[float, Field(ge=0)]
+    image_steps: Positive
+    image_temperature: Annotated[float, Field(ge=0)]
+    guidance: Annotated[float, Field(ge=0)]
+
+
+class Optimiser(Section):
+    """AdamW with warm-up and a cosine to `min_learning_rate`; Muon for the matrices inside the blocks, if asked."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    muon_learning_rate: Annotated[float, Field(ge=0)]
+    """Peak rate of Muon; 0 leaves all weights to AdamW. It follows the same schedule."""
+    min_learning_rate: Annotated[float, Field(ge=0)]
+    warmup_steps: Count
+    weight_decay: Annotated[float, Field(ge=0)]
+    betas: tuple[float, float]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+
+
+class UniGrpo(Section):
+    """Stage 3. The paper leaves group size, inner updates, clip and KL open; here they are explicit."""
+
+    prompts_per_iteration: Positive
+    group_size: Annotated[int, Field(ge=2)]
+    inner_updates: Positive
+    noise: Literal["formula", "example"]
+    """`formula`: eq. of arXiv:2505.15809; `example`: the even spacing of its worked example."""
+    clip: Annotated[float, Field(gt=0)]
+    kl_weight: Annotated[float, Field(ge=0)]
+    kl_reference: Literal["init", "old"]
+    rewards: dict[TaskName, dict[str, float]]
+    """task -> reward -> weight."""
+    sampling: Sampling
+    reward_models: dict[Literal["clip", "image_reward"], str] = Field(default_factory=dict)
+    """Local folders of the reward models, where such a reward is used."""
+
+
+class TrainingData(Section):
+    """Which rows a training stage sees. `write_shards` reads this block and nothing else of its stage."""
+
+    corpora: Annotated[dict[Key, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    """Corpus -> weight in the mixture."""
+    direct_answers: tuple[Key, ...]
+    """Corpora whose responses lose their thought, so that the model learns to answer at once."""
+
+
+class TrainingBlock(Section):
+    """One training stage: a block of params.yaml, not a script."""
+
+    objective: Literal["masked_prediction", "unigrpo"]
+    init: Key
+    """`init`, or the training block whose model is the parent."""
+    data: TrainingData
+    loss_weights: dict[TaskName, float]
+    loss: Literal["published", "unified"]
+    vocabulary: Literal["full", "modality"]
+    """Softmax over all ids, or over the text ids for text and the codes for pictures (cheaper)."""
+    padding: Literal["eos", "masked_out"]
+    """Pads after text as targets (as published), or hidden and not learned."""
+    response_window: dict[TaskName, Positive]
+    """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
+    text_noise_floor: Annotated[float, Field(gt=0, lt=1)]
+    """Smallest share of text that is masked; the published 0.001 suits long answers, more suits short ones."""
+    image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
+    r2i_noise: Literal["joint", "staged"]
+    max_steps: Positive
+    batch_size: Positive
+    grad_accumulation: Positive
+    optimiser: Optimiser
+    cond_dropout: Share
+    precision: Literal["fp32", "bf16"]
+    threads: Positive
+    checkpoint_every: Positive
+    seed: int
+    unigrpo: UniGrpo | None = None
+
+    @model_validator(mode="after")
+    def _unigrpo_when_used(self) -> "TrainingBlock":
+        if (self.objective == "unigrpo") != (self.unigrpo is not None):
+            raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
+        return self
+
+
+class Evaluation(Section):
+    """How checkpoints are decoded and scored."""
+
+    batch_size: Positive
+    seed: int
+    threads: Positive
+    decoding: dict[Key, dict[Key, Sampling]]
+    """Checkpoint -> benchmark -> how it is decoded; `default` stands for every name that is not listed."""
+
+    @model_validator(mode="after")
+    def _defaults_exist(self) -> "Evaluation":
+        lacking = [name for name, by_benchmark in self.decoding.items() if "default" not in by_benchmark]
+        if "default" not in self.decoding or lacking:
+            raise ValueError(f"decoding needs an entry `default`, also within each of {sorted(self.decoding)}")
+        return self
