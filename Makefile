@@ -1,4 +1,4 @@
-# A handful of targets; each is one line of meaning. Variables: PYTHON (3.11+), VENV, LONG=1 (demo with longer training).
+# A handful of targets; each is one line of meaning. Variables: PYTHON (3.11+), VENV, TORCH_INDEX (another index for torch).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install  ## the whole road on the embedded corpus, then scores, trace and the page to look at
-	$(if $(LONG),$(BIN)/mmada patch docs/params/long.yaml)
 	$(BIN)/mmada check
 	$(BIN)/dvc repro
 	$(BIN)/mmada summary

@@ -89,8 +89,8 @@ class TrainingBlock(Section):
     """Pads after text as targets (as published), or hidden and not learned."""
     response_window: dict[TaskName, Positive]
     """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
-    text_noise_floor: Annotated[float, Field(gt=0, lt=1)]
-    """Smallest share of text that is masked; the published 0.001 suits long answers, more suits short ones."""
+    text_noise_floor: dict[TaskName, Annotated[float, Field(gt=0, lt=1)]]
+    """Smallest share of text that is masked, per task (0.001, as published, where a task is not named)."""
     image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
     r2i_noise: Literal["joint", "staged"]
     max_steps: Positive

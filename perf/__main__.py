@@ -18,6 +18,7 @@ def main() -> None:
     for name, bench in {"shards": bench_shards, "codes": bench_codes, "noop_repro": bench_noop_repro}.items():
         results[name] = bench()
         sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 

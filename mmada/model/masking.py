@@ -6,9 +6,9 @@ sequences, L tokens, n numbers per row.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -16,8 +16,12 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmada.contracts.sample import TASKS, Task
 from mmada.model.mask_schedules import MASK_SCHEDULES, ScheduleName
 from mmada.model.sequences import Batch
+
+PUBLISHED_FLOOR: Final = 1e-3
+"""Smallest p_mask of text in LLaDA (arXiv:2502.09992, appendix A)."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -27,14 +31,16 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 class NoiseRule:
     """How much is masked.
 
-    `text_floor`: smallest p_mask of text, p = (1-floor)t + floor with t uniform (LLaDA: 1e-3).
+    `text_floors`: per task, the smallest p_mask of text, p = (1-floor)t + floor with t uniform; `PUBLISHED_FLOOR` where
+    a task is not named. A thought repeats its results, so at low p a masked one is copied from where it stands again; a
+    high floor makes the model compute it, as it must when it writes.
     `image_schedule`: rate of image masking as a function of a uniform draw.
     `r2i`: "joint" masks thought and picture with one p; "staged" masks, with equal chance, either the thought
     (with the whole picture hidden and not scored) or the picture (with the thought given), which is how
     thinking-before-drawing is sampled.
     """
 
-    text_floor: float = 1e-3
+    text_floors: Mapping[Task, float] = field(default_factory=dict)
     image_schedule: ScheduleName = "cosine"
     r2i: Literal["joint", "staged"] = "joint"
 
@@ -76,7 +82,8 @@ def add_noise(batch: Batch, epochs: Sequence[int], rule: NoiseRule, *, mask_id: 
     """Noise a batch for masked prediction: text by independent draws, whole pictures by an exact count."""
     levels = torch.from_numpy(uniforms(batch.keys, epochs, seed=seed, purpose="levels", count=3)).float()
     dice = token_dice(batch, epochs, seed=seed, purpose="tokens")
-    text_p = ((1 - rule.text_floor) * levels[:, 0] + rule.text_floor)[:, None].expand_as(dice)
+    floors = torch.tensor([rule.text_floors.get(task, PUBLISHED_FLOOR) for task in TASKS])[batch.task]
+    text_p = ((1 - floors) * levels[:, 0] + floors)[:, None].expand_as(dice)
     image = batch.maskable & batch.is_image
     by_count, share = mask_by_count(image, MASK_SCHEDULES[rule.image_schedule](levels[:, 1]), dice)
     by_chance = batch.maskable & (dice < text_p)

@@ -44,6 +44,17 @@ def test_masks_do_not_depend_on_the_batch_its_order_or_its_padding(tokenizer, r2
         assert not (alone.is_masked & ~batch.maskable).any()
 
 
+def test_text_floors_hold_for_their_task_alone(tokenizer):
+    layouts, vocab = _layouts(tokenizer)
+    batch, _ = _noised(layouts, vocab)
+    rules = (NoiseRule(), NoiseRule({"chat": 0.8}))
+    published, raised = ([_noised(layouts, vocab, rule, epoch)[1].p_mask for epoch in range(60)] for rule in rules)
+    chat = batch.rows("chat")
+    assert min(float(p[chat].min()) for p in published) < 0.2
+    assert min(float(p[chat].min()) for p in raised) >= 0.8
+    assert all(torch.equal(a[~chat], b[~chat]) for a, b in zip(published, raised, strict=True))
+
+
 def test_epoch_and_seed_change_the_masks(tokenizer):
     layouts, vocab = _layouts(tokenizer)
     base = _noised(layouts, vocab)[1].is_masked
