@@ -147,7 +147,7 @@ def _relations(a: SceneObject, b: SceneObject) -> list[Relation]:
 
 
 def listing(things: tuple[SceneObject, ...]) -> str:
-    """Objects with their places; also the form of every thought about a picture."""
+    """Objects with their places."""
     return ", ".join(f"{thing.name} {thing.place}" for thing in things)
 
 
@@ -214,7 +214,8 @@ def _count(scene: Scene, rng: random.Random) -> Asked:
             (f"{colour} things", tuple(t for t in scene.objects if t.colour == colour)),
         ]
     )
-    thought = f"{listing(wanted) or 'none'}. {len(wanted)} in all."
+    places = ", ".join(thing.place for thing in wanted) or "none"
+    thought = f"{places}. {len(wanted)} in all."
     return Asked(f"how many {what} are there?", thought, str(len(wanted)), "count")
 
 

@@ -146,6 +146,8 @@ def test_answers_about_pictures_are_true(corpus: Path) -> None:
             what = re.sub(r"how many |things|are there\?|\s", "", row["question"])
             matching = [t for t in things if what in ("", t.colour) or what.startswith(t.shape)]
             assert str(len(matching)) == row["answer"]
+            listed = re.findall(r"\b[a-d][1-4]\b", row["solution"])
+            assert sorted(listed) == sorted(place for place, thing in places.items() if thing in matching)
 
 
 def test_arithmetic_is_right(corpus: Path) -> None:
