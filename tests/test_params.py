@@ -32,7 +32,7 @@ def _patch(params: Path, text: str) -> None:
         ("max_loop_share: 0.5", "max_loop_share: 1.5", "selection.max_loop_share"),
         ("format: image_folder", "format: folder", "corpora.captions.format"),
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),
-        ("corpora: {captions: 3.5", "corpora: {capshuns: 3.5", "training.stage1.data.corpora names ['capshuns']"),
+        ("corpora: {captions: 4,", "corpora: {capshuns: 4,", "training.stage1.data.corpora names ['capshuns']"),
         ("objective: unigrpo", "objective: masked_prediction", "exactly when its objective is unigrpo"),
     ],
 )

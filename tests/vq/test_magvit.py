@@ -53,8 +53,10 @@ def test_equals_the_published_network(name: str) -> None:
     model.quantize = LookupFreeQuantizer(sizes.z_channels)
     _named_weights(case, model)
     with torch.no_grad():
-        latents = model.encoder(tensors["pixels"])
-    codes = model.quantize.codes(latents)
+        codes = model.quantize.codes(model.encoder(tensors["pixels"]))
+        # Plain convolutions: oneDNN's kernels for AVX2 alone are 1.07e-5 away from those for AVX-512.
+        with torch.backends.mkldnn.flags(enabled=False):
+            latents = model.encoder(tensors["pixels"])
     stride = 1 if case["decoded"] == "full" else 4
     decoded = model.decode(codes)[:, :, ::stride, ::stride]
     assert (latents - tensors["latents"]).abs().max() <= 1e-5
