@@ -25,7 +25,7 @@ demo: install  ## the whole road on the embedded corpus, then scores, trace and 
 	$(BIN)/mmada summary
 
 test: install  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: install  ## style, types, layers
 	$(BIN)/ruff check .

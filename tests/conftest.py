@@ -7,8 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,3 +37,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+class _OneWorkerForTheSmallProject(LoadScopeScheduling):
+    """Tests are dealt out one by one; those that start from the small finished project stay together: it is made once.
+
+    (The group marks of pytest-xdist 3.8 have no effect under pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        alone = not nodeid.startswith("tests/e2e/") or "test_real_corpora" in nodeid
+        return nodeid if alone else "small project"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Called by pytest-xdist, whatever `--dist` says."""
+    return _OneWorkerForTheSmallProject(config, log)

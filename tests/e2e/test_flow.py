@@ -15,8 +15,6 @@ import pytest
 
 from tests.e2e.project_folder import ENVIRONMENT, output_ids, run
 
-pytestmark = pytest.mark.xdist_group("small_project")
-
 
 @pytest.fixture(scope="module")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -10,11 +10,7 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
 from mmada.lineage.manifest import read_artifact
-
-pytestmark = pytest.mark.xdist_group("small_project")
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "stage_outputs.json"
 OUTPUTS = {

@@ -12,8 +12,6 @@ import pytest
 from flows.stage_graph import read_stage_graph
 from tests.e2e.project_folder import ENVIRONMENT, make_project, output_ids, repro, run
 
-pytestmark = pytest.mark.xdist_group("small_project")
-
 HERE = Path(__file__).parent
 
 

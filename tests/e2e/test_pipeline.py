@@ -12,8 +12,6 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
 from tests.e2e.project_folder import output_ids, repro, run
 
-pytestmark = pytest.mark.xdist_group("small_project")
-
 DATA_STAGES = (
     "make_demo_corpus",
     "ingest",
