@@ -37,7 +37,11 @@ def _same_shape(stages: dict[str, Any]) -> dict[str, Any]:
     made = {out["path"]: name.replace("@", "-") for name, stage in stages.items() for out in stage["outs"]}
 
     def makers(path: str) -> set[str]:
-        return {f"out-{name}" for out, name in made.items() if f"{path}/".startswith(f"{out}/") or out.startswith(path)}
+        return {
+            f"out-{name}"
+            for out, name in made.items()
+            if f"{path}/".startswith(f"{out}/") or f"{out}/".startswith(f"{path}/")
+        }
 
     body = {}
     for name, stage in stages.items():

@@ -21,7 +21,7 @@ from mmada.model.mask_schedules import MASK_SCHEDULES, ScheduleName
 from mmada.model.sequences import Batch
 
 PUBLISHED_FLOOR: Final = 1e-3
-"""Smallest p_mask of text in LLaDA (arXiv:2502.09992, appendix A)."""
+"""Smallest p_mask of text in LLaDA's training code."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

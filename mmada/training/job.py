@@ -106,7 +106,7 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
             loss=block.loss,
             vocabulary=block.vocabulary,
             padding=block.padding,
-            noise=NoiseRule(dict(block.text_noise_floor), block.image_schedule, block.r2i_noise),
+            noise=NoiseRule(block.text_noise_floor, block.image_schedule, block.r2i_noise),
             cond_dropout=block.cond_dropout,
         ),
     )
