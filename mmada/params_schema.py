@@ -42,7 +42,9 @@ class Paths(Section):
     gate: str
     shards: str
     models: str
+    checkpoints: str
     scores: str
+    score_store: str
     reports: str
     provenance: str
     site: str

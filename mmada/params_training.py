@@ -101,6 +101,9 @@ class TrainingBlock(Section):
     precision: Literal["fp32", "bf16"]
     threads: Positive
     checkpoint_every: Positive
+    """Steps between resume states."""
+    publish_every: Count
+    """Steps between checkpoints that are kept and evaluated; 0 keeps only the finished model."""
     seed: int
     unigrpo: UniGrpo | None = None
 

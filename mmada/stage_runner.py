@@ -4,18 +4,15 @@ A stage is `mmada/stages/<name>.py` with a function of the same name and these c
 
 - `VERSION`: raised whenever the bytes that the stage makes from equal input change;
 - `OUT`: where the output goes: a field of `paths`, optionally with a folder below it;
-- `KEYED_BY` (keyed stages): the section whose entries are its keys;
+- `KEYED_BY` (keyed stages): the section whose entries are its keys, or `checkpoints` for those of models.yaml;
 - `READS` (optional): argument -> dotted path of params.yaml, where an argument is not a whole section.
 """
 
-import fcntl
 import importlib
 import inspect
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,18 +21,20 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from mmada.checkpoint_registry import find_checkpoint
 from mmada.errors import ParamsError
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
 from mmada.stage_report import StageReport, write_report
-from mmada.storage import explain_os_errors
+from mmada.storage import exclusive, explain_os_errors
 from mmada.unit_store import UnitStore
 
 WORK_DIR: Final = Path(".mmada")
 """Unfinished work, locks and the unit store; git-ignored, safe to delete."""
 
-_FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store"})
+_FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store", "checkpoint"})
+_CHECKPOINTS: Final = "checkpoints"  # keys of models.yaml, not a section of params.yaml
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,9 @@ def find_stage(address: str, params: Params) -> Stage:
     if (keyed_by is not None) != bool(key):
         need = f"needs a key: {name}@<key of {keyed_by}>" if keyed_by else "takes no key"
         raise ParamsError(f"stage {name} {need}")
-    keys = getattr(params, keyed_by, None) if keyed_by else None
-    if keys is not None and key not in keys:
+    if keyed_by == _CHECKPOINTS:
+        find_checkpoint(key)
+    elif keyed_by and key not in (keys := getattr(params, keyed_by)):
         raise ParamsError(f"{keyed_by} in params.yaml has no {key!r}; it has: {', '.join(keys)}")
     return stage
 
@@ -96,7 +96,7 @@ def run_stage(address: str, params: Params) -> Artifact:
     """Run a stage and put its output in place. On any failure the earlier output and other stages' stay as they are."""
     stage = find_stage(address, params)
     target = stage.output(params)
-    with _exclusive(WORK_DIR / "locks" / stage.address):
+    with exclusive(WORK_DIR / "locks" / stage.address):
         started = datetime.now(UTC)
         clock = time.monotonic()
         partial = WORK_DIR / "partial" / stage.address
@@ -133,6 +133,8 @@ def _arguments(stage: Stage, params: Params, partial: Path) -> dict[str, Any]:
         "store": UnitStore(WORK_DIR / "units"),
     }
     wanted = inspect.signature(stage.function).parameters
+    if "checkpoint" in wanted:
+        offered["checkpoint"] = find_checkpoint(stage.key)
     return {name: value for name, value in offered.items() if name in wanted} | {
         name: lookup(params, path) for name, path in stage.reads().items()
     }
@@ -180,16 +182,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return value
-
-
-@contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
-    """Hold a stage's lock; a second run of the same stage waits for the first."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.stderr.write(f"{lock.name} is being run by another process; waiting for it to end\n")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

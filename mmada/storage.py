@@ -1,8 +1,10 @@
 """Local folders and s3:// behind one small interface, and the atomic write that everything else uses."""
 
 import errno
+import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +65,19 @@ def link_or_copy(source: Path, target: Path) -> None:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
                 raise
             shutil.copyfile(source, target)
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write(f"{lock.name}: another process is at it; waiting for it to end\n")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 class Storage(Protocol):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mmada.errors import MmadaError
+from mmada.storage import exclusive
 from mmada.training.job import Job, run_job
 
 
@@ -15,7 +16,12 @@ def run_training(job: Job, work_dir: Path) -> None:
     Raises MmadaError when a process of a distributed job fails; the run continues from its last state when it is
     started again, with any number of processes.
     """
-    processes = int(os.environ.get("MMADA_TRAIN_PROCESSES", "1"))
+    # Two projects that share a unit store may want the very same run: the second waits, and finds it finished.
+    with exclusive(Path(f"{job.state_dir}.lock")):
+        _run(job, work_dir, processes=int(os.environ.get("MMADA_TRAIN_PROCESSES", "1")))
+
+
+def _run(job: Job, work_dir: Path, *, processes: int) -> None:
     if processes == 1:
         run_job(job)
         return

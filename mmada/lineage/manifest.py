@@ -24,6 +24,7 @@ class Artifact:
     path: Path
     id: str
     stage: str
+    key: str
     files: Mapping[str, str]
     """File name (posix, relative) -> sha256."""
     metadata: Mapping[str, Any]
@@ -72,10 +73,10 @@ def read_artifact(folder: Path) -> Artifact:
     try:
         body = json.loads(text)
         files = {str(name): str(entry["sha256"]) for name, entry in body["files"].items()}
-        stage, metadata = str(body["stage"]), dict(body["metadata"])
+        stage, key, metadata = str(body["stage"]), str(body["key"]), dict(body["metadata"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} is damaged ({error}); delete {folder} and run `dvc repro`") from None
-    return Artifact(folder, hashlib.sha256(text).hexdigest(), stage, files, metadata)
+    return Artifact(folder, hashlib.sha256(text).hexdigest(), stage, key, files, metadata)
 
 
 def changed_files(artifact: Artifact) -> list[str]:

@@ -71,8 +71,9 @@ class Lineage:
         if node.stage != "train":
             raise InputError(f"{node.path} was made by {node.address}, not by training: it has no steps")
         block = TrainingBlock.model_validate(node.params[f"training.{node.key}"])
-        if not 0 <= step < block.max_steps:
-            raise InputError(f"step {step} is outside the run of {node.address}: 0 to {block.max_steps - 1}")
+        steps = node.params.get("steps_done", block.max_steps)  # fewer in a checkpoint published on the way
+        if not 0 <= step < steps:
+            raise InputError(f"step {step} is outside the run of {node.address}: 0 to {steps - 1}")
         shards = self.nodes[node.inputs["shards"]]
         index = self._rows(shards)
         keys = dict(index.group_by("corpus", maintain_order=True).agg("key").iter_rows())

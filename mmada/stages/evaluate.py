@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from mmada.checkpoint_registry import Checkpoint
 from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
 from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_table, write_table
@@ -130,6 +131,7 @@ def evaluate(
     key: str,
     paths: Paths,
     store: UnitStore,
+    checkpoint: Checkpoint,
     benchmarks: dict[str, Benchmark],
     evaluation: Evaluation,
     resolution: int,
@@ -140,13 +142,13 @@ def evaluate(
     Raises CheckpointError when the checkpoint belongs to another picture tokenizer.
     """
     torch.set_num_threads(evaluation.threads)
-    inputs = {"model": open_artifact(Path(paths.models) / key), "magvit": open_artifact(Path(paths.magvit))}
+    inputs = {"model": open_artifact(Path(checkpoint.path)), "magvit": open_artifact(Path(paths.magvit))}
     _check_tokenizer(inputs["model"], inputs["magvit"])
     numerics = numerics_class(evaluation.threads)
     magvit = load_folder(inputs["magvit"].path)
     codec = _PictureCodec(magvit, resolution, crop_policy, unit_key(inputs["magvit"].id, numerics), store)
     speaker = _speaker(inputs["model"], numerics)
-    decoding = evaluation.decoding.get(key, evaluation.decoding["default"])
+    decoding = decoding_of(evaluation, key, inputs["model"])
     scores: dict[str, MeasuredScore] = {}
     pictures = [pl.DataFrame(schema=pl.Schema(PICTURES))]
     for name in benchmarks:
@@ -170,6 +172,12 @@ def evaluate(
     items = sum(score.overall.n for score in scores.values())
     shares = {name: round(score.overall.value, 4) for name, score in scores.items()}
     return StageReport(inputs=inputs, rows_in=items, rows_kept=items, metrics={"scores": shares})
+
+
+def decoding_of(evaluation: Evaluation, name: str, model: Artifact) -> Mapping[str, Sampling]:
+    """Benchmark -> how it is decoded, for a checkpoint: its own entry, or that of the training stage that made it."""
+    by_checkpoint = evaluation.decoding
+    return by_checkpoint.get(name) or by_checkpoint.get(model.key) or by_checkpoint["default"]
 
 
 def _check_tokenizer(model: Artifact, magvit: Artifact) -> None:

@@ -11,6 +11,7 @@ from mmada.params_schema import Paths
 from mmada.params_training import TrainingBlock
 from mmada.stage_report import StageReport
 from mmada.training.job import Job
+from mmada.training.publication import Publication
 from mmada.unit_store import UnitStore, unit_key
 
 VERSION: Final = 2
@@ -44,9 +45,19 @@ def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: Trai
         state_dir=(store.root / "training" / run).as_posix(),
         curves=(Path(paths.reports) / "training" / f"{key}.jsonl").as_posix(),
         block=block,
+        publication=Publication(
+            folder=paths.checkpoints,
+            every=training.publish_every,
+            provenance=paths.provenance,
+            key=key,
+            version=VERSION,
+            inputs={name: (artifact.id, artifact.path.as_posix()) for name, artifact in inputs.items()},
+            params={f"training.{key}": block},
+            metadata=_handed_on(inputs["parent"]),
+        ),
     )
     run_training(job, store.root / "training")
-    return StageReport(inputs=inputs, metadata=dict(inputs["parent"].metadata))
+    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]))
 
 
 def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:
@@ -57,3 +68,8 @@ def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:
             f"{parent.path} was made for picture tokenizer {str(expected)[:12]}, but {magvit.path} is "
             f"{magvit.id[:12]}; run `dvc repro init_model` to make a parent for it, or restore the parent's tokenizer"
         )
+
+
+def _handed_on(parent: Artifact) -> dict[str, object]:
+    """What a parent's manifest says that holds for its children too: not the step at which it was published."""
+    return {name: value for name, value in parent.metadata.items() if name != "step"}

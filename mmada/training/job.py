@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mmada.errors import MmadaError
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
@@ -32,6 +34,7 @@ from mmada.training.objectives import (
 )
 from mmada.training.order import training_order
 from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.training.publication import Publication
 from mmada.training.rollouts import RolloutSettings
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
@@ -56,11 +59,13 @@ class Job:
     curves: str
     """File of metrics, one JSON line per logged step."""
     block: Mapping[str, Any]
+    publication: Publication
 
     @classmethod
     def read(cls, path: Path) -> "Job":
         """The job that `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**raw, "publication": Publication(**raw["publication"])})
 
     def write(self, path: Path) -> None:
         """Write the job for the processes to read."""
@@ -78,19 +83,29 @@ def run_job(job: Job) -> TrainResult:
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
         shard_model(model, world)
+
+        def write_model(folder: Path, state: Mapping[str, Tensor]) -> None:
+            save_state(state, model.config, vocab, folder, max_shard_bytes=_MAX_SHARD_BYTES)
+            copy_tokenizer(Path(job.parent), folder)
+
+        def publish(step: int) -> None:
+            state = full_state(model)  # a collective: every process takes part
+            if world.is_first:
+                job.publication.publish(step, lambda folder: write_model(folder, state))
+
         result = train(
             model,
             objective,
-            _settings(block, job.run),
+            _settings(block, job),
             state_dir=Path(job.state_dir),
             world=world,
             on_metrics=_Curves(Path(job.curves), world),
+            publish=publish,
             label=f"train {job.name}",
         )
         state = full_state(model)
         if world.is_first:
-            save_state(state, model.config, vocab, Path(job.out), max_shard_bytes=_MAX_SHARD_BYTES)
-            copy_tokenizer(Path(job.parent), Path(job.out))
+            write_model(Path(job.out), state)
     return result
 
 
@@ -137,7 +152,7 @@ def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, 
     )
 
 
-def _settings(block: TrainingBlock, run: str) -> TrainSettings:
+def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
     optimiser = block.optimiser
     return TrainSettings(
         max_steps=block.max_steps,
@@ -151,8 +166,9 @@ def _settings(block: TrainingBlock, run: str) -> TrainSettings:
         precision=block.precision,
         threads=block.threads,
         checkpoint_every=block.checkpoint_every,
+        publish_every=job.publication.every,
         log_every=max(1, block.max_steps // 100),
-        run=run,
+        run=job.run,
     )
 
 

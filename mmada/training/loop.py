@@ -25,6 +25,7 @@ from mmada.training.optimisers import make_optimisers
 from mmada.training.parallel import World, all_sum
 
 OnMetrics = Callable[[int, Mapping[str, float]], None]
+Publish = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TrainSettings:
     """How the weights move, and how often the run looks back.
 
     `muon_learning_rate`: peak rate of Muon for the matrices inside the blocks; 0 leaves them to AdamW.
+    `checkpoint_every`, `publish_every`: steps between resume states, and between published checkpoints (0: none).
     `run`: digest of all that the result depends on; guards against continuing another run's state.
     """
 
@@ -46,6 +48,7 @@ class TrainSettings:
     precision: Literal["fp32", "bf16"]
     threads: int
     checkpoint_every: int
+    publish_every: int
     log_every: int
     run: str
 
@@ -68,12 +71,15 @@ def train(
     state_dir: Path,
     world: World,
     on_metrics: OnMetrics,
+    publish: Publish,
     label: str,
 ) -> TrainResult:
     """Train `model` in place, continuing from the newest state of this run below `state_dir`.
 
     On a CPU with fixed threads a run that was killed and continued ends with the same bytes as one that was
     not. `on_metrics(step, values)` is called on every process every `log_every` steps and after the last.
+    `publish(step)` is called on every process when a checkpoint is due, but not after the last step: the finished
+    model is the stage's output.
     """
     torch.set_num_threads(settings.threads)
     _warn_of_slow_bf16(model, settings, world)
@@ -109,7 +115,11 @@ def train(
                 shown = {k: f"{v:.3f}" for k, v in values.items() if k.startswith(("loss/", "reward"))}
                 bar.set_postfix(shown, refresh=False)
                 on_metrics(done, values)
-            if _is_due(done, settings, objective):
+            span = objective.steps_per_iteration
+            # Published before the state is saved: a run that is continued behind this step has published it.
+            if settings.publish_every and done < settings.max_steps and _is_due(done, settings.publish_every, span):
+                publish(done)
+            if done == settings.max_steps or _is_due(done, settings.checkpoint_every, span):
                 save_state(state_dir, model, optimisers, position, world)
     return TrainResult(position.step, position.tokens, time.monotonic() - began, values)
 
@@ -167,14 +177,9 @@ def _update(
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def _is_due(done: int, settings: TrainSettings, objective: Objective) -> bool:
-    """Save at the end of the first iteration that reaches a multiple of `checkpoint_every`, and after the
-    last.
-    """
-    span = objective.steps_per_iteration
-    if done == settings.max_steps:
-        return True
-    return done % span == 0 and done // settings.checkpoint_every > (done - span) // settings.checkpoint_every
+def _is_due(done: int, every: int, span: int) -> bool:
+    """Whether step `done` ends the first iteration (of `span` steps) that reaches a multiple of `every`."""
+    return done % span == 0 and done // every > (done - span) // every
 
 
 class _Meter:

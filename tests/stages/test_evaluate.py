@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmada.checkpoint_registry import Checkpoint
 from mmada.contracts.tables import read_table
 from mmada.demo_scenes import Scene, SceneObject, draw
 from mmada.errors import CheckpointError, ContractError
@@ -114,6 +115,7 @@ def run(
         key=key,
         paths=paths,
         store=UnitStore(store),
+        checkpoint=Checkpoint(path=str(project / "models" / key), origin="pipeline"),
         benchmarks=benchmarks,
         evaluation=settings,
         resolution=64,

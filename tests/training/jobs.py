@@ -19,7 +19,7 @@ def settings(max_steps: int, **change: Any) -> TrainSettings:
         "max_steps": max_steps, "learning_rate": 3e-3, "muon_learning_rate": 0.0,
         "min_learning_rate": 1e-4, "warmup_steps": 1,
         "weight_decay": 0.01, "betas": (0.9, 0.99), "max_grad_norm": 1.0, "precision": "fp32", "threads": 1,
-        "checkpoint_every": 1000, "log_every": 1, "run": "run-a",
+        "checkpoint_every": 1000, "publish_every": 0, "log_every": 1, "run": "run-a",
     }  # fmt: skip
     return TrainSettings(**(values | change))
 

@@ -29,9 +29,12 @@ def tokenizer_folder(tokenizer, tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "tokenizer"
 
 
-def _train(tokenizer, state_dir, steps, *, stop_at=None, model=None, objective=None, **change):
+def _train(tokenizer, state_dir, steps, *, stop_at=None, model=None, objective=None, published=None, **change):
     model = tiny_model(tiny_vocab(tokenizer)) if model is None else model
     log = {}
+
+    def publish(step):
+        published[step] = {name: weight.clone() for name, weight in model.state_dict().items()}
 
     def on_metrics(step, values):
         log[step] = dict(values)
@@ -47,6 +50,7 @@ def _train(tokenizer, state_dir, steps, *, stop_at=None, model=None, objective=N
             state_dir=state_dir,
             world=ALONE,
             on_metrics=on_metrics,
+            publish=publish,
             label="test",
         )
     except KeyboardInterrupt:
@@ -152,3 +156,14 @@ def test_the_learning_rate_warms_up_and_reaches_its_minimum():
     assert rates[-1] == pytest.approx(0.1)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert math.isclose(rates[54], 0.1 + 0.45 * (1 + math.cos(math.pi * 44 / 89)))
+
+
+def test_checkpoints_are_published_when_due_and_the_same_after_a_kill(tokenizer, tmp_path):
+    straight, cut = {}, {}
+    _train(tokenizer, tmp_path / "a", 6, published=straight, publish_every=2, checkpoint_every=3)
+    assert sorted(straight) == [2, 4], "the last step is the stage's own output"
+    _train(tokenizer, tmp_path / "b", 6, published=cut, publish_every=2, checkpoint_every=3, stop_at=5)
+    _train(tokenizer, tmp_path / "b", 6, published=cut, publish_every=2, checkpoint_every=3)
+    assert sorted(cut) == [2, 4]
+    for step, weights in straight.items():
+        assert all(torch.equal(weight, cut[step][name]) for name, weight in weights.items())

@@ -78,6 +78,7 @@ def _run(model, objective, steps, state_dir, **change):
         state_dir=state_dir,
         world=ALONE,
         on_metrics=lambda step, values: log.append(dict(values)),
+        publish=lambda step: None,
         label="rl",
     )
     return log

@@ -34,6 +34,7 @@ def run(tokenizer_folder: Path, state_dir: Path, out: Path, muon: float, stop_af
             state_dir=state_dir,
             world=world,
             on_metrics=stop,
+            publish=lambda step: None,
             label="test",
         )
     state = full_state(model)

@@ -1,0 +1,74 @@
+"""Checkpoints that a run gives away while it goes on: whole model folders, traceable, evaluated like any other.
+
+A resume state serves the run itself and is thrown away; a published checkpoint is kept under its id, outside the
+output of the stage.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.provenance import ProvenanceStore, Run
+
+ID_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a run publishes, and what its checkpoints descend from.
+
+    `folder`: folder of all published checkpoints. `every`: steps between two of them; 0 publishes none. The other
+    fields are those of the stage that trains (mmada.lineage.provenance.Run).
+    """
+
+    folder: str
+    every: int
+    provenance: str
+    key: str
+    version: int
+    inputs: Mapping[str, tuple[str, str]]
+    params: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+    def publish(self, step: int, write_model: Callable[[Path], None]) -> Path:
+        """Write a checkpoint after `step` steps with `write_model(folder)`; returns its folder.
+
+        A kill leaves no half checkpoint under a final name, and none without its provenance. Publishing the same bytes
+        again changes nothing.
+        """
+        started = datetime.now(UTC)
+        partial = Path(self.folder) / f".{self.key}-{step:09d}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_model(partial)
+        metadata = {**self.metadata, "step": step}
+        artifact = write_manifest(partial, stage="train", key=self.key, version=self.version, metadata=metadata)
+        target = checkpoint_folder(Path(self.folder), artifact.id)
+        self._record(artifact, target, step, started)
+        if target.exists():
+            shutil.rmtree(partial)
+        else:
+            partial.rename(target)
+        return target
+
+    def _record(self, artifact: Artifact, target: Path, step: int, started: datetime) -> None:
+        run = Run(
+            stage="train",
+            key=self.key,
+            version=self.version,
+            path=target.as_posix(),
+            inputs={name: (id_, path) for name, (id_, path) in self.inputs.items()},
+            raw_files={},
+            params={**self.params, "steps_done": step},
+            started=started,
+        )
+        ProvenanceStore(Path(self.provenance)).append(artifact, run)
+
+
+def checkpoint_folder(folder: Path, id_: str) -> Path:
+    """Where a checkpoint lies below the folder of all published ones."""
+    return folder / id_[:ID_LENGTH]
