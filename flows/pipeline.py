@@ -4,24 +4,60 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 
-from flows.stage_graph import read_stage_graph, repro
+from flows.artifacts import publish_run_artifacts
+from flows.checkpoint_events import announced_checkpoints, publish_models
+from flows.evaluations import collect_scores
+from flows.requests import (
+    AS_COMMITTED,
+    CURRENT,
+    EVERYTHING,
+    CorpusConfiguration,
+    DataVersion,
+    Target,
+    base_commit,
+    corpus_patch,
+)
+from flows.run_workspace import RunRequest, run_workspace
+from flows.stage_graph import bring_up_to_date, run_logger
 
 
-@flow(name="pipeline")
-def pipeline(targets: Sequence[str] = (), project: Path = Path()) -> dict[str, str]:
-    """Bring `targets` (stage addresses of dvc.yaml; empty: all) up to date.
+@flow(name="pipeline", flow_run_name="pipeline to {target}")
+def pipeline(
+    target: Target = EVERYTHING,
+    corpora: CorpusConfiguration = AS_COMMITTED,
+    data_version: DataVersion = CURRENT,
+) -> dict[str, str]:
+    """From raw corpora to a target, in a workspace of its own. The bytes are those of `dvc repro`: it is what runs.
 
-    Returns stage -> "ran" or "unchanged". The bytes are those of `dvc repro`, because it is what runs.
+    Args:
+        target: Stage to reach; everything that it needs runs first.
+        corpora: Which corpora and sizes: params.yaml as it is, or with one of the patches in docs/params.
+        data_version: The commit or promoted version whose code, parameters and data are used.
     """
-    graph = read_stage_graph(project, targets)
-    futures: dict[str, PrefectFuture[str]] = {}
-    for address in graph.order:
-        parents = [futures[parent] for parent in graph.parents[address]]
-        futures[address] = repro.submit(address, project.resolve(), wait_for=parents, return_state=False)
-    return {address: future.result() for address, future in futures.items()}
+    project, log = Path.cwd(), run_logger()
+    commit = base_commit(project, data_version)
+    request = RunRequest(f"pipeline {target}", commit, corpus_patch(project, corpora))
+    with run_workspace(project, request, log=log) as workspace:
+        try:
+            with announced_checkpoints(workspace.folder, project, log):
+                outcome = bring_up_to_date(workspace.folder, [] if target == EVERYTHING else [target])
+            publish_models(workspace.folder, project, outcome)
+            collect_scores(workspace.folder, project)
+            workspace.finish(f"Pipeline to {target}", log)
+        finally:
+            publish_run_artifacts(workspace)
+    return outcome
+
+
+@flow(name="pipeline in place")
+def pipeline_in_place(targets: Sequence[str] = (), project: Path = Path()) -> dict[str, str]:
+    """Bring `targets` (stage addresses of dvc.yaml; empty: all) up to date in the project's own folder.
+
+    Returns stage -> "ran", "restored" or "unchanged".
+    """
+    return bring_up_to_date(project, targets)
 
 
 if __name__ == "__main__":
-    pipeline()
+    pipeline_in_place()

@@ -1,5 +1,6 @@
 """Sections of params.yaml about models: sizes, training blocks, evaluation."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -122,6 +123,13 @@ class Evaluation(Section):
     threads: Positive
     decoding: dict[Key, dict[Key, Sampling]]
     """Checkpoint -> benchmark -> how it is decoded; `default` stands for every name that is not listed."""
+
+    def decoding_for(self, name: str, model_key: str) -> Mapping[str, Sampling]:
+        """Benchmark -> how a checkpoint is decoded: by its own entry, or that of the training stage that made it.
+
+        `model_key`: key in the model's manifest; a model without one is an untrained one (`init`).
+        """
+        return self.decoding.get(name) or self.decoding.get(model_key or "init") or self.decoding["default"]
 
     @model_validator(mode="after")
     def _defaults_exist(self) -> "Evaluation":

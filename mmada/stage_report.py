@@ -33,6 +33,12 @@ class StageReport:
                 "a row was lost or counted twice; this is a defect of the stage"
             )
 
+    def rows(self) -> dict[str, object]:
+        """Rows in, kept, and dropped by reason; empty for a stage that counts no rows."""
+        if not self.rows_in:
+            return {}
+        return {"in": self.rows_in, "kept": self.rows_kept, "dropped": dict(sorted(self.dropped.items()))}
+
 
 def write_report(report: StageReport, path: Path, *, seconds: float, output_id: str) -> None:
     """Write the report as JSON (a leaf of the graph: nothing depends on it)."""

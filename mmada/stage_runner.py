@@ -171,6 +171,7 @@ def _record(
         raw_files=report.raw_files,
         params={path: _plain(lookup(params, path)) for path in stage.reads().values()},
         started=started,
+        rows=report.rows(),
     )
     rows = target / "rows.parquet"
     ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows if rows.exists() else None)

@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -38,6 +38,8 @@ class Run:
     """Raw file, relative to the project -> sha256."""
     params: Mapping[str, Any]
     started: datetime
+    rows: Mapping[str, Any] = field(default_factory=dict)
+    """Rows in, rows kept, and rows dropped by reason."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class ProvenanceStore:
             "inputs": {name: {"id": id_, "path": path} for name, (id_, path) in sorted(run.inputs.items())},
             "raw_files": dict(sorted(run.raw_files.items())),
             "params": run.params,
+            "rows": dict(run.rows),
             "code": _code_version(self.root),
             "environment": _environment(),
             "started": run.started.isoformat(timespec="seconds"),
@@ -65,8 +68,7 @@ class ProvenanceStore:
         }
         earlier = self.records(artifact.id)
         if not any(_without_times(known) == _without_times(record) for known in earlier):
-            lines = [json.dumps(known, sort_keys=True, ensure_ascii=False) for known in [*earlier, record]]
-            atomic_write(self._file(artifact.id), ("\n".join(lines) + "\n").encode())
+            self._write(artifact.id, [*earlier, record])
         if rows is not None and not self.rows_file(artifact.id).exists():
             link_or_copy(rows, self.rows_file(artifact.id))
 
@@ -82,6 +84,27 @@ class ProvenanceStore:
             raise IntegrityError(
                 f"{self._file(id_)} is damaged ({error}); restore it from git or a backup: it says how {id_} was made"
             ) from None
+
+    def merge(self, other: "ProvenanceStore") -> None:
+        """Add what `other` knows and this store does not; nothing is taken away from either."""
+        for file in sorted(other.root.rglob("*")):
+            if file.suffix == ".jsonl":
+                self._add_records(file)
+            elif file.is_file() and not file.name.startswith(".") and not (mine := self._mine(file, other)).exists():
+                link_or_copy(file, mine)
+
+    def _mine(self, file: Path, other: "ProvenanceStore") -> Path:
+        return self.root / file.relative_to(other.root)
+
+    def _add_records(self, file: Path) -> None:
+        known, new = self.records(file.stem), ProvenanceStore(file.parent).records(file.stem)
+        merged = known + [record for record in new if record not in known]
+        if len(merged) > len(known):
+            self._write(file.stem, merged)
+
+    def _write(self, id_: str, records: list[dict[str, Any]]) -> None:
+        lines = [json.dumps(record, sort_keys=True, ensure_ascii=False) for record in records]
+        atomic_write(self._file(id_), ("\n".join(lines) + "\n").encode())
 
     def rows_file(self, id_: str) -> Path:
         """Row index of a set of shards (parquet): sample key, row id, raw rows."""

@@ -34,6 +34,8 @@ class Node:
     params: Mapping[str, Any]
     code: Mapping[str, str]
     finished: str
+    rows: Mapping[str, Any]
+    """Rows in, kept, and dropped by reason; empty for outputs that are not made of rows."""
 
     @property
     def address(self) -> str:
@@ -138,4 +140,5 @@ def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
         params=record["params"],
         code=record["code"],
         finished=record["finished"],
+        rows=record.get("rows", {}),
     )

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -148,7 +148,7 @@ def evaluate(
     magvit = load_folder(inputs["magvit"].path)
     codec = _PictureCodec(magvit, resolution, crop_policy, unit_key(inputs["magvit"].id, numerics), store)
     speaker = _speaker(inputs["model"], numerics)
-    decoding = decoding_of(evaluation, key, inputs["model"])
+    decoding = evaluation.decoding_for(key, inputs["model"].key)
     scores: dict[str, MeasuredScore] = {}
     pictures = [pl.DataFrame(schema=pl.Schema(PICTURES))]
     for name in benchmarks:
@@ -172,12 +172,6 @@ def evaluate(
     items = sum(score.overall.n for score in scores.values())
     shares = {name: round(score.overall.value, 4) for name, score in scores.items()}
     return StageReport(inputs=inputs, rows_in=items, rows_kept=items, metrics={"scores": shares})
-
-
-def decoding_of(evaluation: Evaluation, name: str, model: Artifact) -> Mapping[str, Sampling]:
-    """Benchmark -> how it is decoded, for a checkpoint: its own entry, or that of the training stage that made it."""
-    by_checkpoint = evaluation.decoding
-    return by_checkpoint.get(name) or by_checkpoint.get(model.key) or by_checkpoint["default"]
 
 
 def _check_tokenizer(model: Artifact, magvit: Artifact) -> None:

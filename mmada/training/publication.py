@@ -13,8 +13,7 @@ from typing import Any
 
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
-
-ID_LENGTH = 16
+from mmada.training.checkpoint_folders import checkpoint_folder
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,3 @@ class Publication:
             started=started,
         )
         ProvenanceStore(Path(self.provenance)).append(artifact, run)
-
-
-def checkpoint_folder(folder: Path, id_: str) -> Path:
-    """Where a checkpoint lies below the folder of all published ones."""
-    return folder / id_[:ID_LENGTH]

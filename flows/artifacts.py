@@ -1,0 +1,201 @@
+"""What a person finds on a run's page: where rows went, how the loss fell, what was drawn, scores, and the way back.
+
+Pictures travel inside the artifacts (data URIs), so that a page needs nothing but the server that shows it.
+"""
+
+import base64
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+from PIL import Image
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+
+from flows.evaluations import score_store
+from flows.run_workspace import RunWorkspace
+from mmada.errors import MmadaError
+from mmada.evaluation.score_store import Entry, ScoreStore
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.lineage.render import trace_lines
+from mmada.lineage.trace import Lineage, trace
+from mmada.params_schema import load_params
+
+SITE_URL: Final = "MMADA_SITE_URL"
+"""Environment: address under which `flows.serve` shows the sites of runs; no links to them without it."""
+_PICTURES: Final = 12
+_COLUMNS: Final = 6
+
+
+def publish_run_artifacts(workspace: RunWorkspace) -> None:
+    """Artifacts of a run of the graph, of as much as it came to; a run that failed shows what there is."""
+    _rows_and_lineage(workspace)
+    _loss_curves(workspace)
+    _links(workspace)
+
+
+def publish_scores(project: Path, entries: Sequence[Entry]) -> None:
+    """Scores with intervals, beside the parent's, and what was drawn."""
+    store = score_store(project)
+    for entry in entries:
+        key = entry.identity[:16]
+        table = [row for name in store.scores(entry)["benchmarks"] for row in _score_rows(store, entry, name)]
+        create_table_artifact(
+            table=table,
+            key=f"scores-{key}",
+            description=f"Scores of **{entry.name}** (`{entry.checkpoint[:12]}`): share of correct items, with "
+            "95 % intervals, baselines, and the paired change from the parent",
+        )
+        _drawings(store, entry)
+
+
+def _score_rows(store: ScoreStore, entry: Entry, name: str) -> list[dict[str, Any]]:
+    body = store.scores(entry)["benchmarks"][name]
+    row: dict[str, Any] = {
+        "benchmark": name,
+        "score": f"{body['correct'] / body['n']:.1%}",
+        "95 % interval": f"{body['low']:.1%} - {body['high']:.1%}",
+        "items": body["n"],
+        "constant": f"{body['constant']['correct'] / body['n']:.1%}",
+        "permuted": f"{body['permuted']['correct'] / body['n']:.1%}",
+        "change from parent": "parent not evaluated" if entry.parent else "no parent",
+        "p": "",
+    }
+    if name in (changes := store.changes(entry)):
+        _, change = changes[name]
+        row["change from parent"] = f"{change.difference:+.1%} ({change.low:+.1%} to {change.high:+.1%})"
+        row["p"] = f"{change.p_value:.3g}"
+    return [row]
+
+
+def _drawings(store: ScoreStore, entry: Entry) -> None:
+    for name, body in store.scores(entry)["benchmarks"].items():
+        if body["kind"] != "pictures":
+            continue
+        graded = pl.read_parquet(store.folder(entry.identity) / f"items-{name}.parquet").head(_PICTURES)
+        pictures = [data for data in graded.get_column("picture") if data]
+        if pictures:
+            prompts = "; ".join(
+                f"{number}. {prompt} ({'right' if correct else 'wrong'})"
+                for number, (prompt, correct) in enumerate(graded.select("prompt", "correct").iter_rows(), 1)
+            )
+            create_image_artifact(
+                image_url=_data_uri(_contact_sheet(pictures)),
+                key=f"drawings-{_slug(name)}-{entry.identity[:16]}",
+                description=f"Drawn by **{entry.name}**, row by row: {prompts}",
+            )
+
+
+def _rows_and_lineage(workspace: RunWorkspace) -> None:
+    paths = load_params(workspace.folder / "params.yaml").paths
+    store = ProvenanceStore(workspace.folder / paths.provenance)
+    models = sorted((workspace.folder / paths.models).glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in [*models, workspace.folder / paths.gate, workspace.folder / paths.selected]:
+        try:
+            lineage = trace(folder, store)
+        except MmadaError:
+            continue
+        if lineage.of_stage("ingest"):
+            digest = workspace.request.digest
+            create_table_artifact(
+                _funnel(lineage), key=f"rows-{digest}", description="Rows in, kept, and dropped by reason"
+            )
+            text = "\n".join(trace_lines(lineage))
+            create_markdown_artifact(
+                f"From `{folder.name}` back to the raw files (`mmada trace {folder}`):\n\n```\n{text}\n```",
+                key=f"trace-{digest}",
+                description="Lineage",
+            )
+            return
+
+
+def _funnel(lineage: Lineage) -> list[dict[str, Any]]:
+    rows = []
+    for node in reversed(list(lineage.nodes.values())):
+        if node.rows:
+            dropped = node.rows["dropped"]
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items()) if count)
+            rows.append(
+                {
+                    "stage": node.address,
+                    "rows in": node.rows["in"],
+                    "kept": node.rows["kept"],
+                    "dropped": sum(dropped.values()),
+                    "by reason": reasons,
+                }
+            )
+    return rows
+
+
+def _loss_curves(workspace: RunWorkspace) -> None:
+    reports = workspace.folder / load_params(workspace.folder / "params.yaml").paths.reports
+    for file in sorted((reports / "training").glob("*.jsonl")):
+        points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        if points:
+            create_image_artifact(
+                image_url=_data_uri(_plot(points, file.stem)),
+                key=f"training-{_slug(file.stem)}-{workspace.request.digest}",
+                description=f"Training of **{file.stem}**, {points[-1]['step']:,} steps: "
+                + ", ".join(f"{name} {value:.4g}" for name, value in points[-1].items() if name != "step"),
+            )
+
+
+def _plot(points: Sequence[Mapping[str, float]], title: str) -> bytes:
+    """PNG of losses and rewards over steps."""
+    from matplotlib.figure import Figure  # takes a second to import, which a click should not wait for
+
+    names = sorted({name for point in points for name in point if name.startswith(("loss/", "reward"))})
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", title=title)
+    for name in names:
+        known = [(point["step"], point[name]) for point in points if name in point]
+        axes.plot(*zip(*known, strict=True), label=name)
+    axes.grid(alpha=0.3)
+    if names:
+        axes.legend(fontsize="small")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
+
+
+def _links(workspace: RunWorkspace) -> None:
+    base = os.environ.get(SITE_URL, "")
+    site = workspace.folder / load_params(workspace.folder / "params.yaml").paths.site
+    if base and (site / "index.html").exists():
+        for page in ("index", "lineage"):
+            create_link_artifact(
+                link=f"{base}/runs/{workspace.request.digest}/{page}.html",
+                link_text=f"{page} page of this run's site",
+                key=f"site-{page}-{workspace.request.digest}",
+            )
+
+
+def _contact_sheet(pictures: Sequence[bytes]) -> bytes:
+    """One PNG of equally sized pictures, row by row."""
+    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
+    side, gap = max(image.width for image in opened), 4
+    rows = math.ceil(len(opened) / _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * (side + gap), rows * (side + gap)), "white")
+    for place, image in enumerate(opened):
+        sheet.paste(image, (place % _COLUMNS * (side + gap), place // _COLUMNS * (side + gap)))
+    stream = io.BytesIO()
+    sheet.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _slug(name: str) -> str:
+    """Artifact keys hold lower-case letters, digits and dashes only."""
+    return name.replace("_", "-")

@@ -1,0 +1,48 @@
+"""Evaluate one registered checkpoint, by another suite or another decoding if asked."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.artifacts import publish_scores
+from flows.evaluations import checkpoint_key, evaluate_checkpoints, find_candidate, regression_state
+from flows.requests import (
+    CURRENT,
+    BenchmarkName,
+    DataVersion,
+    DecodingOverrides,
+    RegisteredCheckpoint,
+    base_commit,
+    benchmarks,
+)
+from flows.run_workspace import RunRequest, run_workspace
+from flows.stage_graph import run_logger
+
+
+@flow(name="evaluate", flow_run_name="evaluate {checkpoint}")
+def evaluate(
+    checkpoint: RegisteredCheckpoint,
+    suite: list[BenchmarkName] | None = None,
+    decoding: DecodingOverrides = DecodingOverrides(),  # noqa: B008  # frozen
+    data_version: DataVersion = CURRENT,
+) -> State[object]:
+    """Score a checkpoint. What was measured before by the same suite and decoding is not measured again.
+
+    Args:
+        checkpoint: Name in models.yaml.
+        suite: Benchmarks to run; none named means all.
+        decoding: What to change in the decoding; everything else is as in params.yaml.
+        data_version: The commit or promoted version whose benchmark items and picture tokenizer are used.
+    """
+    project, log = Path.cwd(), run_logger()
+    candidate = find_candidate(project, checkpoint)
+    patch = decoding.patch(checkpoint_key(candidate.model), candidate.model.key)
+    if suite:
+        patch["benchmarks"] = {name: None for name in benchmarks() if name not in suite}
+    request = RunRequest("evaluations", base_commit(project, data_version), patch)
+    with run_workspace(project, request, log=log) as workspace:
+        entries = evaluate_checkpoints(workspace, [candidate], log)
+        workspace.finish(f"Evaluate {checkpoint}", log)
+    publish_scores(project, entries)
+    return regression_state(project, entries, log)

@@ -1,0 +1,182 @@
+"""Evaluate checkpoints: each (checkpoint bytes, suite, decoding) exactly once, whoever asks and however often."""
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.states import Completed
+
+from flows.run_workspace import RunWorkspace
+from flows.stage_graph import RunLogger, bring_up_to_date, fetch_outputs, repro
+from mmada.checkpoint_registry import Checkpoint, load_registry
+from mmada.errors import InputError
+from mmada.evaluation.score_store import Entry, Fall, Measurement, ScoreStore
+from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.params_schema import Params, load_params
+from mmada.training.checkpoint_folders import checkpoint_folder, published_checkpoints
+
+REGRESSION_EVENT: Final = "mmada.evaluation.regression"
+_ID_DIGITS: Final = 16
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that may be evaluated. `name`: as people know it."""
+
+    name: str
+    model: Artifact
+
+
+def candidates(project: Path) -> list[Candidate]:
+    """Registered and published checkpoints whose folders are here, one per distinct model.
+
+    Those that a training run kept come after the registered ones; parents tend to come first.
+    """
+    paths = load_params(project / "params.yaml").paths
+    registered = {name: project / entry.path for name, entry in load_registry(project / "models.yaml").items()}
+    found = {name: folder for name, folder in registered.items() if (folder / MANIFEST_NAME).exists()}
+    published = {path.name: path for path in published_checkpoints(project / paths.checkpoints)}
+    distinct: dict[str, Candidate] = {}
+    for name, folder in {**found, **published}.items():
+        model = read_artifact(folder)
+        shown = name if name in found else _shown_name(model)
+        distinct.setdefault(model.id, Candidate(shown, model))
+    return list(distinct.values())
+
+
+def find_candidate(project: Path, wanted: str) -> Candidate:
+    """The checkpoint with this id or registered name. Raises InputError when it is not here."""
+    for candidate in candidates(project):
+        if wanted in (candidate.name, candidate.model.id) or candidate.model.path.resolve() == Path(wanted).resolve():
+            return candidate
+    raise InputError(
+        f"no checkpoint {wanted!r} is registered in models.yaml or published in {project}; "
+        "`mmada register FOLDER NAME` registers one"
+    )
+
+
+def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], log: RunLogger) -> list[Entry]:
+    """Evaluate what the score store does not have yet; returns the entries of all `wanted` that could be evaluated.
+
+    The caller holds the workspace, so nobody else evaluates the same at the same time.
+    """
+    project, folder = workspace.project, workspace.folder
+    params = load_params(folder / "params.yaml")
+    inputs = ["train_magvit", *(f"benchmark_items@{name}" for name in params.benchmarks)]
+    bring_up_to_date(folder, inputs)
+    fetch_outputs(folder, inputs)
+    measurement = _measurement(folder, params)
+    collect_scores(project, project)
+    entries = []
+    for candidate in wanted:
+        expected = candidate.model.metadata.get("magvit")
+        if expected != measurement.magvit:
+            log.warning(
+                "%s reads pictures by tokenizer %s, this project's is %s: not evaluated",
+                candidate.name,
+                str(expected)[:12],
+                measurement.magvit[:12],
+            )
+            continue
+        entries.append(_evaluate(workspace, candidate, measurement, params, log))
+    return entries
+
+
+def checkpoint_key(model: Artifact) -> str:
+    """Name under which a workspace registers a checkpoint that it evaluates."""
+    return f"c_{model.id[:_ID_DIGITS]}"
+
+
+def collect_scores(made_in: Path, project: Path) -> list[Entry]:
+    """Put scores that the graph made in `made_in` into the project's score store; what it has already stays."""
+    params = load_params(made_in / "params.yaml")
+    provenance = ProvenanceStore(made_in / params.paths.provenance)
+    store = score_store(project)
+    collected = []
+    for name, checkpoint in load_registry(made_in / "models.yaml").items():
+        scores, model_folder = made_in / params.paths.scores / name, made_in / checkpoint.path
+        try:
+            made, model = read_artifact(scores), read_artifact(model_folder)
+        except InputError:
+            continue
+        for record in provenance.records(made.id)[-1:]:
+            if record["inputs"]["model"]["id"] == model.id:
+                identity = Measurement.from_record(record).identity(name, model)
+                collected.append(store.add(scores, identity, name, model, provenance))
+    return collected
+
+
+def score_store(project: Path) -> ScoreStore:
+    """The project's score store."""
+    return ScoreStore(project / load_params(project / "params.yaml").paths.score_store)
+
+
+def _raise_alarms(store: ScoreStore, entries: Iterable[Entry], log: RunLogger) -> Mapping[str, list[Fall]]:
+    """Emit an event for every evaluated checkpoint that fell against its parent; returns them by checkpoint id."""
+    fallen = {entry.checkpoint: falls for entry in entries if (falls := store.falls(entry))}
+    for checkpoint, falls in fallen.items():
+        text = "; ".join(f"{fall.benchmark} {fall.comparison.difference:+.1%}" for fall in falls)
+        log.error("checkpoint %s fell against its parent: %s", checkpoint[:12], text)
+        emit_event(
+            REGRESSION_EVENT,
+            resource={"prefect.resource.id": f"mmada.checkpoint.{checkpoint}"},
+            payload={"checkpoint": checkpoint, "falls": text},
+        )
+    return fallen
+
+
+def regression_state(project: Path, entries: Sequence[Entry], log: RunLogger) -> State[object]:
+    """The state that a run of evaluations ends in: `Regression` when a checkpoint fell against its parent."""
+    fallen = _raise_alarms(score_store(project), entries, log)
+    if not fallen:
+        return Completed(message=f"{len(entries)} evaluated, none fell against its parent")
+    return Completed(name="Regression", message=f"{len(fallen)} of {len(entries)} fell against their parents")
+
+
+def _evaluate(
+    workspace: RunWorkspace, candidate: Candidate, measurement: Measurement, params: Params, log: RunLogger
+) -> Entry:
+    store, model = score_store(workspace.project), candidate.model
+    key = checkpoint_key(model)
+    identity = measurement.identity(key, model)
+    provenance = ProvenanceStore(workspace.project / params.paths.provenance)
+    if store.has(identity):
+        log.info("%s was evaluated before: %s", candidate.name, store.folder(identity))
+    else:
+        log.info("evaluating %s (%s)", candidate.name, model.id[:12])
+        path = checkpoint_folder(Path(params.paths.checkpoints), model.id).as_posix()
+        workspace.add_checkpoint(model.path, Checkpoint(path=path, origin="published", id=model.id), key)
+        repro(f"evaluate@{key}", workspace.folder)
+    return store.add(workspace.folder / params.paths.scores / key, identity, candidate.name, model, provenance)
+
+
+def _measurement(folder: Path, params: Params) -> Measurement:
+    items = {name: read_artifact(folder / params.paths.benchmark_items / name).id for name in params.benchmarks}
+    return Measurement(
+        version=_stage_version(folder, "evaluate"),
+        benchmarks=params.benchmarks,
+        evaluation=params.evaluation,
+        resolution=params.vq.resolution,
+        crop_policy=params.vq.crop_policy,
+        magvit=read_artifact(folder / params.paths.magvit).id,
+        items=items,
+    )
+
+
+def _stage_version(folder: Path, stage: str) -> int:
+    """VERSION of a stage as it stands in the workspace, which may not be the code that runs here."""
+    tree = ast.parse((folder / f"mmada/stages/{stage}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "VERSION" and node.value is not None:
+            return int(ast.literal_eval(node.value))
+    raise InputError(f"mmada/stages/{stage}.py has no VERSION")
+
+
+def _shown_name(model: Artifact) -> str:
+    step = model.metadata.get("step")
+    return f"{model.key or model.stage} {model.id[:8]}" if step is None else f"{model.key} step {step} {model.id[:8]}"

@@ -1,0 +1,163 @@
+"""What a person may ask for in the Custom Run form: typed, with the choices that this project has.
+
+The choices are read from the project when a deployment is made, and its server refuses anything else; `flows.serve`
+makes the deployments again when the choices change.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from flows.run_workspace import git, resolve_commit
+from mmada.checkpoint_registry import load_registry
+from mmada.params_schema import Params, load_params
+
+CURRENT: Final = "current commit"
+EVERYTHING: Final = "everything"
+AS_COMMITTED: Final = "params.yaml as committed"
+DATA_TAGS: Final = "data/"
+"""Git tags `data/<name>` are data versions (`mmada promote <name>` makes one)."""
+_CONFIGURATIONS: Final = Path("docs/params")
+
+
+def _params() -> Params:
+    return load_params(Path("params.yaml"))
+
+
+def training_stages() -> list[str]:
+    """Training blocks of params.yaml."""
+    return list(_params().training)
+
+
+def targets() -> list[str]:
+    """`everything`, and the stages that a person would want to reach."""
+    training = training_stages()
+    reached = [
+        "select",
+        "validate",
+        *(f"write_shards@{key}" for key in training),
+        *(f"train@{key}" for key in training),
+    ]
+    return [EVERYTHING, *reached, *(f"evaluate@{name}" for name in load_registry()), "build_site"]
+
+
+def data_versions() -> list[str]:
+    """`current commit` and the names of all promoted versions, newest first."""
+    tags = git(Path(), "tag", "--list", f"{DATA_TAGS}*", "--sort=-creatordate").splitlines()
+    return [CURRENT, *(tag.removeprefix(DATA_TAGS) for tag in tags)]
+
+
+def corpus_configurations() -> list[str]:
+    """`params.yaml as committed`, and the patches in docs/params."""
+    return [AS_COMMITTED, *sorted(path.stem for path in _CONFIGURATIONS.glob("*.yaml"))]
+
+
+def registered_checkpoints() -> list[str]:
+    """Names in models.yaml."""
+    return list(load_registry())
+
+
+def benchmarks() -> list[str]:
+    """Benchmarks of params.yaml."""
+    return list(_params().benchmarks)
+
+
+def _one_of(choices: Callable[[], list[str]], value: str) -> str:
+    known = choices()
+    if value not in known:
+        raise ValueError(f"{value!r} is unknown; allowed: {', '.join(known)}")
+    return value
+
+
+def _choice(choices: Callable[[], list[str]], title: str) -> tuple[Any, ...]:
+    """Metadata of a string with fixed choices: checked here, and offered as a list in the form."""
+    schema = {"type": "string", "enum": choices(), "title": title}
+    return AfterValidator(partial(_one_of, choices)), WithJsonSchema(schema)
+
+
+TrainingStage = Annotated[str, *_choice(training_stages, "Training stage")]
+Target = Annotated[str, *_choice(targets, "Target stage")]
+DataVersion = Annotated[str, *_choice(data_versions, "Data version")]
+CorpusConfiguration = Annotated[str, *_choice(corpus_configurations, "Corpus configuration")]
+RegisteredCheckpoint = Annotated[str, *_choice(registered_checkpoints, "Checkpoint")]
+BenchmarkName = Annotated[str, *_choice(benchmarks, "Benchmark")]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainingOverrides(_Form):
+    """What to change in the training block; what is left empty stays as it is in params.yaml."""
+
+    max_steps: int | None = Field(default=None, gt=0, title="Steps", description="Optimiser steps.")
+    learning_rate: float | None = Field(
+        default=None, gt=0, lt=1, title="Learning rate", description="Peak rate of AdamW."
+    )
+    batch_size: int | None = Field(default=None, gt=0, title="Batch size", description="Samples per optimiser step.")
+    publish_every: int | None = Field(
+        default=None, ge=0, title="Publish every", description="Steps between checkpoints that are kept and evaluated."
+    )
+    seed: int | None = Field(default=None, title="Seed", description="Of data order, noise and dropout.")
+    mixture: dict[str, float] | None = Field(
+        default=None,
+        title="Mixture weights",
+        description='Corpus to weight, for example {"captions": 4, "questions": 1}; corpora left out are not used.',
+    )
+
+    def patch(self, stage: str) -> dict[str, Any]:
+        """The overrides as a patch of params.yaml (JSON Merge Patch)."""
+        block: dict[str, Any] = self.model_dump(exclude_none=True, exclude={"learning_rate", "mixture"})
+        if self.learning_rate is not None:
+            block["optimiser"] = {"learning_rate": self.learning_rate}
+        if self.mixture is not None:
+            left_out = dict.fromkeys(_params().training[stage].data.corpora)
+            block["data"] = {"corpora": left_out | self.mixture}
+        return {"training": {stage: block}} if block else {}
+
+
+class DecodingOverrides(_Form):
+    """How to decode; what is left empty is as in `evaluation.decoding` of params.yaml."""
+
+    think: bool | None = Field(
+        default=None, title="Think", description="Ask for a thought before the answer or the picture."
+    )
+    text_steps: int | None = Field(default=None, gt=0, title="Text steps", description="Denoising steps of a text.")
+    text_block: int | None = Field(
+        default=None, gt=0, title="Text block", description="Tokens per semi-autoregressive block."
+    )
+    text_temperature: float | None = Field(
+        default=None, ge=0, title="Text temperature", description="Gumbel noise; 0 is greedy."
+    )
+    image_steps: int | None = Field(default=None, gt=0, title="Image steps", description="MaskGIT steps of a picture.")
+    image_temperature: float | None = Field(default=None, ge=0, title="Image temperature")
+    guidance: float | None = Field(
+        default=None, ge=0, title="Guidance", description="Classifier-free guidance; 0 is none."
+    )
+
+    def patch(self, name: str, model_key: str) -> dict[str, Any]:
+        """The overrides of checkpoint `name` as a patch of params.yaml: an entry of its own for every benchmark."""
+        changed = self.model_dump(exclude_none=True)
+        if not changed:
+            return {}
+        known = _params().evaluation.decoding_for(name, model_key)
+        entry = {benchmark: one.model_dump(mode="json") | changed for benchmark, one in known.items()}
+        return {"evaluation": {"decoding": {name: entry}}}
+
+
+def base_commit(project: Path, data_version: str) -> str:
+    """Full hash of the commit that a data version stands for."""
+    return resolve_commit(project, "HEAD" if data_version == CURRENT else DATA_TAGS + data_version)
+
+
+def corpus_patch(project: Path, configuration: str) -> Mapping[str, Any]:
+    """The patch of params.yaml that a corpus configuration stands for."""
+    if configuration == AS_COMMITTED:
+        return {}
+    import yaml
+
+    patch: dict[str, Any] = yaml.safe_load((project / _CONFIGURATIONS / f"{configuration}.yaml").read_text("utf-8"))
+    return patch

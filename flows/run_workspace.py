@@ -1,0 +1,183 @@
+"""A place of its own for every triggered run: a git worktree that shares the DVC cache and finished units.
+
+Two runs never meet in one folder; the same request always meets itself: its folder and its branch `runs/<digest>` are
+named by what was asked. What a run leaves behind (parameters, dvc.lock, provenance) is committed on that branch.
+"""
+
+import configparser
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from flows.stage_graph import RunLogger, local_cache
+from mmada.checkpoint_registry import Checkpoint, register
+from mmada.errors import InputError
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.params_patch import patch_params
+from mmada.params_schema import load_params
+from mmada.storage import exclusive, link_or_copy
+from mmada.unit_store import unit_key
+
+RUNS_DIR: Final = Path(".mmada/runs")
+_PREPARED: Final = Path(".mmada/prepared")
+_COMMITTED: Final = ("params.yaml", "models.yaml", "dvc.lock")
+_NOBODY: Final = {
+    "GIT_AUTHOR_NAME": "mmada",
+    "GIT_AUTHOR_EMAIL": "mmada@localhost",
+    "GIT_COMMITTER_NAME": "mmada",
+    "GIT_COMMITTER_EMAIL": "mmada@localhost",
+}
+"""Who commits on a machine where git knows no user."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Everything that the result of a triggered run depends on.
+
+    `what`: kind of run and its targets. `commit`: full hash of the commit whose code, parameters and data it uses.
+    `patch`: changes to params.yaml (JSON Merge Patch). `checkpoint`: id of a published checkpoint that it reads.
+    """
+
+    what: str
+    commit: str
+    patch: Mapping[str, Any]
+    checkpoint: str = ""
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits; equal requests have equal digests."""
+        return unit_key(asdict(self))[:16]
+
+
+@dataclass(frozen=True)
+class RunWorkspace:
+    """The worktree of a run. `project`: the folder whose deployments were triggered."""
+
+    project: Path
+    folder: Path
+    request: RunRequest
+
+    @property
+    def branch(self) -> str:
+        """Git branch on which the run's results are committed."""
+        return f"runs/{self.request.digest}"
+
+    def add_checkpoint(self, source: Path, checkpoint: Checkpoint, name: str) -> None:
+        """Put a published checkpoint's files (links, no copies) at its registered path, and register it here."""
+        target = self.folder / checkpoint.path
+        for file in sorted(source.rglob("*")):
+            place = target / file.relative_to(source)
+            if file.is_file() and not place.exists():
+                link_or_copy(file, place)
+        register(name, checkpoint, self.folder / "models.yaml")
+
+    def finish(self, title: str, log: RunLogger) -> None:
+        """Commit parameters, dvc.lock and provenance on the run's branch, and give the project the provenance too.
+
+        Nothing new to commit is no error.
+        """
+        provenance = load_params(self.folder / "params.yaml").paths.provenance
+        present = [name for name in (*_COMMITTED, provenance) if (self.folder / name).exists()]
+        git(self.folder, "add", "--force", "--", *present)
+        if git(self.folder, "status", "--porcelain", "--untracked-files=no"):
+            body = json.dumps(asdict(self.request), indent=1, sort_keys=True)
+            git(self.folder, "commit", "--quiet", "--message", title, "--message", body)
+        ProvenanceStore(self.project / provenance).merge(ProvenanceStore(self.folder / provenance))
+        log.info("results are on branch %s, commit %s", self.branch, git(self.folder, "rev-parse", "--short", "HEAD"))
+
+
+@contextmanager
+def run_workspace(project: Path, request: RunRequest, *, log: RunLogger) -> Iterator[RunWorkspace]:
+    """The workspace of `request`, made when it is not there yet. Held until the block ends: the same request waits.
+
+    Raises InputError when `project` is no git repository or the commit is unknown.
+    """
+    folder = (project / RUNS_DIR / request.digest).resolve()
+    workspace = RunWorkspace(project.resolve(), folder, request)
+    log.info("workspace %s on branch %s", folder, workspace.branch)
+    with exclusive(folder.with_suffix(".lock")):
+        if not (folder / _PREPARED).exists():
+            _make(workspace)
+        yield workspace
+
+
+def resolve_commit(project: Path, revision: str) -> str:
+    """Full hash of a revision. Raises InputError when git does not know it."""
+    try:
+        return git(project, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except subprocess.CalledProcessError:
+        raise InputError(
+            f"{project} has no commit {revision!r}; a triggered run needs a git repository with the project committed"
+        ) from None
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints, stripped. Raises CalledProcessError with git's own message in `stderr`."""
+    asked = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
+    result = subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        env=os.environ | (_NOBODY if asked.returncode else {}),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout.strip()
+
+
+def _make(workspace: RunWorkspace) -> None:
+    """Build the worktree from nothing; a half-made one is thrown away first."""
+    project, folder, request = workspace.project, workspace.folder, workspace.request
+    with exclusive(project / ".mmada/locks/worktrees"):
+        shutil.rmtree(folder, ignore_errors=True)
+        git(project, "worktree", "prune")
+        if not git(project, "branch", "--list", workspace.branch):
+            git(project, "branch", workspace.branch, request.commit)
+        git(project, "worktree", "add", "--quiet", str(folder), workspace.branch)
+    _share_cache(project, folder)
+    _share(project, folder, ".mmada/units")
+    _seed(project, folder, request)
+    if request.patch:
+        patch_file = folder / ".mmada/patch.yaml"
+        patch_file.write_text(yaml.safe_dump(dict(request.patch)), encoding="utf-8")
+        patch_params(folder / "params.yaml", patch_file)
+    (folder / _PREPARED).touch()
+
+
+def _share_cache(project: Path, folder: Path) -> None:
+    """One DVC cache for all; what the project's own config.local says (remotes, credentials) holds here too."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(project / ".dvc/config.local", encoding="utf-8")
+    if not config.has_section("cache"):
+        config.add_section("cache")
+    config.set("cache", "dir", str(local_cache(project)))
+    with (folder / ".dvc/config.local").open("w", encoding="utf-8") as stream:
+        config.write(stream)
+
+
+def _share(project: Path, folder: Path, name: str) -> None:
+    target = project / name
+    target.mkdir(parents=True, exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).symlink_to(target)
+
+
+def _seed(project: Path, folder: Path, request: RunRequest) -> None:
+    """Give the workspace what the project knows and has not committed: it saves work and changes no result.
+
+    dvc.lock says which outputs belong to which inputs (DVC checks it against both), provenance how they came to be.
+    """
+    at_head = request.commit == git(project, "rev-parse", "HEAD")
+    lock = project / "dvc.lock"
+    if lock.exists() and (at_head or not (folder / "dvc.lock").exists()):
+        shutil.copy(lock, folder / "dvc.lock")
+    provenance = load_params(folder / "params.yaml").paths.provenance
+    ProvenanceStore(folder / provenance).merge(ProvenanceStore(project / provenance))

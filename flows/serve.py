@@ -1,0 +1,205 @@
+"""Everything that makes the Prefect UI work, with one command: server, work pool, worker, deployments, and their watch.
+
+`make serve` runs this. It starts a server on loopback (SQLite, or the database that
+PREFECT_SERVER_DATABASE_CONNECTION_URL names), makes the deployments, keeps server and worker running, starts dead runs
+again, renews the deployments when their choices change, and shows the project's site. With `--no-server` it is a worker
+machine of a team: PREFECT_API_URL names the server.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from flows.kept_process import KeptProcess
+from mmada.errors import InputError, MmadaError, ParamsError
+from mmada.params_schema import load_params
+
+_LOG: Final = logging.getLogger("flows.serve")
+_HOST: Final = "127.0.0.1"
+_TICK_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 10.0
+_LOGS: Final = Path(".mmada/logs")
+
+
+class Watch:
+    """The loop that keeps everything up. `server` is None on a machine that only works."""
+
+    def __init__(self, project: Path, api: str, *, server: KeptProcess | None, worker: KeptProcess, limit: int) -> None:
+        self.project, self.api, self.server, self.worker, self.limit = project, api, server, worker, limit
+        self.sweep_seconds = 900.0
+        self.deployed: object = None
+        self.looked = 0.0
+
+    def tick(self) -> None:
+        """Look at everything once."""
+        if self.server is not None:
+            self.server.keep()
+        if not _is_healthy(self.api):
+            return
+        choices = _choices(self.project)
+        if choices != self.deployed and self._deploy():
+            self.deployed = choices
+        if self.deployed is not None:
+            self.worker.keep()
+            self._recover()
+
+    def _deploy(self) -> bool:
+        from prefect.client.orchestration import get_client
+
+        from flows.deployments import make_pool
+
+        with get_client(sync_client=True) as client:
+            make_pool(client, limit=self.limit)
+        # In a process of its own: the choices of the form are read when the flows are imported.
+        command = [sys.executable, "-m", "flows.deployments", "--seconds", str(self.sweep_seconds)]
+        done = subprocess.run(command, cwd=self.project, capture_output=True, text=True, check=False)
+        if done.returncode:
+            _LOG.error("the deployments could not be made:\n%s", (done.stdout + done.stderr)[-2000:])
+            return False
+        _LOG.info("deployments made: pipeline, train, evaluate, reevaluate")
+        return True
+
+    def _recover(self) -> None:
+        from prefect.client.orchestration import get_client
+
+        from flows.recovery import recover_dead_runs
+
+        with get_client(sync_client=True) as client:
+            recover_dead_runs(client, self.project)
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI.")] = 4200,
+    site_port: Annotated[int, typer.Option(help="Port on which the site is shown.")] = 4201,
+    limit: Annotated[int, typer.Option(help="Runs that may go on at once; the others wait.")] = 2,
+    sweep_minutes: Annotated[float, typer.Option(help="Minutes between two looks for missed checkpoints.")] = 15.0,
+    no_server: Annotated[bool, typer.Option("--no-server", help="Work for the server of PREFECT_API_URL.")] = False,
+) -> None:
+    """Serve the project in the current folder until it is interrupted (Ctrl-C)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    project = Path.cwd()
+    try:
+        params = load_params(project / "params.yaml")
+        api = _api_url(port, no_server=no_server)
+        _check_ports([site_port] if no_server else [port, site_port])
+        os.environ.update(_environment(project, api, site_port))
+        watch = _make_watch(project, api, port, limit=limit, no_server=no_server)
+    except MmadaError as error:
+        sys.stderr.write(f"mmada: {error}\n")
+        raise typer.Exit(2) from None
+    watch.sweep_seconds = sweep_minutes * 60
+    # What imports Prefect comes after the environment is set: it reads its settings once.
+    from flows.site_server import start_site_server
+
+    start_site_server(project, params.paths.site, host=_HOST, port=site_port)
+    _LOG.info("site: http://%s:%d   logs: %s", _HOST, site_port, _LOGS)
+    if not no_server:
+        _LOG.info("the Prefect UI will be at http://%s:%d within seconds; Ctrl-C ends everything", _HOST, port)
+    _watch_until_interrupted(watch)
+
+
+def _watch_until_interrupted(watch: Watch) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    try:
+        while True:
+            try:
+                watch.tick()
+            except (MmadaError, ParamsError) as error:
+                _LOG.error("%s", error)
+            except Exception:
+                _LOG.exception("a look at server and worker failed; the next one follows")
+            time.sleep(_TICK_SECONDS)
+    except KeyboardInterrupt:
+        _LOG.info("ending; runs that go on are continued by the next `make serve`")
+    finally:
+        watch.worker.end()
+        if watch.server is not None:
+            watch.server.end()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _make_watch(project: Path, api: str, port: int, *, limit: int, no_server: bool) -> Watch:
+    prefect = [sys.executable, "-m", "prefect"]
+    server = KeptProcess(
+        "server",
+        [*prefect, "server", "start", "--host", _HOST, "--port", str(port)],
+        os.environ,
+        project / _LOGS / "server.log",
+    )
+    worker = KeptProcess(
+        "worker",
+        [*prefect, "worker", "start", "--pool", "mmada", "--type", "process", "--name", socket.gethostname()],
+        os.environ,
+        project / _LOGS / "worker.log",
+    )
+    return Watch(project, api, server=None if no_server else server, worker=worker, limit=limit)
+
+
+def _environment(project: Path, api: str, site_port: int) -> Mapping[str, str]:
+    """What server, worker and runs are told; what the user has set stays."""
+    defaults = {
+        "PREFECT_HOME": str(project / ".mmada/prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # the default of 10 s is most of the time from a click to a running step
+        "MMADA_SITE_URL": f"http://{_HOST}:{site_port}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    return {name: os.environ.get(name, value) for name, value in defaults.items()} | {"PREFECT_API_URL": api}
+
+
+def _api_url(port: int, *, no_server: bool) -> str:
+    if not no_server:
+        return f"http://{_HOST}:{port}/api"
+    if not os.environ.get("PREFECT_API_URL"):
+        raise InputError("--no-server needs PREFECT_API_URL, the server's address: http://<host>:4200/api")
+    return os.environ["PREFECT_API_URL"]
+
+
+def _check_ports(ports: list[int]) -> None:
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_HOST, port))
+            except OSError as error:
+                raise InputError(
+                    f"port {port} on {_HOST} cannot be used ({error.strerror}): another `make serve` may be running; "
+                    "end it, or choose other ports with PORT=... SITE_PORT=... (--port, --site-port)"
+                ) from None
+
+
+def _is_healthy(api: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{api}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _choices(project: Path) -> tuple[object, ...]:
+    """What the choices of the forms are made from."""
+    files = [project / "params.yaml", project / "models.yaml", *sorted((project / "docs/params").glob("*.yaml"))]
+    tags = subprocess.run(["git", "tag", "--list", "data/*"], cwd=project, capture_output=True, text=True, check=False)
+    return (*((file.name, file.read_bytes()) for file in files if file.exists()), tags.stdout)
+
+
+if __name__ == "__main__":
+    typer.run(serve)

@@ -1,0 +1,37 @@
+"""One training stage with changes, in a workspace of its own."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.artifacts import publish_run_artifacts
+from flows.checkpoint_events import announced_checkpoints, publish_models
+from flows.requests import CURRENT, DataVersion, TrainingOverrides, TrainingStage, base_commit
+from flows.run_workspace import RunRequest, run_workspace
+from flows.stage_graph import bring_up_to_date, run_logger
+
+
+@flow(name="train", flow_run_name="train {stage}")
+def train(
+    stage: TrainingStage,
+    data_version: DataVersion = CURRENT,
+    overrides: TrainingOverrides = TrainingOverrides(),  # noqa: B008  # frozen
+) -> dict[str, str]:
+    """Train a stage on a data version. Its checkpoints are evaluated as they appear.
+
+    Args:
+        stage: Training block of params.yaml.
+        data_version: The commit or promoted version whose code, parameters and data are used.
+        overrides: What to change in the block; everything else stays as it is.
+    """
+    project, log = Path.cwd(), run_logger()
+    request = RunRequest(f"train {stage}", base_commit(project, data_version), overrides.patch(stage))
+    with run_workspace(project, request, log=log) as workspace:
+        try:
+            with announced_checkpoints(workspace.folder, project, log):
+                outcome = bring_up_to_date(workspace.folder, [f"train@{stage}"])
+            publish_models(workspace.folder, project, outcome)
+            workspace.finish(f"Train {stage}", log)
+        finally:
+            publish_run_artifacts(workspace)
+    return outcome

@@ -1,0 +1,183 @@
+"""Every evaluation that was made, by what was evaluated: nothing is measured twice, and nothing stale is believed.
+
+One folder per evaluation, named by the evaluation's identity, holds the output of the stage `evaluate`; a file beside it
+says of which checkpoint it is and what that checkpoint was made of.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mmada.evaluation.benchmarks import BENCHMARK_KINDS
+from mmada.evaluation.compare import Comparison, compare
+from mmada.lineage.manifest import Artifact
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.params_data import Benchmark
+from mmada.params_training import Evaluation
+from mmada.storage import atomic_write, link_or_copy
+from mmada.unit_store import unit_key
+
+FAMILY_ERROR: Final = 0.05
+"""Chance of one false alarm or more over a whole family of comparisons."""
+PLANNED_CHECKPOINTS: Final = 10
+"""Checkpoints that a family is planned for: a project that evaluates more spends more than FAMILY_ERROR."""
+_ITEMS: Final = "items "  # the stage's inputs: "items <benchmark>"
+_SEED: Final = 0  # of the bootstrap intervals beside the test
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that an evaluation depends on but the checkpoint.
+
+    `version`: of the stage `evaluate`. `magvit`, `items`: ids of the picture tokenizer and of each benchmark's items.
+    """
+
+    version: int
+    benchmarks: Mapping[str, Benchmark]
+    evaluation: Evaluation
+    resolution: int
+    crop_policy: str
+    magvit: str
+    items: Mapping[str, str]
+
+    def identity(self, name: str, model: Artifact) -> str:
+        """Identity of the evaluation of `model`, registered as `name`: model x items x verifiers x decoding."""
+        decoding = self.evaluation.decoding_for(name, model.key)
+        return unit_key(
+            "evaluation",
+            self.version,
+            model.id,
+            self.magvit,
+            dict(self.items),
+            {one: BENCHMARK_KINDS[self.benchmarks[one].kind].verifier for one in self.items},
+            {one: decoding.get(one, decoding["default"]).model_dump(mode="json") for one in self.items},
+            (self.evaluation.batch_size, self.evaluation.seed, self.resolution, self.crop_policy),
+        )
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Measurement":
+        """What the stage `evaluate` measured, from its provenance."""
+        params, inputs = record["params"], record["inputs"]
+        return cls(
+            version=record["version"],
+            benchmarks={name: Benchmark.model_validate(one) for name, one in params["benchmarks"].items()},
+            evaluation=Evaluation.model_validate(params["evaluation"]),
+            resolution=params["vq.resolution"],
+            crop_policy=params["vq.crop_policy"],
+            magvit=inputs["magvit"]["id"],
+            items={name.removeprefix(_ITEMS): one["id"] for name, one in inputs.items() if name.startswith(_ITEMS)},
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One evaluation of one checkpoint.
+
+    `name`: of the checkpoint where it was evaluated. `parent`: id of the model that it was trained from, "" when
+    nothing says so. `step`: of its training run, None for a finished model.
+    """
+
+    identity: str
+    checkpoint: str
+    name: str
+    parent: str
+    step: int | None
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A benchmark on which a checkpoint is worse than its parent, beyond chance. `adjusted_p`: of the whole family."""
+
+    benchmark: str
+    comparison: Comparison
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class ScoreStore:
+    """Evaluations below `root`."""
+
+    root: Path
+
+    def folder(self, identity: str) -> Path:
+        """Where an evaluation lies, or would lie."""
+        return self.root / identity[:16]
+
+    def has(self, identity: str) -> bool:
+        """Whether this evaluation was made."""
+        return self._entry_file(identity).is_file()
+
+    def add(self, scores: Path, identity: str, name: str, model: Artifact, provenance: ProvenanceStore) -> Entry:
+        """Keep the output `scores` of an evaluation (links, where possible); what is there already stays."""
+        records = provenance.records(model.id)
+        parent = records[-1]["inputs"].get("parent", {"id": ""})["id"] if records else ""
+        entry = Entry(identity, model.id, name, parent, model.metadata.get("step"))
+        target = self.folder(identity)
+        if not self.has(identity):
+            shutil.rmtree(target, ignore_errors=True)
+            for file in sorted(path for path in scores.rglob("*") if path.is_file()):
+                link_or_copy(file, target / file.relative_to(scores))
+            text = json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n"
+            atomic_write(self._entry_file(identity), text.encode())
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """All evaluations, in order of their identity."""
+        files = sorted(self.root.glob("*.json"))
+        return [Entry(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+    def parents_of(self, entry: Entry) -> list[Entry]:
+        """Evaluations of the parent by the same suite and picture tokenizer."""
+        suite = self._suite(entry)
+        return [other for other in self.entries() if other.checkpoint == entry.parent and self._suite(other) == suite]
+
+    def changes(self, entry: Entry) -> dict[str, tuple[Entry, Comparison]]:
+        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`)."""
+        found = {}
+        for parent in self.parents_of(entry):
+            for name in self.scores(entry)["benchmarks"]:
+                pair = (self.folder(entry.identity), self.folder(parent.identity))
+                found[name] = (parent, compare(*pair, name, seed=_SEED))
+        return found
+
+    def falls(self, entry: Entry) -> list[Fall]:
+        """Benchmarks on which `entry` fell against its parent.
+
+        One-sided exact McNemar tests of the items on which the two differ, corrected over benchmarks by Holm's method
+        (Scandinavian Journal of Statistics 6, 1979) at FAMILY_ERROR / PLANNED_CHECKPOINTS.
+        """
+        changes = {name: comparison for name, (_, comparison) in self.changes(entry).items()}
+        one_sided = {
+            name: comparison.p_value / 2 if comparison.difference < 0 else 1.0 for name, comparison in changes.items()
+        }
+        level = FAMILY_ERROR / PLANNED_CHECKPOINTS
+        return [
+            Fall(name, changes[name], min(1.0, adjusted * PLANNED_CHECKPOINTS))
+            for name, adjusted in holm(one_sided).items()
+            if adjusted <= level
+        ]
+
+    def scores(self, entry: Entry) -> dict[str, Any]:
+        """The body of an evaluation's scores.json."""
+        body: dict[str, Any] = json.loads((self.folder(entry.identity) / "scores.json").read_text(encoding="utf-8"))
+        return body
+
+    def _entry_file(self, identity: str) -> Path:
+        return self.folder(identity).with_suffix(".json")
+
+    def _suite(self, entry: Entry) -> Mapping[str, tuple[str, str]]:
+        benchmarks = self.scores(entry)["benchmarks"].items()
+        return {name: (body["identity"]["items"], body["identity"]["verifier"]) for name, body in benchmarks}
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm-adjusted p-values by name, in the order given: reject those <= alpha at family-wise error alpha."""
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    for rank, (name, p_value) in enumerate(sorted(p_values.items(), key=lambda pair: pair[1])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_value))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}
