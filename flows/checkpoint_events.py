@@ -16,8 +16,7 @@ from flows.stage_graph import RunLogger
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import load_params
-from mmada.storage import link_or_copy
-from mmada.training.checkpoint_folders import checkpoint_folder, published_checkpoints
+from mmada.training.checkpoint_folders import keep_checkpoint, published_checkpoints
 
 PUBLISHED_EVENT: Final = "mmada.checkpoint.published"
 _SECONDS: Final = 1.0
@@ -29,18 +28,9 @@ def give_checkpoint(source: Path, workspace: Path, project: Path) -> Path:
     Returns its folder in the project; giving it again changes nothing.
     """
     paths = load_params(project / "params.yaml").paths
-    artifact = read_artifact(source)
-    target = checkpoint_folder(project / paths.checkpoints, artifact.id)
     own = load_params(workspace / "params.yaml").paths.provenance
     ProvenanceStore(project / paths.provenance).merge(ProvenanceStore(workspace / own))
-    if not target.exists():
-        partial = target.with_name(f".{target.name}.partial")
-        for file in sorted(path for path in source.rglob("*") if path.is_file()):
-            link = partial / file.relative_to(source)
-            link.unlink(missing_ok=True)
-            link_or_copy(file, link)
-        partial.rename(target)
-    return target
+    return keep_checkpoint(source, project / paths.checkpoints)
 
 
 def announce(folder: Path) -> None:

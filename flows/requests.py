@@ -11,15 +11,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from flows.run_workspace import git, resolve_commit
+from flows.run_workspace import resolve_commit
 from mmada.checkpoint_registry import load_registry
+from mmada.data_versions import TAG_PREFIX, data_versions
 from mmada.params_schema import Params, load_params
 
 CURRENT: Final = "current commit"
 EVERYTHING: Final = "everything"
 AS_COMMITTED: Final = "params.yaml as committed"
-DATA_TAGS: Final = "data/"
-"""Git tags `data/<name>` are data versions (`mmada promote <name>` makes one)."""
 _CONFIGURATIONS: Final = Path("docs/params")
 
 
@@ -44,10 +43,9 @@ def targets() -> list[str]:
     return [EVERYTHING, *reached, *(f"evaluate@{name}" for name in load_registry()), "build_site"]
 
 
-def data_versions() -> list[str]:
+def offered_versions() -> list[str]:
     """`current commit` and the names of all promoted versions, newest first."""
-    tags = git(Path(), "tag", "--list", f"{DATA_TAGS}*", "--sort=-creatordate").splitlines()
-    return [CURRENT, *(tag.removeprefix(DATA_TAGS) for tag in tags)]
+    return [CURRENT, *data_versions(Path())]
 
 
 def corpus_configurations() -> list[str]:
@@ -80,7 +78,7 @@ def _choice(choices: Callable[[], list[str]], title: str) -> tuple[Any, ...]:
 
 TrainingStage = Annotated[str, *_choice(training_stages, "Training stage")]
 Target = Annotated[str, *_choice(targets, "Target stage")]
-DataVersion = Annotated[str, *_choice(data_versions, "Data version")]
+DataVersion = Annotated[str, *_choice(offered_versions, "Data version")]
 CorpusConfiguration = Annotated[str, *_choice(corpus_configurations, "Corpus configuration")]
 RegisteredCheckpoint = Annotated[str, *_choice(registered_checkpoints, "Checkpoint")]
 BenchmarkName = Annotated[str, *_choice(benchmarks, "Benchmark")]
@@ -150,7 +148,7 @@ class DecodingOverrides(_Form):
 
 def base_commit(project: Path, data_version: str) -> str:
     """Full hash of the commit that a data version stands for."""
-    return resolve_commit(project, "HEAD" if data_version == CURRENT else DATA_TAGS + data_version)
+    return resolve_commit(project, "HEAD" if data_version == CURRENT else TAG_PREFIX + data_version)
 
 
 def corpus_patch(project: Path, configuration: str) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ named by what was asked. What a run leaves behind (parameters, dvc.lock, provena
 
 import configparser
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -20,22 +19,16 @@ import yaml
 from flows.stage_graph import RunLogger, local_cache
 from mmada.checkpoint_registry import Checkpoint, register
 from mmada.errors import InputError
+from mmada.git import git
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
-from mmada.storage import exclusive, link_or_copy
+from mmada.storage import exclusive, link_tree
 from mmada.unit_store import unit_key
 
 RUNS_DIR: Final = Path(".mmada/runs")
 _PREPARED: Final = Path(".mmada/prepared")
 _COMMITTED: Final = ("params.yaml", "models.yaml", "dvc.lock")
-_NOBODY: Final = {
-    "GIT_AUTHOR_NAME": "mmada",
-    "GIT_AUTHOR_EMAIL": "mmada@localhost",
-    "GIT_COMMITTER_NAME": "mmada",
-    "GIT_COMMITTER_EMAIL": "mmada@localhost",
-}
-"""Who commits on a machine where git knows no user."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +65,7 @@ class RunWorkspace:
 
     def add_checkpoint(self, source: Path, checkpoint: Checkpoint, name: str) -> None:
         """Put a published checkpoint's files (links, no copies) at its registered path, and register it here."""
-        target = self.folder / checkpoint.path
-        for file in sorted(source.rglob("*")):
-            place = target / file.relative_to(source)
-            if file.is_file() and not place.exists():
-                link_or_copy(file, place)
+        link_tree(source, self.folder / checkpoint.path)
         register(name, checkpoint, self.folder / "models.yaml")
 
     def finish(self, title: str, log: RunLogger) -> None:
@@ -91,7 +80,9 @@ class RunWorkspace:
             body = json.dumps(asdict(self.request), indent=1, sort_keys=True)
             git(self.folder, "commit", "--quiet", "--message", title, "--message", body)
         ProvenanceStore(self.project / provenance).merge(ProvenanceStore(self.folder / provenance))
-        log.info("results are on branch %s, commit %s", self.branch, git(self.folder, "rev-parse", "--short", "HEAD"))
+        log.info(
+            "results are on branch %s, commit %s", self.branch, git(self.folder, "rev-parse", "--short", "HEAD").strip()
+        )
 
 
 @contextmanager
@@ -112,25 +103,11 @@ def run_workspace(project: Path, request: RunRequest, *, log: RunLogger) -> Iter
 def resolve_commit(project: Path, revision: str) -> str:
     """Full hash of a revision. Raises InputError when git does not know it."""
     try:
-        return git(project, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return git(project, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
     except subprocess.CalledProcessError:
         raise InputError(
             f"{project} has no commit {revision!r}; a triggered run needs a git repository with the project committed"
         ) from None
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints, stripped. Raises CalledProcessError with git's own message in `stderr`."""
-    asked = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
-    result = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env=os.environ | (_NOBODY if asked.returncode else {}),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return result.stdout.strip()
 
 
 def _make(workspace: RunWorkspace) -> None:
@@ -175,7 +152,7 @@ def _seed(project: Path, folder: Path, request: RunRequest) -> None:
 
     dvc.lock says which outputs belong to which inputs (DVC checks it against both), provenance how they came to be.
     """
-    at_head = request.commit == git(project, "rev-parse", "HEAD")
+    at_head = request.commit == resolve_commit(project, "HEAD")
     lock = project / "dvc.lock"
     if lock.exists() and (at_head or not (folder / "dvc.lock").exists()):
         shutil.copy(lock, folder / "dvc.lock")

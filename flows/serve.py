@@ -22,13 +22,13 @@ from typing import Annotated, Final
 import typer
 
 from flows.kept_process import KeptProcess
-from mmada.errors import InputError, MmadaError, ParamsError
+from mmada.data_versions import data_versions
+from mmada.errors import InputError, MmadaError
 from mmada.params_schema import load_params
 
 _LOG: Final = logging.getLogger("flows.serve")
 _HOST: Final = "127.0.0.1"
 _TICK_SECONDS: Final = 2.0
-_LOOK_SECONDS: Final = 10.0
 _LOGS: Final = Path(".mmada/logs")
 
 
@@ -117,7 +117,7 @@ def _watch_until_interrupted(watch: Watch) -> None:
         while True:
             try:
                 watch.tick()
-            except (MmadaError, ParamsError) as error:
+            except MmadaError as error:
                 _LOG.error("%s", error)
             except Exception:
                 _LOG.exception("a look at server and worker failed; the next one follows")
@@ -197,8 +197,7 @@ def _is_healthy(api: str) -> bool:
 def _choices(project: Path) -> tuple[object, ...]:
     """What the choices of the forms are made from."""
     files = [project / "params.yaml", project / "models.yaml", *sorted((project / "docs/params").glob("*.yaml"))]
-    tags = subprocess.run(["git", "tag", "--list", "data/*"], cwd=project, capture_output=True, text=True, check=False)
-    return (*((file.name, file.read_bytes()) for file in files if file.exists()), tags.stdout)
+    return (*((file.name, file.read_bytes()) for file in files if file.exists()), *data_versions(project))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,42 @@ def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -
 
 
 @app.command()
+def register(
+    folder: Annotated[Path, typer.Argument(help="Model folder: config.json, safetensors, tokenizer.")],
+    name: Annotated[str, typer.Argument(help="Name under which it is evaluated.")],
+    external: Annotated[bool, typer.Option("--external", help="It was made elsewhere: its lineage ends here.")] = False,
+) -> None:
+    """Register a checkpoint in models.yaml, so that it is evaluated like those that were trained here."""
+    from mmada.external_checkpoints import register_checkpoint
+
+    entry = register_checkpoint(folder, name, load_params(PARAMS_FILE), external=external)
+    typer.echo(f"{name} is {entry.origin} checkpoint {entry.id[:12]} in {entry.path}; `dvc repro evaluate@{name}`")
+
+
+@app.command()
+def promote(name: Annotated[str, typer.Argument(help="Name of the data version, for example 2026-11.")]) -> None:
+    """Name the data as they are selected now (git tag data/NAME), so that training can ask for them by name."""
+    from mmada import data_versions
+
+    typer.echo(f"{data_versions.promote(name, load_params(PARAMS_FILE))} names these data; `git push --tags` shares it")
+
+
+@app.command()
+def scores(
+    as_json: AsJson = False,
+    check_falls: Annotated[
+        bool, typer.Option("--check", help="Exit with 2 when a checkpoint fell significantly against its parent.")
+    ] = False,
+) -> None:
+    """Every evaluation in the score store: intervals, and the paired change from the parent."""
+    from mmada.evaluation.score_store import ScoreStore
+    from mmada.evaluation.stored_scores import print_scores
+
+    store = ScoreStore(Path(load_params(PARAMS_FILE).paths.score_store))
+    print_scores(store, as_json=as_json, check=check_falls)
+
+
+@app.command()
 def summary() -> None:
     """Where the time went, the scores of each training stage, the trace of the last model, the page to look at."""
     from mmada.site.summary import print_summary

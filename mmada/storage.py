@@ -67,6 +67,14 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
+def link_tree(source: Path, target: Path, *, leave_out: frozenset[str] = frozenset()) -> None:
+    """Every file below `source`, but those named in `leave_out`, also below `target`: links, copies where need be."""
+    for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name not in leave_out):
+        place = target / file.relative_to(source)
+        if not place.exists():
+            link_or_copy(file, place)
+
+
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
     """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends."""

@@ -1,6 +1,6 @@
 """Every evaluation that was made, by what was evaluated: nothing is measured twice, and nothing stale is believed.
 
-One folder per evaluation, named by the evaluation's identity, holds the output of the stage `evaluate`; a file beside it
+A folder per evaluation, named by the evaluation's identity, holds the output of the stage `evaluate`; a file beside it
 says of which checkpoint it is and what that checkpoint was made of.
 """
 
@@ -17,7 +17,7 @@ from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import Benchmark
 from mmada.params_training import Evaluation
-from mmada.storage import atomic_write, link_or_copy
+from mmada.storage import atomic_write, link_tree
 from mmada.unit_store import unit_key
 
 FAMILY_ERROR: Final = 0.05
@@ -118,8 +118,7 @@ class ScoreStore:
         target = self.folder(identity)
         if not self.has(identity):
             shutil.rmtree(target, ignore_errors=True)
-            for file in sorted(path for path in scores.rglob("*") if path.is_file()):
-                link_or_copy(file, target / file.relative_to(scores))
+            link_tree(scores, target)
             text = json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n"
             atomic_write(self._entry_file(identity), text.encode())
         return entry

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmada.errors import IntegrityError
+from mmada.git import git
 from mmada.lineage.manifest import Artifact
 from mmada.storage import atomic_write, link_or_copy
 
@@ -124,21 +125,18 @@ def _code_version(root: Path) -> dict[str, str]:
     dvc.lock is left out: it is written by the very run that is recorded.
     """
     try:
-        commit = _git("rev-parse", "HEAD").decode().strip()
-        patch = _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
+        commit = git(Path(), "rev-parse", "HEAD").strip()
+        diff = git(Path(), "diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
     except (subprocess.CalledProcessError, FileNotFoundError):
         return {"commit": "", "patch": ""}
-    if not patch:
+    if not diff:
         return {"commit": commit, "patch": ""}
+    patch = diff.encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(patch).hexdigest()
     target = root / "patches" / f"{digest}.patch"
     if not target.exists():
         atomic_write(target, patch)
     return {"commit": commit, "patch": digest}
-
-
-def _git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], check=True, capture_output=True).stdout
 
 
 def _environment() -> dict[str, Any]:

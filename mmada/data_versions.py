@@ -1,0 +1,56 @@
+"""Named data versions: git tags `data/<name>` at commits that hold everything which made the data."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from mmada.errors import InputError
+from mmada.git import git
+from mmada.lineage.manifest import open_artifact, read_artifact
+from mmada.params_schema import Params
+
+TAG_PREFIX: Final = "data/"
+_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9._-]{0,60}$")
+_COMMITTED: Final = ("params.yaml", "dvc.yaml", "dvc.lock", "models.yaml")
+
+
+def promote(name: str, params: Params) -> str:
+    """Name the selected rows of the project in the current folder; returns the tag.
+
+    Raises InputError when the data did not pass the gate, what made them is not committed, or the name is taken.
+    """
+    if not _NAME.match(name):
+        raise InputError(f"{name!r} is no name of a data version: lower-case letters, digits, '.', '_' and '-'")
+    selected = open_artifact(Path(params.paths.selected))
+    gate = read_artifact(Path(params.paths.gate))  # it exists only for data that passed
+    _check_committed(params)
+    tag = TAG_PREFIX + name
+    if git(Path(), "tag", "--list", tag).strip():
+        raise InputError(f"the data version {name!r} exists already; choose another name (`git tag --list 'data/*'`)")
+    body = json.dumps({"selected": selected.id, "gate": gate.id}, indent=1, sort_keys=True)
+    git(Path(), "tag", "--annotate", tag, "--message", f"Data version {name}", "--message", body)
+    return tag
+
+
+def data_versions(project: Path) -> list[str]:
+    """Names of all data versions, newest first; none where git knows nothing."""
+    try:
+        tags = git(project, "tag", "--list", f"{TAG_PREFIX}*", "--sort=-creatordate").splitlines()
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return []
+    return [tag.removeprefix(TAG_PREFIX) for tag in tags]
+
+
+def _check_committed(params: Params) -> None:
+    wanted = [*_COMMITTED, params.paths.provenance]
+    try:
+        open_changes = git(Path(), "status", "--porcelain", "--", *wanted).strip()
+    except subprocess.CalledProcessError as error:
+        raise InputError(f"a data version is a git tag, and git says: {error.stderr.strip()}") from None
+    if open_changes:
+        raise InputError(
+            "what made these data is not committed, so the name would not lead back to them:\n"
+            f"{open_changes}\nRun `git add {' '.join(wanted)} && git commit`, then promote again"
+        )
