@@ -1,48 +1,9 @@
 """The Prefect flow against a real server: the same graph, the same bytes, tens of task runs."""
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.e2e.project_folder import ENVIRONMENT, output_ids, run
-
-
-@pytest.fixture(scope="module")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a Prefect server of its own on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("prefect")
-    environment = ENVIRONMENT | {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    api = f"http://127.0.0.1:{port}/api"
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            urllib.request.urlopen(f"{api}/health", timeout=2)
-            break
-        except (urllib.error.URLError, OSError):
-            assert time.monotonic() < deadline, "the Prefect server did not start within 90 s"
-            time.sleep(0.5)
-    yield api
-    os.killpg(server.pid, signal.SIGTERM)
-    server.wait()
+from tests.e2e.project_folder import output_ids, run
 
 
 def _flow(project: Path, api: str, *targets: str) -> str:
