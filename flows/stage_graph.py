@@ -17,7 +17,8 @@ import networkx as nx
 from dvc.repo import Repo
 from prefect import get_run_logger, task
 
-_BUSY: Final = ("is busy, it is being blocked by", "Unable to acquire lock")
+from flows.remote import DVC_IS_BUSY
+
 _BUSY_WAIT_SECONDS: Final = 5
 _LOG_TAIL: Final = 40
 
@@ -61,7 +62,7 @@ def repro(address: str, project: Path) -> str:
             ran = any(line.startswith("Running stage") for line in lines)
             logger.info("%s: %s", address, "ran" if ran else "unchanged")
             return "ran" if ran else "unchanged"
-        if not any(phrase in line for line in lines for phrase in _BUSY):
+        if not any(phrase in line for line in lines for phrase in DVC_IS_BUSY):
             tail = "\n".join(lines[-_LOG_TAIL:])
             raise RuntimeError(f"stage {address} failed (dvc exit code {code}); its last lines:\n{tail}")
         logger.info("%s: waiting for another DVC process", address)
