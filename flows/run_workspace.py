@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from flows.remote import push
 from flows.stage_graph import RunLogger, local_cache
 from mmada.checkpoint_registry import Checkpoint, register
 from mmada.errors import InputError
@@ -69,9 +70,10 @@ class RunWorkspace:
         register(name, checkpoint, self.folder / "models.yaml")
 
     def finish(self, title: str, log: RunLogger) -> None:
-        """Commit parameters, dvc.lock and provenance on the run's branch, and give the project the provenance too.
+        """Commit parameters, dvc.lock and provenance on the run's branch, give the project the provenance too, and push
+        outputs and branch where there are remotes.
 
-        Nothing new to commit is no error.
+        Nothing new to commit is no error. Raises StorageError when a remote refuses.
         """
         provenance = load_params(self.folder / "params.yaml").paths.provenance
         present = [name for name in (*_COMMITTED, provenance) if (self.folder / name).exists()]
@@ -80,9 +82,10 @@ class RunWorkspace:
             body = json.dumps(asdict(self.request), indent=1, sort_keys=True)
             git(self.folder, "commit", "--quiet", "--message", title, "--message", body)
         ProvenanceStore(self.project / provenance).merge(ProvenanceStore(self.folder / provenance))
-        log.info(
-            "results are on branch %s, commit %s", self.branch, git(self.folder, "rev-parse", "--short", "HEAD").strip()
-        )
+        commit = git(self.folder, "rev-parse", "--short", "HEAD").strip()
+        log.info("results are on branch %s, commit %s", self.branch, commit)
+        for where in push(self.folder, home=self.project):
+            log.info("pushed to %s", where)
 
 
 @contextmanager

@@ -23,9 +23,9 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 
 from flows.process_tree import end_all, run_tree
+from flows.remote import DVC_IS_BUSY
 
 RunLogger = logging.Logger | logging.LoggerAdapter[Any]
-_BUSY: Final = ("is busy, it is being blocked by", "Unable to acquire lock")
 _BUSY_WAIT_SECONDS: Final = 5
 _LOG_TAIL: Final = 40
 _PROGRESS: Final = re.compile(r"\d+%\|")
@@ -166,7 +166,7 @@ def repro(address: str, project: Path) -> str:
             outcome = _outcome(done.lines)
             log.info("%s: %s", address, outcome)
             return outcome
-        if not any(phrase in line for line in done.lines for phrase in _BUSY):
+        if not any(phrase in line for line in done.lines for phrase in DVC_IS_BUSY):
             raise StageFailedError(address, done.lines)
         log.info("%s: waiting for another DVC process", address)
         time.sleep(_BUSY_WAIT_SECONDS)

@@ -70,6 +70,24 @@ def trace(
 
 
 @app.command()
+def impact(
+    asked: Annotated[
+        str,
+        typer.Argument(
+            metavar="RAW",
+            help="Raw file or folder (path in the project), a file's sha256, or a row id of `trace --rows`.",
+        ),
+    ],
+    project: Project = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Name every set of shards, model and score that raw data reaches, earlier versions included."""
+    from mmada.lineage import render
+
+    render.print_impact(asked, project, as_json=as_json)
+
+
+@app.command()
 def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -> None:
     """Re-hash an output and everything that it descends from; exit with 2 and name what is not as it was."""
     from mmada.lineage import render

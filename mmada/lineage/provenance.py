@@ -16,7 +16,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final
 
-from mmada.errors import IntegrityError
+from mmada.errors import InputError, IntegrityError
 from mmada.git import git
 from mmada.lineage.manifest import Artifact
 from mmada.storage import atomic_write, link_or_copy
@@ -106,6 +106,28 @@ class ProvenanceStore:
     def _write(self, id_: str, records: list[dict[str, Any]]) -> None:
         lines = [json.dumps(record, sort_keys=True, ensure_ascii=False) for record in records]
         atomic_write(self._file(id_), ("\n".join(lines) + "\n").encode())
+
+    def all_records(self) -> list[dict[str, Any]]:
+        """Every known way in which anything was made, by id, oldest first within an id.
+
+        Raises InputError when there is no provenance here.
+        """
+        ids = sorted(path.stem for path in self.root.glob("*.jsonl"))
+        if not ids:
+            raise InputError(
+                f"{self.root} holds no provenance: run inside the project (or name it with --project), with its "
+                "provenance pulled"
+            )
+        return [record for id_ in ids for record in self.records(id_)]
+
+    def existing_rows_file(self, id_: str) -> Path:
+        """`rows_file` of a set of shards that was made; InputError when it is not here."""
+        path = self.rows_file(id_)
+        if not path.exists():
+            raise InputError(
+                f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again"
+            )
+        return path
 
     def rows_file(self, id_: str) -> Path:
         """Row index of a set of shards (parquet): sample key, row id, raw rows."""

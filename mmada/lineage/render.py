@@ -9,6 +9,7 @@ import polars as pl
 import yaml
 
 from mmada.errors import IntegrityError
+from mmada.lineage.impact import impact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import Lineage, Node, trace
 from mmada.lineage.verify import verify
@@ -75,6 +76,20 @@ def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:
             f"{len(result.findings)} files are not what {folder} was made from; `dvc checkout` restores outputs, "
             "raw files come back from their source"
         )
+
+
+def print_impact(asked: str, project: Path, *, as_json: bool) -> None:
+    """Print what a raw file, folder or row reaches, one output per line, the strongest relation first."""
+    result = impact(asked, _store(project))
+    if as_json:
+        affected = [{**vars(output), "address": output.address} for output in result.affected]
+        _write(json.dumps({"raw_files": dict(result.raw_files), "affected": affected}, indent=1, sort_keys=True))
+        return
+    paths = sorted(path for paths in result.raw_files.values() for path in paths)
+    _write(f"{len(paths)} raw files, for example {', '.join(paths[:3])}")
+    for output in result.affected:
+        samples = f"  {output.samples} samples" if output.samples is not None else ""
+        _write(f"{output.relation:12s}{output.address}  {output.id[:_SHORT]}  {output.path}{samples}")
 
 
 def _store(project: Path) -> ProvenanceStore:

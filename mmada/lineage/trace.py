@@ -85,12 +85,7 @@ class Lineage:
         )
 
     def _rows(self, node: Node) -> pl.DataFrame:
-        path = self.store.rows_file(node.id)
-        if not path.exists():
-            raise InputError(
-                f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again"
-            )
-        return pl.read_parquet(path)
+        return pl.read_parquet(self.store.existing_rows_file(node.id))
 
 
 def _picks_table(picks: list[Pick]) -> pl.DataFrame:
