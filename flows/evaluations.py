@@ -132,7 +132,10 @@ def _raise_alarms(store: ScoreStore, entries: Iterable[Entry], log: RunLogger) -
 
 def regression_state(project: Path, entries: Sequence[Entry], log: RunLogger) -> State[object]:
     """The state that a run of evaluations ends in: `Regression` when a checkpoint fell against its parent."""
-    fallen = _raise_alarms(score_store(project), entries, log)
+    store, checkpoints = score_store(project), {entry.checkpoint for entry in entries}
+    # A parent that is evaluated after its children tells only now how they moved.
+    moved = [entry for entry in store.entries() if not checkpoints.isdisjoint({entry.checkpoint, entry.parent})]
+    fallen = _raise_alarms(store, moved, log)
     if not fallen:
         return Completed(message=f"{len(entries)} evaluated, none fell against its parent")
     return Completed(name="Regression", message=f"{len(fallen)} of {len(entries)} fell against their parents")

@@ -1,34 +1,45 @@
-"""Evaluate checkpoints that nobody has evaluated yet: one that was just published, or all that were missed."""
+"""Evaluate checkpoints that nobody has evaluated yet: one that was just published, and all that were missed."""
 
 from pathlib import Path
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from flows.artifacts import publish_scores
 from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state, score_store
 from flows.requests import CURRENT, base_commit
-from flows.run_workspace import RunRequest, run_workspace
+from flows.run_workspace import RunRequest, run_workspace_if_free
 from flows.stage_graph import run_logger
+from mmada.evaluation.score_store import Entry
 
 
 @flow(name="reevaluate")
 def reevaluate(checkpoint: str = "") -> State[object]:
-    """Score every checkpoint that has no score by the current suite. An event starts it with a checkpoint, a schedule
-    without; when both come, each checkpoint is still scored once.
+    """Score every checkpoint that has no score by the current suite.
+
+    An event starts it when a checkpoint is published, and a schedule from time to time. One run at a time does the
+    work; one that finds another at it ends at once, because that one looks again before it ends.
 
     Args:
-        checkpoint: Id, name or folder of one checkpoint; empty looks at all.
+        checkpoint: Id, name or folder of the checkpoint to begin with; empty begins anywhere.
     """
     project, log = Path.cwd(), run_logger()
+    first = [find_candidate(project, checkpoint)] if checkpoint else []
     request = RunRequest("evaluations", base_commit(project, CURRENT), {})
-    with run_workspace(project, request, log=log) as workspace:
-        wanted = [find_candidate(project, checkpoint)] if checkpoint else candidates(project)
-        before = {entry.identity for entry in score_store(project).entries()}
-        entries = evaluate_checkpoints(workspace, wanted, log)
-        new = [entry for entry in entries if entry.identity not in before]
-        if new:
-            workspace.finish("Evaluate " + ", ".join(entry.name for entry in new), log)
-    if checkpoint or new:
-        publish_scores(project, entries if checkpoint else new)
-    return regression_state(project, new, log)
+    made: list[Entry] = []
+    seen: set[str] = set()
+    while not seen.issuperset(candidate.model.id for candidate in candidates(project)):
+        with run_workspace_if_free(project, request) as workspace:
+            if workspace is None:
+                return Completed(message="another run is evaluating; it looks again before it ends")
+            wanted = {one.model.id: one for one in [*first, *candidates(project)]}
+            before = {entry.identity for entry in score_store(project).entries()}
+            entries = evaluate_checkpoints(workspace, wanted.values(), log)
+            new = [entry for entry in entries if entry.identity not in before]
+            if new:
+                workspace.finish("Evaluate " + ", ".join(entry.name for entry in new), log)
+            seen |= wanted.keys()
+        publish_scores(project, new)
+        made += new
+    return regression_state(project, made, log)

@@ -60,6 +60,11 @@ class RunWorkspace:
     request: RunRequest
 
     @property
+    def lock(self) -> Path:
+        """Lock file that the run holds."""
+        return self.folder.with_suffix(".lock")
+
+    @property
     def branch(self) -> str:
         """Git branch on which the run's results are committed."""
         return f"runs/{self.request.digest}"
@@ -94,13 +99,21 @@ def run_workspace(project: Path, request: RunRequest, *, log: RunLogger) -> Iter
 
     Raises InputError when `project` is no git repository or the commit is unknown.
     """
-    folder = (project / RUNS_DIR / request.digest).resolve()
-    workspace = RunWorkspace(project.resolve(), folder, request)
-    log.info("workspace %s on branch %s", folder, workspace.branch)
-    with exclusive(folder.with_suffix(".lock")):
-        if not (folder / _PREPARED).exists():
-            _make(workspace)
+    workspace = _workspace(project, request)
+    log.info("workspace %s on branch %s", workspace.folder, workspace.branch)
+    with exclusive(workspace.lock):
+        _prepare(workspace)
         yield workspace
+
+
+@contextmanager
+def run_workspace_if_free(project: Path, request: RunRequest) -> Iterator[RunWorkspace | None]:
+    """`run_workspace`, or None when somebody holds it."""
+    workspace = _workspace(project, request)
+    with exclusive(workspace.lock, wait=False) as held:
+        if held:
+            _prepare(workspace)
+        yield workspace if held else None
 
 
 def resolve_commit(project: Path, revision: str) -> str:
@@ -111,6 +124,15 @@ def resolve_commit(project: Path, revision: str) -> str:
         raise InputError(
             f"{project} has no commit {revision!r}; a triggered run needs a git repository with the project committed"
         ) from None
+
+
+def _workspace(project: Path, request: RunRequest) -> RunWorkspace:
+    return RunWorkspace(project.resolve(), (project / RUNS_DIR / request.digest).resolve(), request)
+
+
+def _prepare(workspace: RunWorkspace) -> None:
+    if not (workspace.folder / _PREPARED).exists():
+        _make(workspace)
 
 
 def _make(workspace: RunWorkspace) -> None:

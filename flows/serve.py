@@ -82,7 +82,7 @@ class Watch:
 def serve(
     port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI.")] = 4200,
     site_port: Annotated[int, typer.Option(help="Port on which the site is shown.")] = 4201,
-    limit: Annotated[int, typer.Option(help="Runs that may go on at once; the others wait.")] = 2,
+    limit: Annotated[int, typer.Option(help="Runs that may go on at once; the others wait.")] = 3,
     sweep_minutes: Annotated[float, typer.Option(help="Minutes between two looks for missed checkpoints.")] = 15.0,
     no_server: Annotated[bool, typer.Option("--no-server", help="Work for the server of PREFECT_API_URL.")] = False,
 ) -> None:

@@ -30,6 +30,13 @@ _BUSY_WAIT_SECONDS: Final = 5
 _LOG_TAIL: Final = 40
 _PROGRESS: Final = re.compile(r"\d+%\|")
 _PROGRESS_SECONDS: Final = 10.0
+_CHATTER: Final = (
+    "To track the changes",
+    "git add dvc.lock",
+    "To enable auto staging",
+    "dvc config core.autostage",
+    "Use `dvc",
+)
 _USER_ERROR: Final = "exited with 2"
 
 
@@ -206,7 +213,7 @@ class _Shown:
         self.last_progress = 0.0
 
     def __call__(self, line: str) -> None:
-        if not line.strip():
+        if not line.strip() or line.strip().startswith(_CHATTER):
             return
         if _PROGRESS.search(line):
             if time.monotonic() - self.last_progress < _PROGRESS_SECONDS:

@@ -77,16 +77,22 @@ def link_tree(source: Path, target: Path, *, leave_out: frozenset[str] = frozens
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends."""
+def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends.
+
+    Gives whether it is held: always, unless it was not to be waited for.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                yield False
+                return
             sys.stderr.write(f"{lock.name}: another process is at it; waiting for it to end\n")
             fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        yield True
 
 
 class Storage(Protocol):
