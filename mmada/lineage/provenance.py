@@ -120,11 +120,12 @@ def _without_times(record: Mapping[str, Any]) -> dict[str, Any]:
 def _code_version(root: Path) -> dict[str, str]:
     """Commit, and for a dirty tree the sha256 of its patch, which is kept in `patches/`.
 
-    dvc.lock is left out: it is written by the very run that is recorded.
+    dvc.lock and the provenance itself are left out: they are written by the very run that is recorded.
     """
+    written = ["dvc.lock", *([] if root.is_absolute() else [root.as_posix()])]
     try:
         commit = _git("rev-parse", "HEAD").decode().strip()
-        patch = _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
+        patch = _git("diff", "HEAD", "--binary", "--", ".", *(f":(exclude){path}" for path in written))
     except (subprocess.CalledProcessError, FileNotFoundError):
         return {"commit": "", "patch": ""}
     if not patch:
