@@ -4,7 +4,6 @@ Two runs never meet in one folder; the same request always meets itself: its fol
 named by what was asked. What a run leaves behind (parameters, dvc.lock, provenance) is committed on that branch.
 """
 
-import configparser
 import json
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from configobj import ConfigObj
 
 from flows.remote import push
 from flows.stage_graph import RunLogger, local_cache
@@ -156,13 +156,11 @@ def _make(workspace: RunWorkspace) -> None:
 
 def _share_cache(project: Path, folder: Path) -> None:
     """One DVC cache for all; what the project's own config.local says (remotes, credentials) holds here too."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(project / ".dvc/config.local", encoding="utf-8")
-    if not config.has_section("cache"):
-        config.add_section("cache")
-    config.set("cache", "dir", str(local_cache(project)))
-    with (folder / ".dvc/config.local").open("w", encoding="utf-8") as stream:
-        config.write(stream)
+    local = project / ".dvc/config.local"
+    config = ConfigObj(str(local) if local.exists() else None)
+    config.setdefault("cache", {})["dir"] = str(local_cache(project))
+    config.filename = str(folder / ".dvc/config.local")
+    config.write()
 
 
 def _share(project: Path, folder: Path, name: str) -> None:

@@ -22,6 +22,7 @@ Relation = Literal["contains", "may contain", "descends"]
 `descends`: influenced in another way: a tokenizer fitted on it, a duplicate judged by it, an item cut from it."""
 
 _STRONGEST_FIRST: Final[tuple[Relation, ...]] = ("contains", "may contain", "descends")
+_UNREACHED: Final = len(_STRONGEST_FIRST)
 _SAMPLES_COME_BY: Final = {"train": ("shards", "parent"), "evaluate": ("model",)}
 """Stage -> inputs through which samples reach its output; through any other input it only descends."""
 
@@ -104,23 +105,23 @@ def _origins(table: pl.LazyFrame, wanted: pl.Expr) -> pl.DataFrame:
 def _reached(
     records: Sequence[_Record], files: set[str], samples: Mapping[str, tuple[Relation, int]]
 ) -> tuple[Affected, ...]:
-    """Every output that descends from the files, each with its strongest relation."""
-    edges: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for record in records:
-        for name, entry in record["inputs"].items():
-            weakest = 0 if name in _SAMPLES_COME_BY.get(record["stage"], ()) else _STRONGEST_FIRST.index("descends")
-            edges[entry["id"]].append((record["id"], weakest))
-    rank = {record["id"]: 0 for record in records if files & set(record["raw_files"].values())}
-    rank |= {id_: _STRONGEST_FIRST.index(relation) for id_, (relation, _) in samples.items()}
-    waiting = list(rank)
-    while waiting:
-        id_ = waiting.pop()
-        for child, weakest in edges[id_]:
-            reached = max(rank[id_], weakest)
-            if reached < rank.get(child, len(_STRONGEST_FIRST)):
-                rank[child] = reached
-                waiting.append(child)
-    latest = {record["id"]: record for record in records}
+    """Every output that descends from the files, each with its strongest relation.
+
+    Bytes that were made in several ways descend from the files only if every way does: once an output has come out the
+    same without them, it owes them nothing. (What a set of shards contains is a matter of its bytes alone.)
+    """
+    rank = {id_: _STRONGEST_FIRST.index(relation) for id_, (relation, _) in samples.items()}
+    ways: dict[str, list[_Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: str(record["finished"])):
+        ways[record["id"]].append(record)
+    changed = True
+    while changed:
+        changed = False
+        for id_ in [id_ for id_ in ways if id_ not in samples]:
+            reached = max(_rank_of_way(way, files, rank) for way in ways[id_])
+            if reached < rank.get(id_, _UNREACHED):
+                rank[id_], changed = reached, True
+    latest = {id_: way[-1] for id_, way in ways.items()}
     order = sorted(rank, key=lambda id_: (rank[id_], latest[id_]["finished"], latest[id_]["stage"], latest[id_]["key"]))
     return tuple(
         Affected(
@@ -132,6 +133,18 @@ def _reached(
             samples=samples[id_][1] if id_ in samples else None,
         )
         for id_ in order
+    )
+
+
+def _rank_of_way(way: _Record, files: set[str], rank: Mapping[str, int]) -> int:
+    """Index of the relation in which one way of making an output stands to the files, from those of its inputs."""
+    if files & set(way["raw_files"].values()):
+        return 0
+    carriers = _SAMPLES_COME_BY.get(way["stage"], ())
+    weakest = {name: 0 if name in carriers else _STRONGEST_FIRST.index("descends") for name in way["inputs"]}
+    return min(
+        (max(rank.get(read["id"], _UNREACHED), weakest[name]) for name, read in way["inputs"].items()),
+        default=_UNREACHED,
     )
 
 

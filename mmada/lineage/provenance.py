@@ -144,11 +144,12 @@ def _without_times(record: Mapping[str, Any]) -> dict[str, Any]:
 def _code_version(root: Path) -> dict[str, str]:
     """Commit, and for a dirty tree the sha256 of its patch, which is kept in `patches/`.
 
-    dvc.lock is left out: it is written by the very run that is recorded.
+    dvc.lock and the provenance itself are left out: they are written by the very run that is recorded.
     """
+    written = ["dvc.lock", *([] if root.is_absolute() else [root.as_posix()])]
     try:
         commit = git(Path(), "rev-parse", "HEAD").strip()
-        diff = git(Path(), "diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
+        diff = git(Path(), "diff", "HEAD", "--binary", "--", ".", *(f":(exclude){path}" for path in written))
     except (subprocess.CalledProcessError, FileNotFoundError):
         return {"commit": "", "patch": ""}
     if not diff:

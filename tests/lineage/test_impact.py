@@ -1,6 +1,7 @@
 """Impact names what a search through every lineage by hand would name."""
 
 import random
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_impact_is_trace_read_backwards(project: _Project, asked: str) -> None:
     tracing = {folder.name for folder in folders if asked in trace(folder, project.store).raw_files()}
     assert {output.address for output in impact(asked, project.store).affected} == tracing
     assert impact(_sha(asked), project.store) == impact(asked, project.store), "a file's sha256 is as good as its path"
+
+
+def test_an_output_that_came_out_the_same_without_the_file_owes_it_nothing(tmp_path: Path) -> None:
+    project = _Project(tmp_path)
+    texts = project.made("ingest@texts", {}, ["raw/a.jsonl"])
+    photos = project.made("ingest@photos", {}, ["raw/1.png"])
+    magvit = project.made("train_magvit", {"ingested texts": texts, "ingested photos": photos})
+    project.made("tokenize_images", {"magvit": magvit})
+    assert _by_relation(impact("raw/a.jsonl", project.store), "descends") == {"train_magvit", "tokenize_images"}
+    shutil.rmtree(tmp_path / "train_magvit")
+    assert project.made("train_magvit", {"ingested photos": photos}).id == magvit.id
+    assert _by_relation(impact("raw/a.jsonl", project.store), "descends") == set()
+    assert _by_relation(impact("raw/1.png", project.store), "descends") == {"train_magvit", "tokenize_images"}
 
 
 def test_a_folder_is_all_of_its_files(project: _Project) -> None:

@@ -9,6 +9,7 @@ from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.lineage.trace import trace
+from tests.e2e.project_folder import run
 
 
 def _artifact(folder: Path, content: str, stage: str) -> Artifact:
@@ -66,3 +67,20 @@ def test_a_damaged_record_is_named(store: ProvenanceStore, tmp_path: Path) -> No
     (store.root / f"{made.id}.jsonl").write_text("{")
     with pytest.raises(IntegrityError, match="damaged"):
         store.records(made.id)
+
+
+def test_what_a_run_writes_itself_makes_no_patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ProvenanceStore(Path("provenance"))
+    made = _artifact(tmp_path / "a", "x", "ingest")
+    store.append(made, _run("ingest", made.path, {}, limit=1))
+    Path("code.py").write_text("")
+    run(tmp_path, "git", "init", "--quiet")
+    run(tmp_path, "git", "add", "--all")
+    run(tmp_path, "git", "commit", "--quiet", "--message", "made")
+    store.append(made, _run("ingest", made.path, {}, limit=2))
+    store.append(made, _run("ingest", made.path, {}, limit=3))
+    assert [record["code"]["patch"] for record in store.records(made.id)] == ["", "", ""]
+    Path("code.py").write_text("edited")
+    store.append(made, _run("ingest", made.path, {}, limit=4))
+    assert store.records(made.id)[-1]["code"]["patch"] != ""
