@@ -92,6 +92,16 @@ class Page:
         self.evaluate("document.activeElement.select()")
         self._call("Input.insertText", text=text)
 
+    def choose(self, selector: str, option: str) -> None:
+        """Choose an option of a `<select>` by its text."""
+        self.evaluate(
+            f"""(select => {{
+              select.value = [...select.options].find(one => one.text === {json.dumps(option)}).value;
+              select.dispatchEvent(new Event('input', {{bubbles: true}}));
+              select.dispatchEvent(new Event('change', {{bubbles: true}}));
+            }})(document.querySelector({json.dumps(selector)}))"""
+        )
+
     def screenshot(self, path: Path) -> None:
         """Write the whole page, also what is scrolled out of sight, as PNG."""
         answer = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
