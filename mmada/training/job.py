@@ -33,6 +33,7 @@ from mmada.training.objectives import (
 from mmada.training.order import training_order
 from mmada.training.parallel import World, full_state, joined, shard_model
 from mmada.training.rollouts import RolloutSettings
+from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
 from mmada.vq.magvit import load_folder, to_uint8
@@ -74,7 +75,8 @@ def run_job(job: Job) -> TrainResult:
     with joined() as world:
         model, vocab = load_model(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent))
-        rows = _row_source(ShardReader.open(Path(job.shards)), block, job.name)
+        reader = ShardReader.open(Path(job.shards))
+        rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
         shard_model(model, world)
@@ -86,12 +88,29 @@ def run_job(job: Job) -> TrainResult:
             world=world,
             on_metrics=_Curves(Path(job.curves), world),
             label=f"train {job.name}",
+            on_saved=_sampler(job, reader, material),
         )
         state = full_state(model)
         if world.is_first:
             save_state(state, model.config, vocab, Path(job.out), max_shard_bytes=_MAX_SHARD_BYTES)
             copy_tokenizer(Path(job.parent), Path(job.out))
     return result
+
+
+def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSampler | None:
+    """What looks at the model at every saved step; a sharded model cannot be sampled by one process alone."""
+    prompts = drawing_prompts(reader)
+    if material.world.size > 1 or not prompts:
+        return None
+    magvit = load_folder(Path(job.magvit))
+    return PictureSampler(
+        folder=Path(job.curves).with_suffix(""),
+        run=job.run,
+        prompts=prompts,
+        tokenizer=material.tokenizer,
+        vocab=material.vocab,
+        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
+    )
 
 
 def make_objective(block: TrainingBlock, material: Material, job: Job) -> Objective:

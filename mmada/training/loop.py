@@ -25,6 +25,7 @@ from mmada.training.optimisers import make_optimisers
 from mmada.training.parallel import World, all_sum
 
 OnMetrics = Callable[[int, Mapping[str, float]], None]
+OnSaved = Callable[[int, Transformer], None]
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,14 @@ def train(
     world: World,
     on_metrics: OnMetrics,
     label: str,
+    on_saved: OnSaved | None = None,
 ) -> TrainResult:
     """Train `model` in place, continuing from the newest state of this run below `state_dir`.
 
     On a CPU with fixed threads a run that was killed and continued ends with the same bytes as one that was
     not. `on_metrics(step, values)` is called on every process every `log_every` steps and after the last.
+    `on_saved(step, model)` is called on every process after a resume state is whole; it must leave the model, its mode
+    and the global random numbers as they are.
     """
     torch.set_num_threads(settings.threads)
     _warn_of_slow_bf16(model, settings, world)
@@ -111,6 +115,8 @@ def train(
                 on_metrics(done, values)
             if _is_due(done, settings, objective):
                 save_state(state_dir, model, optimisers, position, world)
+                if on_saved is not None:
+                    on_saved(done, model)
     return TrainResult(position.step, position.tokens, time.monotonic() - began, values)
 
 
