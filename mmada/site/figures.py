@@ -4,6 +4,7 @@ A figure stands in the page as JSON; `figures.js` draws it when it comes into vi
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ SCRIPTS: Final = ("plotly.min.js", "figures.js")
 """What a page with figures loads."""
 
 COLOURS: Final = ("#3b6fd8", "#e07b39", "#2a9d6f", "#9a5fc9", "#c9a227", "#4a9db5", "#c7517a", "#7d8896")
-_SHADES: Final = ("#a9c8f5", "#6fa0ea", "#3b6fd8", "#6d3fb8", "#a8327f", "#c7517a")
+_SHADES: Final = ("#8db9f2", "#3f78dd", "#8a4fc4", "#d0506f")
 """From few to many."""
 _BASELINES: Final[Mapping[str, tuple[str, str]]] = {
     "constant": ("diamond-open", "#c9a227"),
@@ -46,7 +47,7 @@ def write_script(folder: Path) -> None:
 
 
 def lines(title: str, series: Curves, x: str, y: str, *, scale: Mapping[str, float] | None = None) -> Html:
-    """Curves by name. `scale`: name -> place in [0, 1], when the names are steps of one scale, as their colours are."""
+    """Curves by name. `scale`: name -> place in (0, 1], when the names are steps of one scale, as their colours are."""
     colours = _cycle(len(series)) if scale is None else [_shade(scale[name]) for name in series]
     figure = go.Figure(layout=_layout(title, x, y))
     for colour, (name, (xs, ys)) in zip(colours, series.items(), strict=True):
@@ -133,7 +134,7 @@ def _layout(title: str, x: str, y: str) -> dict[str, Any]:
 
 
 def _shade(place: float) -> str:
-    return _SHADES[round(place * (len(_SHADES) - 1))]
+    return _SHADES[max(0, math.ceil(place * len(_SHADES)) - 1)]
 
 
 def _cycle(count: int) -> list[str]:

@@ -172,6 +172,11 @@ def json_block(value: object, css: str) -> Html:
     return Html(f'<script type="application/json" class="{css}">{body}</script>')
 
 
+def script_value(name: str, value: object) -> str:
+    """A script file that makes a value known to the page's scripts as `window.<name>`."""
+    return f"window.{name} = {json.dumps(value, ensure_ascii=False, separators=(',', ':'))};\n"
+
+
 def page(
     name: str, lead: Content, sections: Sequence[Section], *, intro: Content = "", scripts: Sequence[str] = ()
 ) -> str:

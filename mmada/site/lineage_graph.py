@@ -1,17 +1,20 @@
 """The outputs of all lineages as one graph in layers: raw files on the left, scores on the right.
 
-Shown as SVG in the page itself; `lineage.js` only marks what a selected output comes from and leads to.
+`lineage.js` draws its lines and marks what a selected output comes from and leads to.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from mmada.lineage.trace import Lineage, Node
-from mmada.site.html import Content, Html, element, join
+from mmada.site.html import Content, Html, element, join, json_block
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 126, 40, 22, 12
+_WIDTH, _HEIGHT, _GAP_X, _STEP = 126, 40, 22, 52
+"""Pixels: a box, the space between columns, and from one box to the next below it. style.css has the same."""
+_TILE: Final = 16
 _SWEEPS: Final = 4
 
 
@@ -35,7 +38,7 @@ class Graph:
     vertices: Mapping[str, Vertex]
     inputs: Mapping[str, Sequence[str]]
 
-    @property
+    @cached_property
     def outputs(self) -> dict[str, list[str]]:
         """Id -> ids that were directly made of it."""
         found: dict[str, list[str]] = defaultdict(list)
@@ -140,51 +143,44 @@ def essential(inputs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return drawn
 
 
-def svg(graph: Graph) -> Html:
-    """The graph as a drawing of fixed size; each output is a link to its own anchor."""
-    step = _HEIGHT + _GAP_Y
-    heights: dict[int, int] = defaultdict(int)
-    for vertex in graph.vertices.values():
-        heights[vertex.layer] = max(heights[vertex.layer], vertex.row + 1)
-    tallest = max(heights.values())
+def drawing(graph: Graph) -> Html:
+    """The graph in a place of fixed size; each output is a link to its own anchor, `lineage.js` draws the lines.
 
-    def place(vertex: Vertex) -> tuple[int, int]:
-        """Upper left corner; a short column stands in the middle of the drawing."""
-        down = vertex.row + (tallest - heights[vertex.layer]) / 2
-        return vertex.layer * (_WIDTH + _GAP_X) + 4, round(down * step) + 4
+    Built for thousands of outputs: boxes are plain HTML (browsers lay it out faster than SVG text), stacked in tiles
+    that cost a browser nothing while they are out of view, and all lines are one path.
+    """
+    columns: dict[int, list[Vertex]] = defaultdict(list)
+    for vertex in sorted(graph.vertices.values(), key=lambda vertex: (vertex.layer, vertex.row)):
+        columns[vertex.layer].append(vertex)
+    tallest = max(map(len, columns.values()))
+    places: dict[str, tuple[int, int]] = {}
+    tiles: list[Content] = []
+    for layer, column in columns.items():
+        above = (tallest - len(column)) * _STEP // 2  # a short column stands in the middle
+        for first in range(0, len(column), _TILE):
+            left, top, tile = layer * (_WIDTH + _GAP_X), above + first * _STEP, column[first : first + _TILE]
+            places |= {vertex.id: (left, top + place * _STEP) for place, vertex in enumerate(tile)}
+            tiles.append(_tile(tile, left, top))
+    number = {id_: place for place, id_ in enumerate(places)}
+    edges = [(number[source], number[id_]) for id_, sources in essential(graph.inputs).items() for source in sources]
+    width, height = len(columns) * (_WIDTH + _GAP_X) - _GAP_X, tallest * _STEP
+    paths = join([element("path", "", "all"), element("path", "", "on")])
+    lines = json_block({"box": (_WIDTH, _HEIGHT), "places": list(places.values()), "edges": edges}, "lines")
+    parts: list[Content] = [element("svg", paths, width=str(width), height=str(height)), *tiles, lines]
+    return element("div", join(parts), "map", style=f"width:{width}px;height:{height}px")
 
-    places = {id_: place(vertex) for id_, vertex in graph.vertices.items()}
-    numbers = {id_: str(number) for number, id_ in enumerate(graph.vertices)}
-    edges = [
-        element("path", "", d=_curve(places[source], places[id_]), data_from=numbers[source], data_to=numbers[id_])
-        for id_, sources in essential(graph.inputs).items()
-        for source in sources
+
+def _tile(vertices: Sequence[Vertex], left: int, top: int) -> Html:
+    boxes = [
+        element(
+            "a",
+            join([element("b", vertex.title), vertex.subtitle]),
+            f"node {vertex.kind}",
+            id=vertex.id,
+            href=f"#{vertex.id}",
+            title=f"{vertex.title} {vertex.subtitle}",
+        )
+        for vertex in vertices
     ]
-    nodes = [_box(vertex, places[id_]) for id_, vertex in graph.vertices.items()]
-    width, height = (max(heights) + 1) * (_WIDTH + _GAP_X) - _GAP_X + 8, tallest * step - _GAP_Y + 8
-    parts: list[Content] = [element("g", join(edges), "edges"), element("g", join(nodes), "nodes")]
-    return element("svg", join(parts), "graph", viewBox=f"0 0 {width} {height}", width=str(width), height=str(height))
-
-
-def _curve(source: tuple[int, int], target: tuple[int, int]) -> str:
-    x1, y1 = source[0] + _WIDTH, source[1] + _HEIGHT // 2
-    x2, y2 = target[0], target[1] + _HEIGHT // 2
-    bend = max(_GAP_X, (x2 - x1) // 2)
-    return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
-
-
-def _box(vertex: Vertex, place: tuple[int, int]) -> Html:
-    inner = [
-        element("rect", "", width=str(_WIDTH), height=str(_HEIGHT), rx="7"),
-        element("text", vertex.title, x="10", y="17"),
-        element("text", _short(vertex.subtitle), "key", x="10", y="31"),
-        element("title", f"{vertex.title} {vertex.subtitle}"),
-    ]
-    css = f"node {vertex.kind}"
-    return element(
-        "a", join(inner), css, id=vertex.id, href=f"#{vertex.id}", transform=f"translate({place[0]},{place[1]})"
-    )
-
-
-def _short(subtitle: str) -> str:
-    return subtitle if len(subtitle) <= 17 else f"{subtitle[:16]}~"
+    place = f"left:{left}px;top:{top}px;width:{_WIDTH}px;height:{len(vertices) * _STEP}px"
+    return element("div", join(boxes), "tile", style=place)

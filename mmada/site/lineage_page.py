@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from mmada.lineage.trace import Lineage, Node
@@ -16,14 +17,14 @@ from mmada.site.html import (
     folded,
     identity,
     join,
-    json_block,
     link,
     more,
     page,
     picture,
+    script_value,
     table,
 )
-from mmada.site.lineage_graph import Graph, Vertex, merge, svg
+from mmada.site.lineage_graph import Graph, Vertex, drawing, merge
 from mmada.site.shard_samples import ShardRows, ShardSample
 
 _FILES: Final = 12
@@ -38,22 +39,32 @@ _PAGES: Final[Mapping[str, str]] = {
 """Stage -> where another page shows its result."""
 
 
+@dataclass(frozen=True)
+class LineagePage:
+    """The page, and the script beside it that holds what it shows of each output: megabytes, read after the page."""
+
+    html: str
+    facts: str
+
+
 def lineage_page(
     lineages: Mapping[str, Lineage], rows: Mapping[str, ShardRows], scores: Sequence[CheckpointScores]
-) -> str:
+) -> LineagePage:
     """The page. `lineages`: folder of a model or of scores -> its lineage; `rows`: id of shards -> their rows."""
     answers = "Each output names the exact outputs that it was made of. From any copy of a checkpoint's folder,"
     lead = join([answers, element("code", "mmada trace"), "and", element("code", "mmada verify"), "say the same."])
     if not lineages:
         nothing = absent("Nothing has a recorded lineage yet.", "dvc repro")
-        return page("lineage", lead, [Section("Graph", nothing)])
+        return LineagePage(page("lineage", lead, [Section("Graph", nothing)]), script_value("described", {}))
     graph = merge(list(lineages.values()))
-    described = {id_: _described(vertex, graph, rows).text for id_, vertex in graph.vertices.items()}
+    hint = element("p", "Click an output: what it was made of, what was made of it, and every fact about it.", "soft")
+    canvas = element("div", drawing(graph), "canvas panel")
     sections = [
-        Section("Graph", join([_tools(graph), element("div", svg(graph), "canvas panel"), _panel(described)])),
+        Section("Graph", join([_tools(graph), canvas, element("div", hint, "panel chosen", id="chosen")])),
         *_walk(lineages, rows, scores),
     ]
-    return page("lineage", lead, sections, scripts=("lineage.js",))
+    described = {id_: _described(vertex, graph, rows).text for id_, vertex in graph.vertices.items()}
+    return LineagePage(page("lineage", lead, sections, scripts=("lineage.js",)), script_value("described", described))
 
 
 def _tools(graph: Graph) -> Html:
@@ -61,11 +72,6 @@ def _tools(graph: Graph) -> Html:
     legend = [element("span", kind, f"chip {kind}") for kind in ("raw", "data", "shards", "model", "score")]
     note = f"{len(graph.vertices):,} outputs; lines that follow from a longer way are left out"
     return element("div", join([search, *legend, element("span", note, "soft")]), "tools")
-
-
-def _panel(described: Mapping[str, str]) -> Html:
-    hint = element("p", "Click an output: what it was made of, what was made of it, and every fact about it.", "soft")
-    return join([element("div", hint, "panel chosen", id="chosen"), json_block(described, "described")])
 
 
 def _described(vertex: Vertex, graph: Graph, rows: Mapping[str, ShardRows]) -> Html:

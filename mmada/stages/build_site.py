@@ -51,13 +51,14 @@ def build_site(
     ingested = [inputs[name].path for name in inputs if name.startswith("ingested ")]
     lineages = _lineages(inputs, ProvenanceStore(Path(paths.provenance)))
     of_models = {name: lineages[f"model {name}"] for name in models if f"model {name}" in lineages}
-    by_folder = {inputs[name].path.as_posix(): lineage for name, lineage in lineages.items()}
+    by_folder = {inputs[name].path.as_posix(): found for name, found in lineages.items()}
     scored = [name.removeprefix("scores ") for name in inputs if name.startswith("scores ")]
     order = [*models, *(name for name in scored if name not in models)]
     scores = read_scores(Path(paths.scores), order)
     ledger = _ledger(inputs)
     reports = Path(paths.reports)
     drawn = {name: read_sampled_pictures(reports / "training" / name) for name in training}
+    lineage = lineage_page(by_folder, shard_rows(list(lineages.values()), ingested), scores)
     pages = {
         "index": overview_page(
             model_entries(of_models),
@@ -78,10 +79,11 @@ def build_site(
             missing=[name for name in models if name not in scored],
             outdated=[name for name in of_models if _outdated(f"scores {name}", of_models[name].root, lineages)],
         ),
-        "lineage": lineage_page(by_folder, shard_rows(list(lineages.values()), ingested), scores),
+        "lineage": lineage.html,
     }
     for name, text in pages.items():
         (out / f"{name}.html").write_text(text, encoding="utf-8")
+    (out / "lineage_facts.js").write_text(lineage.facts, encoding="utf-8")
     shutil.copytree(_ASSETS, out, dirs_exist_ok=True)
     write_script(out)
     return StageReport(inputs=inputs, metrics={"pages": len(pages)})
