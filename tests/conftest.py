@@ -15,7 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _absent(what: str, how: str) -> None:
+def absent(what: str, how: str) -> None:
+    """Skip the test by name where something is absent; fail in CI, which must have it."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is absent, and CI must have it: {how}")
     pytest.skip(f"{what} is absent: {how}")
@@ -26,7 +27,7 @@ def realdata() -> Path:
     """Folder of real corpora, named by MMADA_REALDATA; a failure in CI and a skip elsewhere when it is absent."""
     folder = os.environ.get("MMADA_REALDATA", "")
     if not folder or not Path(folder).is_dir():
-        _absent("real data", "set MMADA_REALDATA to its folder")
+        absent("real data", "set MMADA_REALDATA to its folder")
     return Path(folder)
 
 
