@@ -145,7 +145,7 @@ def _examples(rows: pl.DataFrame) -> Html:
     shown = rows.sort("corpus", "source_file", "row").head(_EXAMPLES)
     lines: list[Sequence[Content]] = [
         [
-            element("span", f"{row['corpus']} / {row['source_file']} row {row['row']:,}", "id"),
+            element("span", f"{row['corpus']} / {row['source_file']} row {row['row']}", "id"),
             element("span", row["value"][:_EXCERPT], "id", dir="auto"),
             element("pre", row["excerpt"][:_EXCERPT], dir="auto"),
         ]

@@ -144,7 +144,7 @@ def _origins(one: ShardSample) -> Html:
             "div",
             join(
                 [
-                    element("b", f"{origin['corpus']} / {origin['source_file']} row {origin['row']:,}"),
+                    element("b", f"{origin['corpus']} / {origin['source_file']} row {origin['row']}"),
                     element("div", join(["file ", identity(origin["file_sha256"], linked=False)]), "soft"),
                 ]
             ),

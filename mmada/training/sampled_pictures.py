@@ -26,7 +26,7 @@ from mmada.vocab import Vocab
 
 PROMPTS_FILE: Final = "prompts.json"
 _PICTURES: Final = 4
-_SAMPLING: Final = ImageSampling(steps=8)  # a glance, not a measurement: less than a percent of the run's time
+_SAMPLING: Final = ImageSampling(steps=8)  # a glance, not a measurement: 1 % of the demo's training time
 _NO_TEXT: Final = TextSampling(new_tokens=1, steps=1, block=1)
 _SEED: Final = 0
 

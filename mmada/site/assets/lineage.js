@@ -73,6 +73,6 @@ else {
   if (scores.length) select(scores.at(-1).id, false);
   map.parentElement.scrollLeft = Number.MAX_SAFE_INTEGER; // scores stand at the right end
 }
-// After the first picture of the page: a large project has megabytes of facts.
-requestAnimationFrame(() => setTimeout(() =>
-  document.body.append(Object.assign(document.createElement("script"), { src: "lineage_facts.js", onload: show }))));
+// After the page itself: a large project has megabytes of facts.
+addEventListener("load", () =>
+  document.body.append(Object.assign(document.createElement("script"), { src: "lineage_facts.js", onload: show })));
