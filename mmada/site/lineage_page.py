@@ -48,14 +48,23 @@ class LineagePage:
 
 
 def lineage_page(
-    lineages: Mapping[str, Lineage], rows: Mapping[str, ShardRows], scores: Sequence[CheckpointScores]
+    lineages: Mapping[str, Lineage],
+    rows: Mapping[str, ShardRows],
+    scores: Sequence[CheckpointScores],
+    untraced: Sequence[str],
 ) -> LineagePage:
-    """The page. `lineages`: folder of a model or of scores -> its lineage; `rows`: id of shards -> their rows."""
+    """The page. `lineages`: folder of a model or of scores -> its lineage; `rows`: id of shards -> their rows.
+
+    `untraced`: why models or scores that lie here have no lineage.
+    """
     answers = "Each output names the exact outputs that it was made of. From any copy of a checkpoint's folder,"
     lead = join([answers, element("code", "mmada trace"), "and", element("code", "mmada verify"), "say the same."])
+    notes = join(element("p", reason, "absent") for reason in untraced)
     if not lineages:
         nothing = absent("Nothing has a recorded lineage yet.", "dvc repro")
-        return LineagePage(page("lineage", lead, [Section("Graph", nothing)]), script_value("described", {}))
+        return LineagePage(
+            page("lineage", lead, [Section("Graph", nothing)], intro=notes), script_value("described", {})
+        )
     graph = merge(list(lineages.values()))
     hint = element("p", "Click an output: what it was made of, what was made of it, and every fact about it.", "soft")
     canvas = element("div", drawing(graph), "canvas panel")
@@ -64,7 +73,9 @@ def lineage_page(
         *_walk(lineages, rows, scores),
     ]
     described = {id_: _described(vertex, graph, rows).text for id_, vertex in graph.vertices.items()}
-    return LineagePage(page("lineage", lead, sections, scripts=("lineage.js",)), script_value("described", described))
+    return LineagePage(
+        page("lineage", lead, sections, intro=notes, scripts=("lineage.js",)), script_value("described", described)
+    )
 
 
 def _tools(graph: Graph) -> Html:

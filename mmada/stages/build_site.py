@@ -11,6 +11,7 @@ import polars as pl
 from mmada.contracts.facts import FACTS
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, read_tables
+from mmada.errors import InputError
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, open_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import Lineage, trace
@@ -49,16 +50,16 @@ def build_site(
     models = [_UNTRAINED, *training]
     inputs = _present(paths, corpora, models)
     ingested = [inputs[name].path for name in inputs if name.startswith("ingested ")]
-    lineages = _lineages(inputs, ProvenanceStore(Path(paths.provenance)))
+    lineages, untraced = _lineages(inputs, ProvenanceStore(Path(paths.provenance)))
     of_models = {name: lineages[f"model {name}"] for name in models if f"model {name}" in lineages}
     by_folder = {inputs[name].path.as_posix(): found for name, found in lineages.items()}
     scored = [name.removeprefix("scores ") for name in inputs if name.startswith("scores ")]
-    order = [*models, *(name for name in scored if name not in models)]
+    order = [name for name in models if name in scored] + [name for name in scored if name not in models]
     scores = read_scores(Path(paths.scores), order)
     ledger = _ledger(inputs)
     reports = Path(paths.reports)
     drawn = {name: read_sampled_pictures(reports / "training" / name) for name in training}
-    lineage = lineage_page(by_folder, shard_rows(list(lineages.values()), ingested), scores)
+    lineage = lineage_page(by_folder, shard_rows(list(lineages.values()), ingested), scores, untraced)
     pages = {
         "index": overview_page(
             model_entries(of_models),
@@ -98,13 +99,16 @@ def _present(paths: Paths, corpora: Iterable[str], models: Iterable[str]) -> dic
     return {name: open_artifact(path) for name, path in folders.items() if (path / MANIFEST_NAME).is_file()}
 
 
-def _lineages(inputs: Mapping[str, Artifact], store: ProvenanceStore) -> dict[str, Lineage]:
-    """Lineages of models and scores whose provenance is here: an output of a cache may have come without it."""
-    return {
-        name: trace(artifact.path, store)
-        for name, artifact in inputs.items()
-        if name.startswith(("model ", "scores ")) and store.records(artifact.id)
-    }
+def _lineages(inputs: Mapping[str, Artifact], store: ProvenanceStore) -> tuple[dict[str, Lineage], list[str]]:
+    """Lineages of models and scores, and why some have none: an output of a cache may have come without provenance."""
+    lineages, untraced = {}, []
+    for name, artifact in inputs.items():
+        if name.startswith(("model ", "scores ")):
+            try:
+                lineages[name] = trace(artifact.path, store)
+            except InputError as error:
+                untraced.append(str(error))
+    return lineages, untraced
 
 
 def _outdated(scores: str, model_id: str, lineages: Mapping[str, Lineage]) -> bool:

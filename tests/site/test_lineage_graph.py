@@ -65,7 +65,7 @@ def test_fewer_lines_say_the_same_descent() -> None:
 def test_five_thousand_outputs_stay_a_light_page() -> None:
     """What a browser must read before it shows the graph: a few elements and some 250 bytes for each output."""
     lineage = _lineage(5000)
-    made = lineage_page({"data/scores/x": lineage}, {}, [])
+    made = lineage_page({"data/scores/x": lineage}, {}, [], [])
     found = Page(made.html)
     num_nodes = 5000 + 5000 // len(STAGES)  # and the raw files of every ingested corpus
     assert sum("node" in attributes.get("class", "").split() for _, attributes in found.elements) == num_nodes

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mmada.evaluation.compare import BOOTSTRAP_SEED, compare
-from mmada.lineage.manifest import write_manifest
+from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.site.changes import changes
 from mmada.site.checkpoint_scores import read_scores
 from mmada.site.html import PAGES
@@ -122,6 +122,19 @@ def test_what_is_absent_is_said_with_the_command(pages: dict[str, Page]) -> None
     assert "dvc repro evaluate@stage2 evaluate@stage3" in pages["scores"].texts
     assert "dvc repro --force --single-item train@stage2" in pages["training"].texts
     assert "dvc repro --force --single-item train@stage1" not in pages["training"].texts
+
+
+def test_a_lineage_with_a_gap_is_said_and_the_rest_is_shown(
+    small_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_project, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    lost = read_artifact(Path(PATHS.shards) / "stage1").id
+    (Path(PATHS.provenance) / f"{lost}.jsonl").unlink()
+    build(tmp_path / "copy" / "again")
+    found = read_page(tmp_path / "copy" / "again" / "lineage.html")
+    assert lost in found.text
+    assert read_artifact(Path(PATHS.models) / "init").id in found.anchors
 
 
 def test_sampled_pictures_are_few_and_whole(small_project: Path) -> None:
