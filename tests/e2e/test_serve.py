@@ -13,6 +13,7 @@ import yaml
 from mmada.evaluation.score_store import ScoreStore
 from mmada.git import git
 from mmada.lineage.manifest import read_artifact
+from mmada.training.checkpoint_folders import published_checkpoints
 from tests.e2e.project_folder import run
 from tests.services import Served, serve
 
@@ -24,8 +25,15 @@ def served(finished: Path, tmp_path_factory: pytest.TempPathFactory, postgres: s
         yield running
 
 
-def _workspaces(served: Served) -> set[Path]:
-    return set((served.project / ".mmada/runs").glob("*/params.yaml"))
+def _workspaces(served: Served, what: str) -> set[Path]:
+    """Workspaces whose request holds `what`, as their branches say."""
+    branches = git(served.project, "branch", "--list", "runs/*", "--format=%(refname:short)").split()
+    asked = {branch: git(served.project, "log", "-1", "--format=%B", branch) for branch in branches}
+    return {served.project / ".mmada" / branch for branch, request in asked.items() if what in request}
+
+
+def _published(project: Path) -> set[str]:
+    return {read_artifact(folder).id for folder in published_checkpoints(project / "data/checkpoints")}
 
 
 def test_an_impossible_request_is_refused(served: Served) -> None:
@@ -43,15 +51,14 @@ def test_the_second_door_finds_everything_done(served: Served) -> None:
     ended = served.wait(served.start("pipeline", target="train@stage3"), "COMPLETED", "FAILED", "CRASHED")
     assert ended["state"]["type"] == "COMPLETED"
     assert served.post("task_runs/filter", {"flow_runs": {"id": {"any_": [ended["id"]]}}}) == []
-    (workspace,) = _workspaces(served)
-    assert (workspace.parent / "dvc.lock").read_bytes() == (served.project / "dvc.lock").read_bytes()
+    (workspace,) = _workspaces(served, "pipeline train@stage3")
+    assert (workspace / "dvc.lock").read_bytes() == (served.project / "dvc.lock").read_bytes()
     artifacts = served.post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [ended["id"]]}}})
     assert artifacts == [], "nothing was made, so there is nothing to show"
 
 
 def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(served: Served) -> None:
-    params = (served.project / "params.yaml").read_bytes()
-    before = _workspaces(served)
+    params, earlier = (served.project / "params.yaml").read_bytes(), _published(served.project)
     short = {"max_steps": 8, "publish_every": 4}
     same = [served.start("train", stage="stage1", overrides=short) for _ in range(2)]
     other = served.start("train", stage="stage1", overrides=short | {"learning_rate": 0.001})
@@ -59,7 +66,7 @@ def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(serv
         assert served.wait(run_id, "COMPLETED", "FAILED", "CRASHED")["state"]["type"] == "COMPLETED"
     assert (served.project / "params.yaml").read_bytes() == params
 
-    made = [path.parent for path in _workspaces(served) - before if "train stage1" in _request(served, path.parent)]
+    made = _workspaces(served, "train stage1")
     assert len(made) == 2, "the same request twice is one run"
     rates = {yaml.safe_load((folder / "params.yaml").read_text())["training"]["stage1"]["optimiser"]["learning_rate"]
              for folder in made}  # fmt: skip
@@ -70,8 +77,8 @@ def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(serv
         traced = run(served.project, "mmada", "trace", f"data/checkpoints/{model.id[:16]}").stdout
         assert "ingest@captions" in traced
 
-    published = {read_artifact(folder).id for folder in (served.project / "data/checkpoints").glob("*/")}
-    assert len(published) == 4, "after 4 steps and at the end, of two runs"
+    published = _published(served.project)
+    assert len(published - earlier) == 4, "after 4 steps and at the end, of two runs"
     sweep = served.start("reevaluate")  # beside the runs that the events start
     store = ScoreStore(served.project / "data/score_store")
     deadline = time.monotonic() + 240
@@ -84,10 +91,6 @@ def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(serv
     printed = json.loads(run(served.project, "mmada", "scores", "--json").stdout)
     assert {row["checkpoint"] for row in printed} >= published
     assert all(row["change"] for row in printed if row["checkpoint"] in published), "each beside its parent"
-
-
-def _request(served: Served, workspace: Path) -> str:
-    return git(served.project, "log", "-1", "--format=%B", f"runs/{workspace.name}")
 
 
 def test_cancelling_ends_the_whole_tree_and_frees_the_slot(served: Served) -> None:
@@ -114,8 +117,6 @@ def test_a_run_survives_the_death_of_its_worker_and_of_the_server(served: Served
     assert served.wait(started, "COMPLETED", "FAILED")["state"]["type"] == "COMPLETED"
     states = [state["type"] for state in served.get("flow_run_states/", flow_run_id=started)]
     assert ("CRASHED" in states) == (victim == "worker"), "work goes on while the server is away"
-    (folder,) = [
-        path.parent for path in _workspaces(served) if f'"max_steps": {steps}' in _request(served, path.parent)
-    ]
+    (folder,) = _workspaces(served, f'"max_steps": {steps}')
     assert read_artifact(folder / "data/models/stage1")
     assert served.processes("mmada run") == []
