@@ -1,12 +1,15 @@
-# A handful of targets; each is one line of meaning. Variables: PYTHON (3.11+), VENV, TORCH_INDEX (another index for torch).
+# A handful of targets; each is one line of meaning. Variables: PYTHON (3.11+), VENV, TORCH_INDEX (another index for torch),
+# PORT and SITE_PORT (of `make serve`).
 PYTHON ?= python3
 VENV ?= .venv
+PORT ?= 4200
+SITE_PORT ?= 4201
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test lint chaos perf test-gpu install clean
+.PHONY: help demo serve test lint chaos perf test-gpu install clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,6 +26,9 @@ demo: install  ## the whole road on the embedded corpus, then scores, trace and 
 	$(BIN)/mmada check
 	$(BIN)/dvc repro
 	$(BIN)/mmada summary
+
+serve: install  ## Prefect server, UI, worker and deployments for this project, until Ctrl-C
+	$(BIN)/python -m flows.serve --port $(PORT) --site-port $(SITE_PORT)
 
 test: install  ## all tests
 	$(BIN)/python -m pytest -n 2

@@ -17,9 +17,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = {
     "data": "mmada.cli, great_expectations, dvc, prefect",
-    "train": "mmada.cli, torch, transformers, plotly",
+    "train": "mmada.cli, great_expectations, torch, transformers, plotly, dvc, prefect",
 }
-MUST_BE_ABSENT = {"data": ["torch"], "train": ["torchvision", "great_expectations"]}
+MUST_BE_ABSENT = {"data": ["torch"], "train": ["torchvision"]}
 
 
 def main() -> None:

@@ -49,6 +49,8 @@ class Watch:
             return
         choices = _choices(self.project)
         if choices != self.deployed and self._deploy():
+            if self.deployed is None:
+                self._catch_up()
             self.deployed = choices
         if self.deployed is not None:
             self.worker.keep()
@@ -69,6 +71,12 @@ class Watch:
             return False
         _LOG.info("deployments made: pipeline, train, evaluate, reevaluate")
         return True
+
+    def _catch_up(self) -> None:
+        """What was missed while nothing was served is not left to wait for the next sweep."""
+        from prefect.deployments import run_deployment
+
+        run_deployment("reevaluate/mmada", timeout=0)
 
     def _recover(self) -> None:
         from prefect.client.orchestration import get_client

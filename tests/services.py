@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
+import httpx
+import psutil
 import pytest
 
 from tests.absent import absent
+from tests.e2e.project_folder import ENVIRONMENT
 
 _START_SECONDS = 90
 
@@ -184,3 +188,88 @@ def prefect_api_on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: 
     """API of a Prefect server on Postgres."""
     with prefect_server(tmp_path_factory.mktemp("prefect_postgres"), postgres) as api:
         yield api
+
+
+@dataclass(frozen=True)
+class Served:
+    """A project under `python -m flows.serve`: what a person does in the Prefect UI, over the same API."""
+
+    project: Path
+    api: str
+    site: str
+
+    def get(self, path: str, **query: str) -> Any:
+        """Answer of a GET request."""
+        answer = httpx.get(f"{self.api}/{path}", params=query, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Answer of a POST request."""
+        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def start(self, flow: str, **parameters: Any) -> str:
+        """Trigger a deployment; returns the id of the flow run. A refusal raises httpx.HTTPStatusError."""
+        deployment = self.get(f"deployments/name/{flow}/mmada")["id"]
+        id_: str = self.post(f"deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"]
+        return id_
+
+    def wait(self, run: str, *states: str, seconds: float = 240) -> dict[str, Any]:
+        """The flow run as soon as it is in one of `states` (types); the server may be away meanwhile."""
+        deadline = time.monotonic() + seconds
+        found: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            try:
+                found = self.get(f"flow_runs/{run}")
+            except httpx.HTTPError:
+                pass
+            else:
+                if found["state"]["type"] in states:
+                    return found
+            time.sleep(0.2)
+        raise AssertionError(
+            f"{found.get('name')} is {found.get('state')} after {seconds} s, not {' or '.join(states)}"
+        )
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Running processes below the project whose command line holds `word`."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+            command = " ".join(process.info["cmdline"] or [])
+            inside = (process.info["cwd"] or "").startswith(str(self.project))
+            if inside and word in command and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        return found
+
+    def wait_for_process(self, word: str, *, seconds: float = 120) -> psutil.Process:
+        """The first process whose command line holds `word`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := self.processes(word):
+                return found[0]
+            time.sleep(0.1)
+        raise AssertionError(f"no process with {word!r} after {seconds} s")
+
+
+@contextmanager
+def serve(project: Path, **variables: str) -> Iterator[Served]:
+    """`python -m flows.serve` on free ports, from when its deployments can be started."""
+    port, site_port = free_port(), free_port()
+    served = Served(project, f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{site_port}")
+    ports = ["--port", str(port), "--site-port", str(site_port), "--sweep-minutes", "60"]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(project)} | variables
+
+    def ready() -> bool:
+        try:
+            served.get("deployments/name/reevaluate/mmada")
+        except httpx.HTTPError:
+            return False
+        return bool(served.processes("prefect worker start"))
+
+    command = [sys.executable, "-m", "flows.serve", *ports]
+    log = project / ".mmada" / "serve.log"
+    log.parent.mkdir(exist_ok=True)
+    with _server(command, ready, log=log, stop=signal.SIGTERM, cwd=project, env=environment):
+        yield served

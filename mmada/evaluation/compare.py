@@ -14,6 +14,8 @@ from mmada.lineage.manifest import open_artifact
 
 SCORES_FILE: Final = "scores.json"
 BASELINES: Final = ("untrained", "constant", "permuted")
+BOOTSTRAP_SEED: Final = 0
+"""With one seed everywhere, two pages that compare the same checkpoints show the same interval."""
 
 
 @dataclass(frozen=True)

@@ -152,12 +152,7 @@ class ScoreStore:
         one_sided = {
             name: comparison.p_value / 2 if comparison.difference < 0 else 1.0 for name, comparison in changes.items()
         }
-        level = FAMILY_ERROR / PLANNED_CHECKPOINTS
-        return [
-            Fall(name, changes[name], min(1.0, adjusted * PLANNED_CHECKPOINTS))
-            for name, adjusted in holm(one_sided).items()
-            if adjusted <= level
-        ]
+        return [Fall(name, changes[name], p_value) for name, p_value in significant(one_sided).items()]
 
     def scores(self, entry: Entry) -> dict[str, Any]:
         """The body of an evaluation's scores.json."""
@@ -170,6 +165,12 @@ class ScoreStore:
     def _suite(self, entry: Entry) -> Mapping[str, tuple[str, str]]:
         benchmarks = self.scores(entry)["benchmarks"].items()
         return {name: (body["identity"]["items"], body["identity"]["verifier"]) for name, body in benchmarks}
+
+
+def significant(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Those of one checkpoint's p-values that are significant in the whole family, with their adjusted values."""
+    adjusted = {name: min(1.0, value * PLANNED_CHECKPOINTS) for name, value in holm(p_values).items()}
+    return {name: value for name, value in adjusted.items() if value <= FAMILY_ERROR}
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -2,121 +2,214 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import polars as pl
 
 from mmada.site import figures
-from mmada.site.html import Content, Html, cards, element, join, page, picture, section, table
+from mmada.site.html import (
+    Content,
+    Html,
+    Section,
+    absent,
+    bar,
+    cards,
+    columns,
+    element,
+    folded,
+    identity,
+    join,
+    more,
+    page,
+    picture,
+    table,
+    verdict,
+)
+from mmada.site.reconstructions import Reconstruction
 
-_EXAMPLES = 4
+_EXAMPLES: Final = 5
+_EXCERPT: Final = 200
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """A picture as it came and as the tokenizer gives it back (PNG bytes)."""
+class Ledger:
+    """What became of every raw row. `unread`, `deselected`: rows that ingest and selection dropped (DROPS).
 
-    image_sha256: str
-    original: bytes
-    decoded: bytes
-    psnr: float
+    `facts`: FACTS of all rows that were read; `kept`: SELECTED, of version `selected_id`.
+    """
+
+    unread: pl.DataFrame
+    deselected: pl.DataFrame
+    facts: pl.DataFrame
+    kept: pl.DataFrame
+    selected_id: str
+
+    @property
+    def dropped(self) -> pl.DataFrame:
+        """All dropped rows, with the stage that dropped them."""
+        stages = {"ingest": self.unread, "select": self.deselected}
+        return pl.concat([rows.with_columns(stage=pl.lit(stage)) for stage, rows in stages.items()])
+
+    @property
+    def num_raw(self) -> int:
+        """Raw rows: read ones and unreadable ones."""
+        return self.facts.height + self.unread.height
 
 
 def data_page(
-    *,
-    rows_in: Mapping[str, int],
-    ledger: pl.DataFrame,
-    facts: pl.DataFrame,
-    kept: pl.DataFrame,
-    checks: Sequence[Mapping[str, object]],
-    reconstructions: Sequence[Reconstruction],
+    ledger: Ledger | None,
+    checks: Sequence[Mapping[str, Any]] | None,
+    reconstructions: Sequence[Reconstruction] | None,
 ) -> str:
-    """The page. `rows_in`: corpus -> raw rows; `ledger`: all dropped rows (DROPS); `kept`: SELECTED."""
-    total = sum(rows_in.values())
-    body: list[Content] = [
-        cards([("raw rows", total), ("kept", kept.height), ("dropped, each with its reason", ledger.height)]),
-        section("Rows by corpus", _corpora(rows_in, ledger, kept)),
-        section("Why rows were dropped", join([_reasons(ledger), *_examples(ledger)])),
-        section("Lengths of kept rows", _lengths(facts, kept)),
-        section("Pictures beside their reconstructions", _gallery(reconstructions)),
-        section("The gate", _gate(checks)),
-    ]
-    lead = "Rows in = rows kept + rows dropped, by reason. Pictures are shown as the models see them."
-    return page("data", lead, body, plots=True)
-
-
-def _corpora(rows_in: Mapping[str, int], ledger: pl.DataFrame, kept: pl.DataFrame) -> Html:
-    return table(
-        ["corpus", "raw rows", "kept", "dropped"],
+    """The page. None stands for what has not been made yet."""
+    if ledger is None:
+        selected = [Section("Rows", absent("No rows have been selected yet.", "dvc repro select"))]
+    else:
+        selected = [
+            Section("Funnel", join([_funnel(ledger), _corpora(ledger)])),
+            Section("Why rows were dropped", _reasons(ledger.dropped)),
+            Section("Histograms", columns(_histograms(ledger), "columns pairs")),
+        ]
+    gallery = absent("No pictures have been tokenized yet.", "dvc repro tokenize_images")
+    gate = absent("The gate has not run yet.", "dvc repro validate")
+    return page(
+        "data",
+        "Rows in = rows kept + rows dropped, each with its reason. Pictures are shown as the models see them.",
         [
-            [corpus, count, kept.filter(corpus=corpus).height, ledger.filter(corpus=corpus).height]
-            for corpus, count in rows_in.items()
+            *selected,
+            Section("Reconstructions", gallery if reconstructions is None else _gallery(reconstructions)),
+            Section("The gate", gate if checks is None else _gate(checks)),
         ],
+        intro="" if ledger is None else _totals(ledger),
+        scripts=figures.SCRIPTS,
     )
 
 
-def _reasons(ledger: pl.DataFrame) -> Html:
-    counts = ledger.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    return figures.bars("Dropped rows by reason", dict(counts.iter_rows()), "rows")
+def _totals(ledger: Ledger) -> Html:
+    return cards(
+        [
+            ("raw rows", ledger.num_raw),
+            ("kept", ledger.kept.height),
+            ("dropped, each with its reason", ledger.dropped.height),
+            ("version of the selected rows", identity(ledger.selected_id)),
+        ]
+    )
 
 
-def _examples(ledger: pl.DataFrame) -> list[Html]:
-    parts = []
-    for (reason,), rows in ledger.sort("reason", "corpus", "source_file", "row").group_by(
-        "reason", maintain_order=True
-    ):
-        shown = table(
-            ["corpus", "file and row", "value that failed", "beginning of the row"],
-            [
-                [row["corpus"], f"{row['source_file']}:{row['row']}", row["value"][:80], row["excerpt"]]
-                for row in rows.head(_EXAMPLES).iter_rows(named=True)
-            ],
-        )
-        summary = element("summary", f"{reason}: {rows.height} rows")
-        parts.append(element("details", join([summary, shown])))
-    return parts
+def _funnel(ledger: Ledger) -> Html:
+    steps = [
+        ("raw rows", ledger.num_raw, "all corpora"),
+        ("readable", ledger.facts.height, f"{ledger.unread.height:,} dropped by ingest"),
+        ("selected", ledger.kept.height, f"{ledger.deselected.height:,} dropped by selection"),
+    ]
+    rows: list[Sequence[Content]] = [[name, bar(count, ledger.num_raw), count, note] for name, count, note in steps]
+    return table(["step", "", "rows", ""], rows, "bars")
 
 
-def _lengths(facts: pl.DataFrame, kept: pl.DataFrame) -> Html:
-    lengths = facts.filter(pl.col("row_id").is_in(kept["row_id"].implode()))
-    series = {
-        str(corpus): rows["num_text_tokens"].to_list()
-        for (corpus,), rows in lengths.group_by("corpus", maintain_order=True)
-    }
-    return figures.histograms("Text tokens per row", series, "tokens")
+def _corpora(ledger: Ledger) -> Html:
+    """A line per corpus; a corpus of which no row was read is in the ledger alone."""
+    dropped = ledger.dropped
+    counts = ledger.facts.group_by("corpus", maintain_order=True).len()
+    names = pl.concat([counts.select("corpus"), ledger.unread.select("corpus")]).unique(maintain_order=True)
+    read = dict(counts.iter_rows())
+    rows: list[Sequence[Content]] = []
+    for corpus in names.get_column("corpus"):
+        raw = read.get(corpus, 0) + ledger.unread.filter(corpus=corpus).height
+        kept, lost = ledger.kept.filter(corpus=corpus).height, dropped.filter(corpus=corpus).height
+        rows.append([corpus, bar(kept, raw), raw, kept, lost, f"{kept / raw:.1%}" if raw else "-"])
+    return table(["corpus", "share kept", "raw rows", "kept", "dropped", ""], rows, "bars")
+
+
+def _reasons(dropped: pl.DataFrame) -> Html:
+    """A line per reason, most frequent first, that unfolds to examples."""
+    if dropped.is_empty():
+        return element("p", "No row was dropped.")
+    counts = dropped.group_by("reason", "stage").len().sort("len", "reason", descending=[True, False])
+    largest = counts.get_column("len")[0]
+    lines = []
+    for reason, stage, count in counts.iter_rows():
+        rows = dropped.filter(reason=reason, stage=stage)
+        by_corpus = rows.group_by("corpus").len().sort("len", "corpus", descending=[True, False])
+        where = ", ".join(f"{corpus} {number:,}" for corpus, number in by_corpus.iter_rows())
+        summary = [
+            element("b", reason),
+            bar(count, largest),
+            element("span", count, "count"),
+            element("span", f"{stage}: {where}", "soft"),
+        ]
+        lines.append(folded(element("span", join(summary), "reason"), _examples(rows)))
+    return element("div", join(lines), "panel reasons")
+
+
+def _examples(rows: pl.DataFrame) -> Html:
+    shown = rows.sort("corpus", "source_file", "row").head(_EXAMPLES)
+    lines: list[Sequence[Content]] = [
+        [
+            element("span", f"{row['corpus']} / {row['source_file']} row {row['row']}", "id"),
+            element("span", row["value"][:_EXCERPT], "id", dir="auto"),
+            element("pre", row["excerpt"][:_EXCERPT], dir="auto"),
+        ]
+        for row in shown.iter_rows(named=True)
+    ]
+    header = ["raw row", "value that failed", "beginning of the row"]
+    return join([table(header, lines, "examples"), more(shown.height, rows.height, "in the ledger (dropped.parquet)")])
+
+
+def _histograms(ledger: Ledger) -> list[Html]:
+    wanted = (
+        ("num_text_tokens", "Text tokens per kept row", "prompt and response, tokens"),
+        ("num_thought_words", "Words of thought per kept row", "words; rows without a thought are left out"),
+        ("psnr", "How well pictures survive tokenization", "PSNR, dB"),
+        ("code_entropy", "How much a picture's codes say", "entropy of its codes, bits"),
+    )
+    columns_read = [column for column, _, _ in wanted]
+    measured = ledger.facts.select("row_id", *columns_read).unique("row_id")  # exact duplicates share their row id
+    kept = ledger.kept.select("row_id", "corpus").join(measured, on="row_id", how="left", maintain_order="left")
+    drawn = []
+    for column, title, unit in wanted:
+        present = kept.filter(pl.col(column).is_not_null() & (pl.col(column) > 0))
+        series = {
+            str(corpus): rows.get_column(column).to_list()
+            for (corpus,), rows in present.group_by(["corpus"], maintain_order=True)
+        }
+        if series:
+            drawn.append(figures.stacked_histogram(title, series, unit))
+    return drawn
 
 
 def _gallery(reconstructions: Sequence[Reconstruction]) -> Html:
-    shots = [
-        element(
-            "div",
-            join(
-                [
-                    element(
-                        "div",
-                        join([picture(shot.original, "original"), picture(shot.decoded, "reconstruction")]),
-                        "pair",
-                    ),
-                    element("div", f"{shot.psnr:.1f} dB"),
-                    element("div", shot.image_sha256[:16], "id"),
-                ]
-            ),
-            "shot",
-        )
-        for shot in reconstructions
-    ]
-    return element("div", join(shots), "gallery")
+    if not reconstructions:
+        return element("p", "The corpora hold no pictures.")
+    lead = "Left as it came, right as its codes give it back; from the worst of all pictures to the best, by rank."
+    shots = [_shot(shot) for shot in reconstructions]
+    return join([element("p", lead, "soft"), element("div", join(shots), "gallery")])
 
 
-def _gate(checks: Sequence[Mapping[str, object]]) -> Html:
-    return table(
-        ["check", "observed", "limit", ""],
+def _shot(shot: Reconstruction) -> Html:
+    pair = element("div", join([picture(shot.original, "original"), picture(shot.decoded, "reconstruction")]), "pair")
+    label = f"{shot.psnr:.1f} dB"
+    return element("div", join([pair, element("b", label), identity(shot.image_sha256, linked=False)]), "shot")
+
+
+def _gate(checks: Sequence[Mapping[str, Any]]) -> Html:
+    rows: list[Sequence[Content]] = [
         [
-            [
-                str(check["name"]),
-                str(check["observed"]),
-                str(check["arguments"]),
-                element("span", "passes", "good") if check["success"] else element("span", "fails", "bad"),
-            ]
-            for check in checks
-        ],
-    )
+            check["name"],
+            _observed(check["observed"]),
+            _limit(check["arguments"]),
+            element("span", check["limit_at"], "id"),
+            verdict(check["success"], "passes", "fails"),
+        ]
+        for check in checks
+    ]
+    return table(["check", "observed", "limit", "set by", ""], rows)
+
+
+def _limit(arguments: Mapping[str, Any]) -> str:
+    words = {"min_value": "at least", "max_value": "at most"}
+    return ", ".join(f"{words[name]} {value:,}" for name, value in arguments.items() if name in words) or "every row"
+
+
+def _observed(value: Any) -> Content:
+    """A measured value, or (of checks on every row) how many rows failed, part by part."""
+    return f"{sum(value):,} rows fail" if isinstance(value, list) else f"{value:,.6g}"

@@ -1,139 +1,122 @@
-"""Scores of all checkpoints side by side, with intervals, baselines, and what the models said and drew."""
+"""Scores of all checkpoints side by side: intervals, baselines, change from the parent, and what models answered."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import polars as pl
-
-from mmada.contracts.tables import read_table
-from mmada.evaluation.measured_scores import GRADED_ITEMS
 from mmada.site import figures
-from mmada.site.html import Content, Html, element, join, page, picture, section, table
+from mmada.site.changes import Change, changes
+from mmada.site.checkpoint_scores import CheckpointScores, benchmark_names, share_text
+from mmada.site.html import Content, Html, Section, absent, columns, element, folded, join, page, table
+from mmada.site.shown_answers import flips, side_by_side
 
-_SHOWN_TEXTS: Final = 6
-_SHOWN_PICTURES: Final = 12
-
-
-@dataclass(frozen=True)
-class CheckpointScores:
-    """What `evaluate` wrote of one checkpoint. `body`: scores.json; `items`: benchmark -> GRADED_ITEMS."""
-
-    name: str
-    body: Mapping[str, Any]
-    items: Mapping[str, pl.DataFrame]
-
-    @property
-    def benchmarks(self) -> Mapping[str, Any]:
-        benchmarks: Mapping[str, Any] = self.body["benchmarks"]
-        return benchmarks
+_OPEN_CATEGORIES: Final = 8
 
 
-def read_scores(folder: Path, names: Sequence[str]) -> list[CheckpointScores]:
-    """Scores below `folder`, in the order of `names`; checkpoints without scores are left out."""
-    found = []
-    for name in names:
-        path = folder / name / "scores.json"
-        if path.is_file():
-            body = json.loads(path.read_text(encoding="utf-8"))
-            items = {
-                benchmark: read_table(path.with_name(f"items-{benchmark}.parquet"), GRADED_ITEMS, f"items of {name}")
-                for benchmark in body["benchmarks"]
-            }
-            found.append(CheckpointScores(name, body, items))
-    return found
+def scores_page(
+    scores: Sequence[CheckpointScores], parents: Mapping[str, str], missing: Sequence[str], outdated: Sequence[str]
+) -> str:
+    """The page; a section per benchmark.
 
-
-def scores_page(scores: Sequence[CheckpointScores]) -> str:
-    """The page; a section per benchmark."""
-    benchmarks = sorted({benchmark for checkpoint in scores for benchmark in checkpoint.benchmarks})
-    body: list[Content] = [section(name, join(_benchmark(name, scores))) for name in benchmarks]
+    `missing`: models without scores; `outdated`: checkpoints whose scores are of another model than lies here now.
+    """
     lead = (
-        "95 % intervals (Wilson). Beside each score: the best constant answer per kind of question, chosen with the "
-        "answers known, and the same model with pictures or prompts permuted among items. A score means something "
-        "where it is above both."
+        "Share of correct held-out items with 95 % intervals (Wilson). Beside each score: the best constant answer per "
+        "kind of question, chosen with the answers known, and the same model with pictures or prompts permuted among "
+        "items. A score means something where its interval lies above both, and above the untrained model."
     )
-    return page("scores", lead, body or [element("p", "Nothing has been evaluated yet.")], plots=True)
-
-
-def _benchmark(name: str, scores: Sequence[CheckpointScores]) -> Iterator[Content]:
-    measured = {c.name: c.benchmarks[name] for c in scores if name in c.benchmarks}
-    series = {
-        "score": {checkpoint: _interval(score) for checkpoint, score in measured.items()},
-        "best constant": {checkpoint: _interval(score["constant"]) for checkpoint, score in measured.items()},
-        "permuted": {checkpoint: _interval(score["permuted"]) for checkpoint, score in measured.items()},
+    why = {
+        "Without scores yet": missing,
+        "Changed since measured, so that scores of an earlier model stand here": outdated,
     }
-    yield figures.intervals(f"{name}: share of correct items", series, "share correct")
-    yield table(
-        ["checkpoint", "category", "items", "correct", "share", "95 % interval", "best constant", "permuted"],
-        list(_rows(measured)),
-    )
-    ceilings = [c.body["ceiling"] for c in scores if c.body.get("ceiling")]
-    if ceilings and next(iter(measured.values()))["kind"] == "pictures":
-        yield element("p", f"Ceiling: the picture tokenizer itself keeps {_percent(ceilings[-1])} of held-out objects.")
-    latest = next((c for c in reversed(scores) if name in c.items), None)
-    if latest is not None:
-        yield _examples(latest, latest.items[name])
-
-
-def _rows(measured: Mapping[str, Any]) -> Iterator[Sequence[Content]]:
-    for checkpoint, score in measured.items():
-        for category, part in {"all": score, **score["categories"]}.items():
-            label = element("strong", checkpoint) if category == "all" else ""
-            yield [
-                label,
-                category,
-                part["n"],
-                part["correct"],
-                f"{part['share']:.1%}",
-                f"{part['low']:.1%} to {part['high']:.1%}",
-                f"{part['constant']['share']:.1%}",
-                f"{part['permuted']['share']:.1%}",
-            ]
-
-
-def _interval(part: Mapping[str, float]) -> tuple[float, float, float]:
-    return part["share"], part["low"], part["high"]
-
-
-def _percent(part: Mapping[str, float]) -> str:
-    return f"{part['share']:.1%} ({part['low']:.1%} to {part['high']:.1%})"
-
-
-def _examples(checkpoint: CheckpointScores, items: pl.DataFrame) -> Html:
-    drawn = items.filter(pl.col("picture").bin.size() > 0)
-    if drawn.is_empty():
-        rows = [
-            [row["prompt"], element("pre", row["prediction"]), row["reference"], _mark(row["correct"])]
-            for row in items.head(_SHOWN_TEXTS).iter_rows(named=True)
-        ]
-        return join(
-            [
-                element("h3", f"What {checkpoint.name} says"),
-                table(["prompt", "response", "gold answer", ""], rows),
-            ]
-        )
-    shots = [
-        element(
-            "div",
-            join(
-                [
-                    picture(row["picture"], row["prompt"]),
-                    element("div", row["prompt"]),
-                    element("div", join([row["category"], " ", _mark(row["correct"])])),
-                    element("pre", row["prediction"]) if row["prediction"] else "",
-                ]
-            ),
-            "shot wide",
-        )
-        for row in drawn.gather_every(max(1, drawn.height // _SHOWN_PICTURES))
-        .head(_SHOWN_PICTURES)
-        .iter_rows(named=True)
+    notes = [
+        absent(f"{reason}: {', '.join(names)}.", f"dvc repro {' '.join(f'evaluate@{name}' for name in names)}")
+        for reason, names in why.items()
+        if names
     ]
-    return join([element("h3", f"What {checkpoint.name} draws"), element("div", join(shots), "gallery")])
+    sections = [Section(name, join(_benchmark(name, scores, parents))) for name in benchmark_names(scores)]
+    return page(
+        "scores",
+        lead,
+        sections or [Section("Scores", element("p", "Nothing has been evaluated yet."))],
+        intro=join(notes),
+        scripts=figures.SCRIPTS,
+    )
 
 
-def _mark(correct: bool) -> Html:
-    return element("span", "right", "good") if correct else element("span", "wrong", "bad")
+def interval_figure(title: str, benchmark: str, scores: Sequence[CheckpointScores]) -> Html:
+    """All checkpoints that were measured on a benchmark, one below the other."""
+    rows = {}
+    for one in scores:
+        if benchmark in one.benchmarks:
+            part = one.benchmarks[benchmark]
+            baselines = {name: part[name]["share"] for name in ("constant", "permuted")}
+            rows[one.name] = figures.Interval(part["share"], part["low"], part["high"], baselines)
+    return figures.intervals(title, rows)
+
+
+def _benchmark(name: str, scores: Sequence[CheckpointScores], parents: Mapping[str, str]) -> Iterator[Content]:
+    measured = {one.name: one.benchmarks[name] for one in scores if name in one.benchmarks}
+    yield columns([interval_figure("Share of correct items", name, scores), _totals(measured)])
+    yield _ceiling(scores, measured)
+    found = changes(scores, parents, name)
+    if found:
+        yield element("h3", "Change from the parent, item by item")
+        yield _changes(found)
+        for change in found:
+            yield join(flips(change))
+    yield element("h3", "By category")
+    yield _categories(measured)
+    yield element("h3", "What they answered")
+    yield side_by_side(name, scores)
+
+
+def _totals(measured: Mapping[str, Mapping[str, float]]) -> Html:
+    rows: list[Sequence[Content]] = [
+        [element("b", checkpoint), share_text(part), f"{part['correct']} of {part['n']}", *_baselines(part)]
+        for checkpoint, part in measured.items()
+    ]
+    return table(["checkpoint", "share (95 %)", "correct", "constant", "permuted"], rows, "scores")
+
+
+def _baselines(part: Mapping[str, object]) -> list[str]:
+    shares = [part[name] for name in ("constant", "permuted")]
+    return [f"{100 * share['share']:.1f} %" for share in shares if isinstance(share, Mapping)]
+
+
+def _ceiling(scores: Sequence[CheckpointScores], measured: Mapping[str, Mapping[str, object]]) -> Html:
+    """Of benchmarks that draw: what the picture tokenizer lets through."""
+    known = [one.body["ceiling"] for one in scores if one.body.get("ceiling")]
+    if not known or next(iter(measured.values()))["kind"] != "pictures":
+        return Html("")
+    share = share_text(known[-1])
+    return element("p", f"Ceiling: of the objects in held-out pictures, the picture tokenizer itself keeps {share}.")
+
+
+def _changes(found: Sequence[Change]) -> Html:
+    both = ["only it right", "only its parent right"]
+    header = ["checkpoint", "parent", "change (95 %, paired)", "p (McNemar)", *both, "decoding"]
+    rows: list[Sequence[Content]] = []
+    for change in found:
+        pair: list[Content] = [element("b", change.checkpoint), change.parent]
+        decoding = "the same" if change.same_decoding else "differs"
+        result = change.comparison
+        if result is None:
+            rows.append([*pair, element("span", change.refused, "bad"), "-", "-", "-", decoding])
+            continue
+        points = [100 * value for value in (result.difference, result.low, result.high)]
+        css = "" if result.low <= 0 <= result.high else "good" if result.difference > 0 else "bad"
+        moved = element("span", f"{points[0]:+.1f} points ({points[1]:+.1f} to {points[2]:+.1f})", css)
+        rows.append([*pair, moved, f"{result.p_value:.2g}", result.only_first, result.only_second, decoding])
+    return table(header, rows)
+
+
+def _categories(measured: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Html:
+    names = sorted({category for part in measured.values() for category in part["categories"]})
+    rows: list[Sequence[Content]] = []
+    for category in names:
+        parts = [part["categories"].get(category) for part in measured.values()]
+        items = next(int(part["n"]) for part in parts if part is not None)
+        rows.append([category, items, *("-" if part is None else share_text(part) for part in parts)])
+    return folded(
+        "Shares per category", table(["category", "items", *measured], rows, "scores"), is_open=len(names) <= 8
+    )

@@ -10,8 +10,8 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.render import trace_lines
 from mmada.lineage.trace import trace
 from mmada.params_schema import Params
+from mmada.site.checkpoint_scores import read_scores
 from mmada.site.reports import Report, read_reports
-from mmada.site.scores_page import read_scores
 
 _UNTRAINED = "init"
 

@@ -36,6 +36,7 @@ from mmada.training.order import training_order
 from mmada.training.parallel import World, full_state, joined, shard_model
 from mmada.training.publication import Publication
 from mmada.training.rollouts import RolloutSettings
+from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
 from mmada.vq.magvit import load_folder, to_uint8
@@ -79,7 +80,8 @@ def run_job(job: Job) -> TrainResult:
     with joined() as world:
         model, vocab = load_model(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent))
-        rows = _row_source(ShardReader.open(Path(job.shards)), block, job.name)
+        reader = ShardReader.open(Path(job.shards))
+        rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
         shard_model(model, world)
@@ -102,11 +104,28 @@ def run_job(job: Job) -> TrainResult:
             on_metrics=_Curves(Path(job.curves), world),
             publish=publish,
             label=f"train {job.name}",
+            on_saved=_sampler(job, reader, material),
         )
         state = full_state(model)
         if world.is_first:
             write_model(Path(job.out), state)
     return result
+
+
+def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSampler | None:
+    """What looks at the model at every saved step; a sharded model cannot be sampled by one process alone."""
+    prompts = drawing_prompts(reader)
+    if material.world.size > 1 or not prompts:
+        return None
+    magvit = load_folder(Path(job.magvit))
+    return PictureSampler(
+        folder=Path(job.curves).with_suffix(""),
+        run=job.run,
+        prompts=prompts,
+        tokenizer=material.tokenizer,
+        vocab=material.vocab,
+        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
+    )
 
 
 def make_objective(block: TrainingBlock, material: Material, job: Job) -> Objective:

@@ -26,6 +26,7 @@ from mmada.training.parallel import World, all_sum
 
 OnMetrics = Callable[[int, Mapping[str, float]], None]
 Publish = Callable[[int], None]
+OnSaved = Callable[[int, Transformer], None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def train(
     on_metrics: OnMetrics,
     publish: Publish,
     label: str,
+    on_saved: OnSaved | None = None,
 ) -> TrainResult:
     """Train `model` in place, continuing from the newest state of this run below `state_dir`.
 
@@ -80,6 +82,8 @@ def train(
     not. `on_metrics(step, values)` is called on every process every `log_every` steps and after the last.
     `publish(step)` is called on every process when a checkpoint is due, but not after the last step: the finished
     model is the stage's output.
+    `on_saved(step, model)` is called on every process after a resume state is whole; it must leave the model, its mode
+    and the global random numbers as they are.
     """
     torch.set_num_threads(settings.threads)
     _warn_of_slow_bf16(model, settings, world)
@@ -121,6 +125,8 @@ def train(
                 publish(done)
             if done == settings.max_steps or _is_due(done, settings.checkpoint_every, span):
                 save_state(state_dir, model, optimisers, position, world)
+                if on_saved is not None:
+                    on_saved(done, model)
     return TrainResult(position.step, position.tokens, time.monotonic() - began, values)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -10,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from flows.stage_graph import read_stage_graph
-from tests.e2e.project_folder import ENVIRONMENT, make_project, output_ids, repro, run
-
-HERE = Path(__file__).parent
+from tests.e2e.project_folder import ENVIRONMENT, output_ids, repro, run
 
 
-def start_and_kill(project: Path, address: str, delay: float) -> bool:
+def start_and_kill(project: Path, address: str, delay: float, *options: str) -> bool:
     """Start one stage through dvc, kill dvc and the stage `delay` seconds into it; False when it ended before."""
     dvc = subprocess.Popen(
-        ["dvc", "repro", "--single-item", address],
+        ["dvc", "repro", "--single-item", *options, address],
         cwd=project,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -49,21 +48,23 @@ def _stage_processes(project: Path) -> list[str]:
 
 
 def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(
-    finished: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = make_project(tmp_path_factory.mktemp("killed") / "project", HERE / "small.yaml")
+    project = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    shutil.rmtree(project / ".mmada")  # no unit is done, and no run of a stage is remembered:
+    anew = ("--force", "--no-run-cache")
     rng = random.Random(7)
     killed: set[str] = set()
     monkeypatch.chdir(project)  # DVC names stages relative to the current directory
-    for address in read_stage_graph(project).order:
-        kind = address.partition("@")[0]
-        if kind not in killed and start_and_kill(project, address, rng.uniform(0.0, 1.0)):
+    one_of_each = {address.partition("@")[0]: address for address in read_stage_graph(project).order}
+    for kind, address in one_of_each.items():
+        if start_and_kill(project, address, rng.uniform(0.0, 1.0), *anew):
             killed.add(kind)
             deadline = time.monotonic() + 5
             while _stage_processes(project) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert _stage_processes(project) == [], f"{address} outlived its parent"
-        run(project, "dvc", "repro", "--single-item", address)
+        run(project, "dvc", "repro", "--single-item", *anew, address)
     assert len(killed) >= 10, f"too few stages were still running when they were killed: {killed}"
     assert output_ids(project) == output_ids(finished)
     assert repro(project) == []

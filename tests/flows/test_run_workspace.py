@@ -121,7 +121,7 @@ def test_an_unknown_commit_is_named(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_credential_in_the_local_configuration_holds_in_a_workspace(project: Path) -> None:
-    (project / ".dvc/config.local").write_text("['remote \"store\"']\n    profile = team\n")
+    (project / ".dvc/config.local").write_text("['remote \"store\"']\n    url = s3://bucket\n    profile = team\n")
     with run_workspace(project, _request(project), log=LOG) as workspace:
         text = (workspace.folder / ".dvc/config.local").read_text()
     assert "profile = team" in text

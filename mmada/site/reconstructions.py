@@ -1,0 +1,52 @@
+"""Pictures as they came beside what the picture tokenizer gives back of them."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import torch
+from PIL import Image
+
+from mmada.contracts.code_packing import unpack_codes
+from mmada.contracts.image_codes import IMAGE_CODES
+from mmada.contracts.records import PICTURES
+from mmada.contracts.tables import read_table, read_tables
+from mmada.site.thumbnail import thumbnail
+from mmada.vq.magvit import load_folder, to_uint8
+
+_SHOWN: Final = 12
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A picture as it came and as the tokenizer gives it back (PNG bytes). `psnr` in dB."""
+
+    image_sha256: str
+    original: bytes
+    decoded: bytes
+    psnr: float
+
+
+def reconstruct(codes: Path, magvit: Path, ingested: Sequence[Path]) -> list[Reconstruction]:
+    """A few pictures from the worst to the best, evenly spread by rank, with their originals from `ingested`."""
+    table = read_table(codes / "codes.parquet", IMAGE_CODES, "token table").sort("psnr", "image_sha256")
+    ranks = torch.linspace(0, table.height - 1, min(_SHOWN, table.height)).round().long().tolist()
+    chosen = table[ranks]
+    wanted = chosen.get_column("image_sha256").implode()
+    pictures = [read_tables(path, "pictures", PICTURES, f"pictures of {path}") for path in ingested]
+    originals = pl.concat(pictures).filter(pl.col("image_sha256").is_in(wanted)).unique("image_sha256")
+    by_sha256 = dict(originals.select("image_sha256", "bytes").iter_rows())
+    model = load_folder(magvit)
+    shots = []
+    for row in chosen.iter_rows(named=True):
+        grid = (row["grid_rows"], row["grid_columns"])
+        values = unpack_codes(row["codes"], grid[0] * grid[1]).astype("int64").reshape(1, *grid)
+        decoded = to_uint8(model.decode(torch.from_numpy(values)))[0]
+        original = Image.open(io.BytesIO(by_sha256[row["image_sha256"]]))
+        shots.append(
+            Reconstruction(row["image_sha256"], thumbnail(original), thumbnail(Image.fromarray(decoded)), row["psnr"])
+        )
+    return shots

@@ -1,0 +1,91 @@
+"""A few samples of every set of shards with the raw rows that they came from, and what those rows say."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+from PIL import Image
+
+from mmada.contracts.records import PICTURES, RECORDS
+from mmada.contracts.tables import read_tables
+from mmada.errors import InputError
+from mmada.lineage.trace import Lineage
+from mmada.site.thumbnail import thumbnail
+
+_PER_CORPUS: Final = 2
+
+
+@dataclass(frozen=True)
+class ShardSample:
+    """One sample. `origins`: its raw rows (contracts.records.ORIGIN); `record`: the row as ingest read it.
+
+    `record` is None where this row is no longer among the ingested ones; `picture` is a PNG, empty without one.
+    """
+
+    key: str
+    corpus: str
+    task: str
+    origins: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any] | None
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """How many samples a set of shards holds, from how many raw rows, and a few of them from every corpus."""
+
+    num_samples: int
+    num_raw_rows: int
+    samples: Sequence[ShardSample]
+
+
+def shard_rows(lineages: Sequence[Lineage], ingested: Sequence[Path]) -> dict[str, ShardRows]:
+    """Id of a set of shards -> its rows, for all sets in `lineages`; sets without a row index are left out."""
+    tables: dict[str, pl.DataFrame] = {}
+    for lineage in lineages:
+        if {node.id for node in lineage.of_stage("write_shards")} <= set(tables):
+            continue
+        try:
+            found = zip(lineage.of_stage("write_shards"), lineage.raw_rows(), strict=True)
+            tables |= {node.id: rows for node, rows in found}
+        except InputError:  # the index was not fetched: the page then shows no rows of this lineage
+            continue
+    chosen = {id_: rows.group_by("corpus", maintain_order=True).head(_PER_CORPUS) for id_, rows in tables.items()}
+    wanted = pl.concat([rows.select("row_id") for rows in chosen.values()]) if chosen else pl.DataFrame({"row_id": []})
+    records = _records(ingested, set(wanted.get_column("row_id")))
+    pictures = _pictures(ingested, {record["image_sha256"] for record in records.values()} - {""})
+    return {
+        id_: ShardRows(
+            rows.height,
+            int(rows.get_column("origins").list.len().sum()),
+            [_sample(row, records.get(row["row_id"]), pictures) for row in chosen[id_].iter_rows(named=True)],
+        )
+        for id_, rows in tables.items()
+    }
+
+
+def _sample(row: Mapping[str, Any], record: Mapping[str, Any] | None, pictures: Mapping[str, bytes]) -> ShardSample:
+    picture = b"" if record is None else pictures.get(record["image_sha256"], b"")
+    return ShardSample(row["key"], row["corpus"], row["task"], row["origins"], record, picture)
+
+
+def _records(ingested: Sequence[Path], row_ids: set[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for folder in ingested:
+        rows = read_tables(folder, "records", RECORDS, f"records of {folder}")
+        chosen = rows.filter(pl.col("row_id").is_in(row_ids))
+        found |= {row["row_id"]: row for row in chosen.iter_rows(named=True)}
+    return found
+
+
+def _pictures(ingested: Sequence[Path], image_sha256s: set[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for folder in ingested:
+        rows = read_tables(folder, "pictures", PICTURES, f"pictures of {folder}")
+        chosen = rows.filter(pl.col("image_sha256").is_in(image_sha256s - set(found)))
+        for sha256, data in chosen.select("image_sha256", "bytes").iter_rows():
+            found[sha256] = thumbnail(Image.open(io.BytesIO(data)))
+    return found

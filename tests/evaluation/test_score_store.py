@@ -1,0 +1,159 @@
+"""The score store: one entry per evaluation, stale scores are never met, and alarms that do not cry wolf."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mmada.evaluation.measured_scores import GRADED_ITEMS
+from mmada.evaluation.metrics import mcnemar
+from mmada.evaluation.score_store import Measurement, ScoreStore, holm, significant
+from mmada.evaluation.stored_scores import RegressionError, print_scores
+from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.params_data import Benchmark
+from mmada.params_training import Evaluation
+
+SAMPLING = {
+    "think": False, "text_tokens": 4, "text_steps": 4, "text_block": 4, "text_temperature": 0.0, "image_steps": 4,
+    "image_temperature": 1.0, "guidance": 0.0,
+}  # fmt: skip
+
+
+def _measurement(**change: Any) -> Measurement:
+    benchmark = Benchmark(path="sums.jsonl", kind="reasoning", format="questions", columns={}, max_items=9)
+    decoding = {"default": {"default": SAMPLING}, "stage1": {"default": SAMPLING | {"text_steps": 2}}}
+    evaluation = Evaluation.model_validate({"batch_size": 4, "seed": 1, "threads": 1, "decoding": decoding})
+    values: dict[str, Any] = {
+        "version": 2, "benchmarks": {"sums": benchmark}, "evaluation": evaluation, "resolution": 64,
+        "crop_policy": "squash", "magvit": "m" * 64, "items": {"sums": "i" * 64},
+    }  # fmt: skip
+    return Measurement(**(values | change))
+
+
+def _model(folder: Path, weights: str, *, key: str = "stage1", **metadata: object) -> Artifact:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text(weights)
+    return write_manifest(folder, stage="train", key=key, version=1, metadata=metadata)
+
+
+def _scores(folder: Path, correct: list[bool], model: str) -> Path:
+    folder.mkdir(parents=True)
+    n, right = len(correct), sum(correct)
+    share = {"n": n, "correct": right, "low": 0.0, "high": 1.0}
+    identity = {"model": model, "items": "i", "verifier": "v", "decoding": "d", "id": model}
+    body = {"kind": "reasoning", "identity": identity, **share, "constant": share, "permuted": share, "categories": {}}
+    (folder / "scores.json").write_text(json.dumps({"checkpoint": "x", "benchmarks": {"sums": body}, "ceiling": None}))
+    rows = [(f"item-{place}", "c", "p", "r", "x", "x", b"", one, False) for place, one in enumerate(correct)]
+    pl.DataFrame(rows, schema=pl.Schema(GRADED_ITEMS), orient="row").write_parquet(folder / "items-sums.parquet")
+    write_manifest(folder, stage="evaluate", key="x", version=1, metadata={})
+    return folder
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> tuple[ScoreStore, ProvenanceStore, Artifact, Artifact]:
+    """A store, and a parent and a child that provenance knows to be its child."""
+    parent = _model(tmp_path / "parent", "parent")
+    child = _model(tmp_path / "child", "child", step=40)
+    provenance = ProvenanceStore(tmp_path / "provenance")
+    provenance.root.mkdir()
+    record = {"id": child.id, "inputs": {"parent": {"id": parent.id, "path": "data/models/init"}}}
+    (provenance.root / f"{child.id}.jsonl").write_text(json.dumps(record) + "\n")
+    return ScoreStore(tmp_path / "store"), provenance, parent, child
+
+
+def test_each_part_of_a_measurement_is_part_of_its_identity(tmp_path: Path) -> None:
+    model, other = _model(tmp_path / "a", "a"), _model(tmp_path / "b", "b")
+    known = _measurement().identity("c_a", model)
+    assert _measurement().identity("c_a", model) == known
+    assert _measurement().identity("another_name", model) == known, "a name is no part of what was measured"
+    changed = [
+        _measurement().identity("c_a", other),
+        _measurement(items={"sums": "j" * 64}).identity("c_a", model),
+        _measurement(magvit="n" * 64).identity("c_a", model),
+        _measurement(version=3).identity("c_a", model),
+        _measurement(crop_policy="pad").identity("c_a", model),
+        _measurement().identity("c_a", _model(tmp_path / "c", "a", key="stage2")),
+    ]
+    assert len({known, *changed}) == 7
+
+
+def test_an_evaluation_is_kept_once(family: Any, tmp_path: Path) -> None:
+    store, provenance, parent, child = family
+    assert not store.has("e" * 64)
+    entry = store.add(_scores(tmp_path / "first", [True, False], child.id), "e" * 64, "child", child, provenance)
+    again = store.add(_scores(tmp_path / "second", [True, True], child.id), "e" * 64, "child", child, provenance)
+    assert store.has("e" * 64)
+    assert store.entries() == [entry] == [again]
+    assert store.scores(entry)["benchmarks"]["sums"]["correct"] == 1, "the first measurement stands"
+    assert (entry.parent, entry.step) == (parent.id, 40)
+
+
+@pytest.mark.parametrize(("broken", "falls"), [(0, False), (3, False), (30, True)])
+def test_a_fall_is_told_from_chance(
+    family: Any, tmp_path: Path, broken: int, falls: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, provenance, parent, child = family
+    before = [True] * 60 + [False] * 40
+    after = [False] * broken + before[broken:]
+    store.add(_scores(tmp_path / "before", before, parent.id), "a" * 64, "parent", parent, provenance)
+    entry = store.add(_scores(tmp_path / "after", after, child.id), "b" * 64, "child", child, provenance)
+    assert bool(store.falls(entry)) == falls
+    if falls:
+        with pytest.raises(RegressionError, match="child on sums"):
+            print_scores(store, as_json=False, check=True)
+        assert "FELL" in capsys.readouterr().out
+    print_scores(store, as_json=True, check=False)
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["name"] == "child")
+    assert row["change"]["difference"] == pytest.approx(-broken / 100)
+    assert row["change"]["only_second"] == broken
+
+
+def test_another_suite_is_not_compared(family: Any, tmp_path: Path) -> None:
+    store, provenance, parent, child = family
+    scores = _scores(tmp_path / "before", [True] * 50, parent.id)
+    body = json.loads((scores / "scores.json").read_text())
+    body["benchmarks"]["sums"]["identity"]["items"] = "other items"
+    (scores / "scores.json").write_text(json.dumps(body))
+    store.add(scores, "a" * 64, "parent", parent, provenance)
+    entry = store.add(_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
+    assert store.changes(entry) == {}
+    assert store.falls(entry) == []
+
+
+def test_holm_is_the_published_procedure() -> None:
+    # Holm 1979; the values are those of R's p.adjust(c(.01, .04, .03, .005), "holm").
+    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+
+
+def _discordant(rng: random.Random, pairs: int, worse: float) -> float:
+    """One-sided p-value of `pairs` items on which two models differ, each worse with probability `worse`."""
+    fell = sum(rng.random() < worse for _ in range(pairs))
+    return mcnemar(pairs - fell, fell) / 2 if fell > pairs - fell else 1.0
+
+
+def test_alarms_do_not_cry_wolf_over_many_benchmarks() -> None:
+    """20 tasks x 10 checkpoints that did not change: at most 5 % of such families raise any alarm."""
+    rng = random.Random(3)
+    families = 300
+    cried = sum(
+        any(significant({str(task): _discordant(rng, 30, 0.5) for task in range(20)}) for _ in range(10))
+        for _ in range(families)
+    )
+    assert cried / families <= 0.05
+
+
+def test_a_real_fall_is_heard() -> None:
+    """-3 points on 1,319 items of which 6 % are discordant, among 19 tasks that did not move: heard in >= 80 %."""
+    rng = random.Random(4)
+    pairs, lost = round(0.06 * 1319), round(0.03 * 1319)
+    worse = (pairs + lost) / 2 / pairs
+    heard = 0
+    for _ in range(200):
+        p_values = {str(task): _discordant(rng, 30, 0.5) for task in range(19)}
+        heard += "fell" in significant({**p_values, "fell": _discordant(rng, pairs, worse)})
+    assert heard / 200 >= 0.8

@@ -1,0 +1,70 @@
+"""What a form may ask for, and the patch of params.yaml that it means."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from flows import requests
+from mmada.git import git
+from mmada.params_patch import patch_params
+from tests.e2e.project_folder import make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = make_project(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _patched(project: Path, patch: object) -> object:
+    file = project / "patch.json"
+    file.write_text(TypeAdapter(object).dump_json(patch).decode())
+    return patch_params(project / "params.yaml", file)
+
+
+def test_what_is_left_empty_changes_nothing(project: Path) -> None:
+    assert requests.TrainingOverrides().patch("stage1") == {}
+    assert requests.DecodingOverrides().patch("c_1", "stage1") == {}
+
+
+def test_overrides_change_their_block_only(project: Path) -> None:
+    before = patch_params(project / "params.yaml", _empty(project))
+    overrides = requests.TrainingOverrides(max_steps=9, learning_rate=0.25, mixture={"texts": 2.0})
+    after = _patched(project, overrides.patch("stage1"))
+    block = after.training["stage1"]  # type: ignore[attr-defined]
+    assert (block.max_steps, block.optimiser.learning_rate) == (9, 0.25)
+    assert block.data.corpora == {"texts": 2.0}, "a mixture is whole: what it leaves out is not used"
+    assert block.seed == before.training["stage1"].seed
+    assert after.training["stage2"] == before.training["stage2"]  # type: ignore[attr-defined]
+
+
+def test_decoding_is_changed_for_every_benchmark_of_one_checkpoint(project: Path) -> None:
+    patch = requests.DecodingOverrides(text_steps=3).patch("c_1", "stage1")
+    decoding = _patched(project, patch).evaluation.decoding  # type: ignore[attr-defined]
+    assert {sampling.text_steps for sampling in decoding["c_1"].values()} == {3}
+    assert decoding["c_1"].keys() == decoding["stage1"].keys()
+    assert {sampling.text_steps for sampling in decoding["default"].values()} != {3}
+
+
+@pytest.mark.parametrize("wrong", [{"max_steps": 0}, {"learning_rate": 2}, {"batch_size": -1}, {"lerning_rate": 0.1}])
+def test_an_impossible_override_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        requests.TrainingOverrides.model_validate(wrong)
+
+
+def test_choices_are_those_of_the_project(project: Path) -> None:
+    assert requests.training_stages() == ["stage1", "stage2", "stage3"]
+    assert {"everything", "train@stage2", "evaluate@init", "build_site"} <= set(requests.targets())
+    assert requests.offered_versions() == [requests.CURRENT]
+    git(project, "tag", "data/first")
+    git(project, "tag", "not-a-data-version")
+    assert requests.offered_versions() == [requests.CURRENT, "first"]
+    assert requests.base_commit(project, "first") == requests.base_commit(project, requests.CURRENT)
+
+
+def _empty(project: Path) -> Path:
+    file = project / "nothing.yaml"
+    file.write_text("{}\n")
+    return file

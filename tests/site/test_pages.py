@@ -1,0 +1,159 @@
+"""The whole site of a small project: its numbers are those of the files, its links lead somewhere, data stays text."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import polars as pl
+import pytest
+
+from mmada.evaluation.compare import BOOTSTRAP_SEED, compare
+from mmada.lineage.manifest import read_artifact, write_manifest
+from mmada.site.changes import changes
+from mmada.site.checkpoint_scores import read_scores
+from mmada.site.html import PAGES
+from mmada.site.training_reports import read_sampled_pictures
+from tests.site.conftest import build
+from tests.site.reading_pages import Page, read_page
+from tests.site.small_project import CORPORA, HOSTILE, PATHS, TEXTS
+
+LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "object": "data"}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_project)
+
+
+@pytest.fixture
+def pages(small_project: Path) -> dict[str, Page]:
+    return {name: read_page(small_project / "site" / f"{name}.html") for name in PAGES}
+
+
+def _facts(site: Path) -> dict[str, str]:
+    text = (site / "lineage_facts.js").read_text(encoding="utf-8")
+    facts: dict[str, str] = json.loads(text.removeprefix("window.described = ").removesuffix(";\n"))
+    return facts
+
+
+def test_nothing_is_loaded_from_elsewhere(pages: dict[str, Page], small_project: Path) -> None:
+    for page in pages.values():
+        for tag, attributes in page.elements:
+            source = attributes.get(LOADED.get(tag, ""), "")
+            assert not source or source.startswith("data:") or (small_project / "site" / source).is_file()
+
+
+def test_every_link_leads_to_an_anchor(pages: dict[str, Page], small_project: Path) -> None:
+    described = [("lineage", Page(html)) for html in _facts(small_project / "site").values()]
+    links = 0
+    for name, page in [*pages.items(), *described]:
+        for target in (attributes["href"] for tag, attributes in page.elements if tag == "a"):
+            parts = urlsplit(target)
+            assert not parts.scheme
+            aim = parts.path.removesuffix(".html") or name
+            assert not parts.fragment or parts.fragment in pages[aim].anchors, target
+            links += 1
+    assert links > 50
+
+
+def test_hostile_text_is_shown_and_stays_text(pages: dict[str, Page], small_project: Path) -> None:
+    everything = [*pages.values(), *(Page(html) for html in _facts(small_project / "site").values())]
+    for page in everything:
+        assert not page.values("onerror")
+        assert all(urlsplit(source).scheme in ("data", "") for source in page.values("src"))
+        assert not any("alert(" in script and "<" in script for script in page.scripts)
+    for name in ("data", "training", "scores", "lineage"):
+        assert HOSTILE in pages[name].texts, name
+
+
+def test_rows_on_the_page_are_those_of_the_ledgers(pages: dict[str, Page]) -> None:
+    unread = pl.concat(pl.read_parquet(Path(PATHS.ingested) / corpus / "dropped.parquet") for corpus in CORPORA)
+    lost = pl.read_parquet(Path(PATHS.selected) / "dropped.parquet")
+    kept = pl.read_parquet(Path(PATHS.selected) / "selected.parquet")
+    raw = unread.height + len(CORPORA) * len(TEXTS)
+    assert raw == kept.height + unread.height + lost.height
+    for expected in (raw, kept.height, unread.height + lost.height):
+        assert f"{expected}" in pages["data"].texts
+        assert f"{expected}" in pages["index"].texts
+    assert f"{unread.height - 5} more in the ledger (dropped.parquet)" in pages["data"].texts
+
+
+def test_changes_are_those_of_compare(pages: dict[str, Page]) -> None:
+    scores = read_scores(Path(PATHS.scores), ["init", "stage1"])
+    for benchmark in ("drawn", "sums"):
+        (change,) = changes(scores, {"stage1": "init"}, benchmark)
+        expected = compare(Path(PATHS.scores) / "stage1", Path(PATHS.scores) / "init", benchmark, seed=BOOTSTRAP_SEED)
+        assert change.comparison == expected
+        assert (change.gained.height, change.lost.height) == (expected.only_first, expected.only_second)
+        points = [100 * value for value in (expected.difference, expected.low, expected.high)]
+        assert f"{points[0]:+.1f} points ({points[1]:+.1f} to {points[2]:+.1f})" in pages["scores"].texts
+    assert any(change.gained.height for change in changes(scores, {"stage1": "init"}, "sums"))
+
+
+def test_scores_of_other_items_are_not_compared(tmp_path: Path) -> None:
+    shutil.copytree(PATHS.scores, tmp_path / "scores")
+    path = tmp_path / "scores" / "stage1" / "scores.json"
+    path.write_text(path.read_text().replace("items of sums", "other items"))
+    path.with_name("manifest.json").unlink()
+    write_manifest(path.parent, stage="evaluate", version=1, metadata={})
+    (change,) = changes(read_scores(tmp_path / "scores", ["init", "stage1"]), {"stage1": "init"}, "sums")
+    assert change.comparison is None
+    assert "different items" in change.refused
+    assert change.gained.is_empty()
+    assert change.lost.is_empty()
+
+
+def test_a_score_leads_to_raw_rows(small_project: Path) -> None:
+    """Over links alone: scores, model, shards, and there the raw rows with what they say."""
+    facts = _facts(small_project / "site")
+    by_title = {Page(html).texts[0]: id_ for id_, html in facts.items()}
+    here = by_title["evaluate@stage1"]
+    for title in ("train@stage1", "write_shards@stage1"):
+        targets = [target.removeprefix("#") for target in Page(facts[here]).values("href")]
+        assert by_title[title] in targets
+        here = by_title[title]
+    assert "captions / captions.jsonl row 0" in Page(facts[here]).texts
+    assert HOSTILE in Page(facts[here]).texts
+
+
+def test_what_is_absent_is_said_with_the_command(pages: dict[str, Page]) -> None:
+    assert "dvc repro evaluate@stage2 evaluate@stage3" in pages["scores"].texts
+    assert "dvc repro --force --single-item train@stage2" in pages["training"].texts
+    assert "dvc repro --force --single-item train@stage1" not in pages["training"].texts
+
+
+def test_a_lineage_with_a_gap_is_said_and_the_rest_is_shown(
+    small_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_project, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    lost = read_artifact(Path(PATHS.shards) / "stage1").id
+    (Path(PATHS.provenance) / f"{lost}.jsonl").unlink()
+    build(tmp_path / "copy" / "again")
+    found = read_page(tmp_path / "copy" / "again" / "lineage.html")
+    assert lost in found.text
+    assert read_artifact(Path(PATHS.models) / "init").id in found.anchors
+
+
+def test_sampled_pictures_are_few_and_whole(small_project: Path) -> None:
+    drawn = read_sampled_pictures(small_project / PATHS.reports / "training" / "stage1")
+    assert drawn is not None
+    assert len(drawn.steps) == 8
+    assert (min(drawn.steps), max(drawn.steps)) == (100, 2000)
+    assert all(len(pictures) == 2 for pictures in drawn.steps.values())
+
+
+def test_equal_input_gives_an_equal_site(small_project: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again")
+    for path in (tmp_path / "again").iterdir():
+        assert path.read_bytes() == (small_project / "site" / path.name).read_bytes(), path.name
+
+
+def test_an_empty_project_has_a_site_that_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build(tmp_path / "site")
+    for name in PAGES:
+        found = read_page(tmp_path / "site" / f"{name}.html")
+        assert re.search(r"dvc repro", found.text), name

@@ -1,0 +1,53 @@
+"""A data version is a name for data that passed the gate, with everything that made them committed."""
+
+from pathlib import Path
+
+import pytest
+
+from mmada.data_versions import data_versions, promote
+from mmada.errors import InputError
+from mmada.git import git
+from mmada.lineage.manifest import write_manifest
+from mmada.params_schema import Params, load_params
+from tests.e2e.project_folder import make_project
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    folder = make_project(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    for name in ("selected", "gate"):
+        (folder / "data" / name).mkdir(parents=True)
+        (folder / "data" / name / "rows").write_text(name)
+        write_manifest(folder / "data" / name, stage=name, version=1, metadata={})
+    return load_params(folder / "params.yaml")
+
+
+def test_a_version_names_a_commit_and_the_ids(params: Params) -> None:
+    assert promote("2026-11", params) == "data/2026-11"
+    assert data_versions(Path()) == ["2026-11"]
+    assert '"selected"' in git(Path(), "tag", "--list", "data/2026-11", "--format=%(contents)")
+
+
+def test_a_name_is_given_once(params: Params) -> None:
+    promote("first", params)
+    with pytest.raises(InputError, match="'first' exists already"):
+        promote("first", params)
+
+
+@pytest.mark.parametrize("name", ["", "A", "../x", "two words", "-x"])
+def test_a_name_is_plain(params: Params, name: str) -> None:
+    with pytest.raises(InputError, match="no name of a data version"):
+        promote(name, params)
+
+
+def test_what_is_not_committed_has_no_name(params: Params) -> None:
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    with pytest.raises(InputError, match=r"(?s)dvc\.lock.*git add .*dvc\.lock.* && git commit"):
+        promote("first", params)
+
+
+def test_data_that_did_not_pass_have_no_name(params: Params) -> None:
+    Path("data/gate/manifest.json").unlink()
+    with pytest.raises(InputError, match="data/gate"):
+        promote("first", params)

@@ -1,0 +1,80 @@
+"""Checkpoints from elsewhere come in on request only, whole, and are traced to where they came in."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmada.checkpoint_registry import load_registry
+from mmada.errors import CheckpointError, InputError
+from mmada.external_checkpoints import register_checkpoint
+from mmada.lineage.manifest import open_artifact, write_manifest
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.lineage.trace import trace
+from mmada.params_schema import Params, load_params
+from mmada.training.publication import Publication
+
+
+@pytest.fixture
+def params(project: Path) -> Params:
+    magvit = project / "data/magvit"
+    magvit.mkdir(parents=True)
+    (magvit / "weights").write_text("codes")
+    write_manifest(magvit, stage="train_magvit", version=1, metadata={})
+    return load_params(project / "params.yaml")
+
+
+@pytest.fixture
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_a_stranger_is_refused_and_told_how_to_come_in(params: Params, model: Path) -> None:
+    with pytest.raises(InputError, match=r"mmada register .* llada --external"):
+        register_checkpoint(model, "llada", params, external=False)
+    assert "llada" not in load_registry()
+
+
+def test_a_stranger_comes_in_on_request(params: Params, model: Path) -> None:
+    entry = register_checkpoint(model, "llada", params, external=True)
+    assert register_checkpoint(model, "llada", params, external=True) == entry
+    assert load_registry()["llada"] == entry
+    assert entry.origin == "external"
+    artifact = open_artifact(Path(entry.path))
+    assert artifact.id == entry.id
+    assert artifact.metadata["magvit"] == open_artifact(Path(params.paths.magvit)).id
+    lineage = trace(Path(entry.path), ProvenanceStore(Path(params.paths.provenance)))
+    assert lineage.nodes[lineage.root].address == "external@llada"
+
+
+def test_our_own_is_known_again_wherever_it_was_copied(params: Params, tmp_path: Path) -> None:
+    publication = Publication(
+        params.paths.checkpoints, 5, params.paths.provenance, "stage1", 2, inputs={}, params={}, metadata={}
+    )
+
+    def write(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"ours")
+
+    published = publication.publish(5, write)
+    copy = shutil.copytree(published, tmp_path / "copy")
+    shutil.rmtree(published)
+    entry = register_checkpoint(copy, "best", params, external=False)
+    assert entry.origin == "published"
+    assert open_artifact(Path(entry.path)).metadata["step"] == 5
+
+
+def test_what_is_no_model_is_named(params: Params, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"lacks config.json and \*.safetensors"):
+        register_checkpoint(tmp_path / "empty", "x", params, external=True)
+
+
+def test_damaged_bytes_of_our_own_are_refused(params: Params, model: Path) -> None:
+    write_manifest(model, stage="train", key="stage1", version=1, metadata={})
+    (model / "model.safetensors").write_bytes(b"changed")
+    with pytest.raises(Exception, match=r"model\.safetensors"):
+        register_checkpoint(model, "x", params, external=False)
