@@ -66,7 +66,7 @@ class Page:
         while not (value := self.evaluate(condition)):
             if time.monotonic() > deadline:
                 text = self.evaluate(f"location.href + '\\n' + {_TEXT}")
-                raise AssertionError(f"not within {seconds:.0f} s: {condition}\nThe page:\n{text[:3000]}")
+                raise AssertionError(f"not within {seconds:.0f} s: {condition}\nThe page:\n{text[:1500]}")
             time.sleep(_LOOK_SECONDS)
         return value
 
