@@ -121,7 +121,7 @@ def _rows_and_lineage(workspace: RunWorkspace) -> None:
 
 def _funnel(lineage: Lineage) -> list[dict[str, Any]]:
     rows = []
-    for node in reversed(list(lineage.nodes.values())):
+    for node in sorted(lineage.nodes.values(), key=lambda node: node.finished):
         if node.rows:
             dropped = node.rows["dropped"]
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items()) if count)

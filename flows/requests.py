@@ -106,7 +106,8 @@ def _plain_fields(schema: dict[str, Any]) -> None:
 
     Prefect's server takes null for every entry of a form that has no default and need not be filled in.
     """
-    for entry in schema["properties"].values():
+    for position, entry in enumerate(schema["properties"].values()):
+        entry["position"] = position  # a server on Postgres forgets the order of entries
         if "default" in entry and entry["default"] is None:
             del entry["default"]
             entry |= next(one for one in entry.pop("anyOf") if one["type"] != "null")
