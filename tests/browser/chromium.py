@@ -80,7 +80,12 @@ class Page:
         find = _FIND % (json.dumps(selector), wanted, wanted, nth)
         self.wait_for(f"!!{find}")
         middle = f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}}), {find}.getBoundingClientRect()"
-        place = self.evaluate(f"(box => [box.x + box.width / 2, box.y + box.height / 2])(({middle}))")
+        before: list[float] | None = None
+        place: list[float] = []
+        while place != before:  # a message that is still sliding in would be missed
+            before = place
+            time.sleep(_LOOK_SECONDS)
+            place = self.evaluate(f"(box => [box.x + box.width / 2, box.y + box.height / 2])(({middle}))")
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._call(
                 "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1, buttons=1

@@ -12,6 +12,8 @@ import pytest
 from tests.browser.chromium import Page, chromium
 from tests.services import Served, make_database, serve
 
+pytestmark = pytest.mark.timeout(1200)  # the first test may wait for the small project to be made, and for a server
+
 # Icons that Prefect's own page names (`/favicon.ico` in its index.html, `/ico/${state}.svg` before a run's state has
 # been read) and that its package does not hold.
 ABSENT_ICONS = ("/favicon.ico", "/favicon-dark.ico", "/ico/undefined.svg")
