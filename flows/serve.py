@@ -30,6 +30,7 @@ _LOG: Final = logging.getLogger("flows.serve")
 _HOST: Final = "127.0.0.1"
 _TICK_SECONDS: Final = 2.0
 _LOGS: Final = Path(".mmada/logs")
+_KEPT_WORKSPACES: Final = 20
 
 
 class Watch:
@@ -73,10 +74,14 @@ class Watch:
         return True
 
     def _catch_up(self) -> None:
-        """What was missed while nothing was served is not left to wait for the next sweep."""
+        """What was missed while nothing was served is not left to wait for the next sweep; old workspaces go."""
         from prefect.deployments import run_deployment
 
+        from flows.run_workspace import drop_old_workspaces
+
         run_deployment("reevaluate/mmada", timeout=0)
+        if dropped := drop_old_workspaces(self.project, keep=_KEPT_WORKSPACES):
+            _LOG.info("%d old workspaces removed; their results are on branches runs/...", len(dropped))
 
     def _recover(self) -> None:
         from prefect.client.orchestration import get_client
