@@ -24,7 +24,8 @@ def scores_page(
 ) -> str:
     """The page; a section per benchmark.
 
-    `store`: evaluations of published and registered checkpoints. `missing`: models without scores; `outdated`: checkpoints whose scores are of another model than lies here now.
+    `store`: evaluations of published and registered checkpoints. `missing`: models without scores. `outdated`:
+    checkpoints whose scores are of another model than lies here now.
     """
     lead = (
         "Share of correct held-out items with 95 % intervals (Wilson). Beside each score: the best constant answer per "
