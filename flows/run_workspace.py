@@ -102,6 +102,8 @@ def run_workspace(project: Path, request: RunRequest, *, log: RunLogger) -> Iter
     """
     workspace = _workspace(project, request)
     log.info("workspace %s on branch %s", workspace.folder, workspace.branch)
+    if left_out := _uncommitted(project, request):
+        log.warning("commit these changes to make them part of a run; this one goes without: %s", ", ".join(left_out))
     with exclusive(workspace.lock):
         _prepare(workspace)
         yield workspace
@@ -142,6 +144,13 @@ def resolve_commit(project: Path, revision: str) -> str:
         raise InputError(
             f"{project} has no commit {revision!r}; a triggered run needs a git repository with the project committed"
         ) from None
+
+
+def _uncommitted(project: Path, request: RunRequest) -> list[str]:
+    """Changed files that a run of the current commit does not see. dvc.lock is no input: it says what was made."""
+    if request.commit != resolve_commit(project, "HEAD"):
+        return []
+    return git(project, "diff", "HEAD", "--name-only", "--", ".", ":(exclude)dvc.lock").splitlines()
 
 
 def _workspace(project: Path, request: RunRequest) -> RunWorkspace:

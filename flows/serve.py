@@ -29,6 +29,7 @@ from mmada.params_schema import load_params
 _LOG: Final = logging.getLogger("flows.serve")
 _HOST: Final = "127.0.0.1"
 _TICK_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 30.0
 _LOGS: Final = Path(".mmada/logs")
 _KEPT_WORKSPACES: Final = 20
 
@@ -40,7 +41,8 @@ class Watch:
         self.project, self.api, self.server, self.worker, self.limit = project, api, server, worker, limit
         self.sweep_seconds = 900.0
         self.deployed: object = None
-        self.looked = 0.0
+        self.tried: object = None
+        self.tried_at = 0.0
 
     def tick(self) -> None:
         """Look at everything once."""
@@ -48,14 +50,22 @@ class Watch:
             self.server.keep()
         if not _is_healthy(self.api):
             return
-        choices = _choices(self.project)
-        if choices != self.deployed and self._deploy():
-            if self.deployed is None:
-                self._catch_up()
-            self.deployed = choices
+        self._renew()
         if self.deployed is not None:
             self.worker.keep()
             self._recover()
+
+    def _renew(self) -> None:
+        """Make the deployments again when their choices have changed; what failed is tried again, but not at once."""
+        choices = _choices(self.project)
+        rested = time.monotonic() - self.tried_at > _RETRY_SECONDS
+        if choices == self.deployed or (choices == self.tried and not rested):
+            return
+        self.tried, self.tried_at = choices, time.monotonic()
+        if self._deploy():
+            first, self.deployed = self.deployed is None, choices
+            if first:
+                self._catch_up()
 
     def _deploy(self) -> bool:
         from prefect.client.orchestration import get_client

@@ -150,3 +150,11 @@ def test_old_workspaces_go_but_none_in_use_and_no_result(project: Path) -> None:
     with run_workspace(project, requests[1], log=LOG) as again:
         assert load_params(again.folder / "params.yaml").training["stage1"].seed == 1
         assert git(again.folder, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_a_change_that_is_not_committed_is_left_out_and_named(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("max_text_tokens: 128", "max_text_tokens: 127"))
+    with run_workspace(project, _request(project), log=LOG) as workspace:
+        assert load_params(workspace.folder / "params.yaml").selection.max_text_tokens == 128
+    assert "goes without: params.yaml" in caplog.text
