@@ -1,9 +1,11 @@
 """What a person finds on a run's page: where rows went, how the loss fell, what was drawn, scores, and the way back.
 
-Pictures travel inside the artifacts (data URIs), so that a page needs nothing but the server that shows it.
+Pictures travel inside the artifacts (data URIs), so that a page needs nothing but the server that shows it. They are
+markdown: below an artifact of type image, Prefect prints its whole address, which would be the picture's bytes.
 """
 
 import base64
+import importlib.util
 import io
 import json
 import math
@@ -13,18 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from PIL import Image
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from PIL import Image, ImageOps
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.evaluations import score_store
 from flows.run_workspace import RunWorkspace
 from mmada.errors import MmadaError
 from mmada.evaluation.score_store import Entry, ScoreStore
+from mmada.lineage.manifest import MANIFEST_NAME
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.render import trace_lines
 from mmada.lineage.trace import Lineage, trace
@@ -34,12 +32,15 @@ SITE_URL: Final = "MMADA_SITE_URL"
 """Environment: address under which `flows.serve` shows the sites of runs; no links to them without it."""
 _PICTURES: Final = 12
 _COLUMNS: Final = 6
+_SIDE: Final = 128
+"""Pixels to which small pictures are enlarged."""
 
 
 def publish_run_artifacts(workspace: RunWorkspace) -> None:
     """Artifacts of a run of the graph, of as much as it came to; a run that failed shows what there is."""
     _rows_and_lineage(workspace)
     _loss_curves(workspace)
+    _reconstructions(workspace)
     _links(workspace)
 
 
@@ -81,17 +82,18 @@ def _drawings(store: ScoreStore, entry: Entry) -> None:
     for name, body in store.scores(entry)["benchmarks"].items():
         if body["kind"] != "pictures":
             continue
-        graded = pl.read_parquet(store.folder(entry.identity) / f"items-{name}.parquet").head(_PICTURES)
-        pictures = [data for data in graded.get_column("picture") if data]
+        graded = pl.read_parquet(store.folder(entry.identity) / f"items-{name}.parquet")
+        graded = graded.filter(pl.col("picture").is_not_null()).head(_PICTURES)
+        pictures = graded.get_column("picture").to_list()
         if pictures:
-            prompts = "; ".join(
-                f"{number}. {prompt} ({'right' if correct else 'wrong'})"
+            table = "\n".join(
+                f"| {number} | {_cell(prompt)} | {'right' if correct else 'wrong'} |"
                 for number, (prompt, correct) in enumerate(graded.select("prompt", "correct").iter_rows(), 1)
             )
-            create_image_artifact(
-                image_url=_data_uri(_contact_sheet(pictures)),
+            create_markdown_artifact(
+                f"{_contact_sheet(pictures)}\n\nRow by row:\n\n| | prompt | graded |\n|---|---|---|\n{table}",
                 key=f"drawings-{_slug(name)}-{entry.identity[:16]}",
-                description=f"Drawn by **{entry.name}**, row by row: {prompts}",
+                description=f"Drawn by **{entry.name}** for {name}",
             )
 
 
@@ -106,21 +108,20 @@ def _rows_and_lineage(workspace: RunWorkspace) -> None:
             continue
         if lineage.of_stage("ingest"):
             digest = workspace.request.digest
-            create_table_artifact(
-                _funnel(lineage), key=f"rows-{digest}", description="Rows in, kept, and dropped by reason"
-            )
-            text = "\n".join(trace_lines(lineage))
+            if rows := _funnel(lineage):
+                create_table_artifact(rows, key=f"rows-{digest}", description="Rows in, kept, and dropped by reason")
+            text, shown = "\n".join(trace_lines(lineage)), folder.relative_to(workspace.folder)
             create_markdown_artifact(
-                f"From `{folder.name}` back to the raw files (`mmada trace {folder}`):\n\n```\n{text}\n```",
+                f"What `mmada trace {shown}` prints in `{workspace.folder}`:\n\n```\n{text}\n```",
                 key=f"trace-{digest}",
-                description="Lineage",
+                description=f"Lineage of **{folder.name}**, back to the raw files",
             )
             return
 
 
 def _funnel(lineage: Lineage) -> list[dict[str, Any]]:
     rows = []
-    for node in reversed(list(lineage.nodes.values())):
+    for node in sorted(lineage.nodes.values(), key=lambda node: node.finished):
         if node.rows:
             dropped = node.rows["dropped"]
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items()) if count)
@@ -141,12 +142,36 @@ def _loss_curves(workspace: RunWorkspace) -> None:
     for file in sorted((reports / "training").glob("*.jsonl")):
         points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         if points:
-            create_image_artifact(
-                image_url=_data_uri(_plot(points, file.stem)),
+            last = points[-1]
+            values = "\n".join(f"| {name} | {value:.4g} |" for name, value in last.items() if name != "step")
+            create_markdown_artifact(
+                f"{_markdown_image(_plot(points, file.stem))}\n\n| at step {last['step']:,} | |\n|---|---|\n{values}",
                 key=f"training-{_slug(file.stem)}-{workspace.request.digest}",
-                description=f"Training of **{file.stem}**, {points[-1]['step']:,} steps: "
-                + ", ".join(f"{name} {value:.4g}" for name, value in points[-1].items() if name != "step"),
+                description=f"Training of **{file.stem}**, {last['step']:,} steps",
             )
+
+
+def _reconstructions(workspace: RunWorkspace) -> None:
+    """Pictures beside what their codes give back, when the run has pictures and codes on disk."""
+    params = load_params(workspace.folder / "params.yaml")
+    codes, magvit = workspace.folder / params.paths.codes, workspace.folder / params.paths.magvit
+    ingested = [workspace.folder / params.paths.ingested / corpus for corpus in params.corpora]
+    on_disk = all((folder / MANIFEST_NAME).exists() for folder in [codes, magvit, *ingested])
+    if not on_disk or importlib.util.find_spec("torch") is None:  # a curation machine has no torch
+        return
+    from mmada.site.reconstructions import reconstruct  # imports torch, which takes seconds
+
+    shots = reconstruct(codes, magvit, ingested)
+    if not shots:
+        return
+    pictures = [data for shot in shots for data in (shot.original, shot.decoded)]
+    psnr = ", ".join(f"{shot.psnr:.1f}" for shot in shots)
+    create_markdown_artifact(
+        f"{_contact_sheet(pictures)}\n\nEach picture stands beside what its codes give back, row by row from the worst "
+        f"to the best. PSNR in dB: {psnr}",
+        key=f"reconstructions-{workspace.request.digest}",
+        description="Pictures, and what the picture tokenizer gives back of them",
+    )
 
 
 def _plot(points: Sequence[Mapping[str, float]], title: str) -> bytes:
@@ -179,21 +204,27 @@ def _links(workspace: RunWorkspace) -> None:
             )
 
 
-def _contact_sheet(pictures: Sequence[bytes]) -> bytes:
-    """One PNG of equally sized pictures, row by row."""
+def _contact_sheet(pictures: Sequence[bytes]) -> str:
+    """One picture of many, row by row, as markdown; small ones are enlarged to be seen."""
     opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    side, gap = max(image.width for image in opened), 4
-    rows = math.ceil(len(opened) / _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * (side + gap), rows * (side + gap)), "white")
+    side, gap = max(_SIDE, *(max(image.size) for image in opened)), 4
+    columns = min(_COLUMNS, len(opened))
+    sheet = Image.new("RGB", (columns * (side + gap), math.ceil(len(opened) / columns) * (side + gap)), "white")
     for place, image in enumerate(opened):
-        sheet.paste(image, (place % _COLUMNS * (side + gap), place // _COLUMNS * (side + gap)))
+        enlarged = ImageOps.contain(image, (side, side), Image.Resampling.NEAREST)
+        sheet.paste(enlarged, (place % columns * (side + gap), place // columns * (side + gap)))
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
-    return stream.getvalue()
+    return _markdown_image(stream.getvalue())
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _markdown_image(png: bytes) -> str:
+    return f"![](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _cell(text: str) -> str:
+    """Text of one cell of a markdown table."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def _slug(name: str) -> str:

@@ -9,10 +9,11 @@ from flows.artifacts import publish_scores
 from flows.evaluations import checkpoint_key, evaluate_checkpoints, find_candidate, regression_state
 from flows.requests import (
     CURRENT,
-    BenchmarkName,
     DataVersion,
+    Decoding,
     DecodingOverrides,
     RegisteredCheckpoint,
+    Suite,
     base_commit,
     benchmarks,
 )
@@ -23,16 +24,16 @@ from flows.stage_graph import STAGE_RUNNER, run_logger
 @flow(name="evaluate", flow_run_name="evaluate {checkpoint}", task_runner=STAGE_RUNNER)
 def evaluate(
     checkpoint: RegisteredCheckpoint,
-    suite: list[BenchmarkName] | None = None,
-    decoding: DecodingOverrides = DecodingOverrides(),  # noqa: B008  # frozen
+    suite: Suite = (),
+    decoding: Decoding = DecodingOverrides(),  # noqa: B008  # frozen
     data_version: DataVersion = CURRENT,
 ) -> State[object]:
     """Score a checkpoint. What was measured before by the same suite and decoding is not measured again.
 
     Args:
-        checkpoint: Name in models.yaml.
-        suite: Benchmarks to run; none named means all.
-        decoding: What to change in the decoding; everything else is as in params.yaml.
+        checkpoint: A checkpoint registered in models.yaml; `mmada register` adds one.
+        suite: Benchmarks to run; none selected means all.
+        decoding: What to change in the decoding; what is left empty is as in params.yaml.
         data_version: The commit or promoted version whose benchmark items and picture tokenizer are used.
     """
     project, log = Path.cwd(), run_logger()

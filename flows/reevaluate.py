@@ -8,21 +8,21 @@ from prefect.states import Completed
 
 from flows.artifacts import publish_scores
 from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state, score_store
-from flows.requests import CURRENT, base_commit
+from flows.requests import CURRENT, FirstCheckpoint, base_commit
 from flows.run_workspace import RunRequest, run_workspace_if_free
 from flows.stage_graph import STAGE_RUNNER, run_logger
 from mmada.evaluation.score_store import Entry
 
 
 @flow(name="reevaluate", task_runner=STAGE_RUNNER)
-def reevaluate(checkpoint: str = "") -> State[object]:
+def reevaluate(checkpoint: FirstCheckpoint = "") -> State[object]:
     """Score every checkpoint that has no score by the current suite.
 
     An event starts it when a checkpoint is published, and a schedule from time to time. One run at a time does the
     work; one that finds another at it ends at once, because that one looks again before it ends.
 
     Args:
-        checkpoint: Id, name or folder of the checkpoint to begin with; empty begins anywhere.
+        checkpoint: Id, registered name or folder of the one to begin with; empty begins with any. All others follow.
     """
     project, log = Path.cwd(), run_logger()
     first = [find_candidate(project, checkpoint)] if checkpoint else []

@@ -7,9 +7,17 @@ makes the deployments again when the choices change.
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
 from flows.run_workspace import resolve_commit
 from mmada.checkpoint_registry import load_registry
@@ -72,8 +80,13 @@ def _one_of(choices: Callable[[], list[str]], value: str) -> str:
 
 def _choice(choices: Callable[[], list[str]], title: str) -> tuple[Any, ...]:
     """Metadata of a string with fixed choices: checked here, and offered as a list in the form."""
-    schema = {"type": "string", "enum": choices(), "title": title}
-    return AfterValidator(partial(_one_of, choices)), WithJsonSchema(schema)
+    schema = WithJsonSchema({"type": "string", "enum": choices()})
+    return AfterValidator(partial(_one_of, choices)), schema, _titled(title)
+
+
+def _titled(title: str) -> Any:
+    """Metadata of a parameter's title; Prefect itself would show the parameter's name."""
+    return Field(json_schema_extra={"title": title})
 
 
 TrainingStage = Annotated[str, *_choice(training_stages, "Training stage")]
@@ -84,20 +97,46 @@ RegisteredCheckpoint = Annotated[str, *_choice(registered_checkpoints, "Checkpoi
 BenchmarkName = Annotated[str, *_choice(benchmarks, "Benchmark")]
 
 
+Suite = Annotated[tuple[BenchmarkName, ...], _titled("Benchmarks")]
+FirstCheckpoint = Annotated[str, _titled("First checkpoint")]
+
+
+def _plain_fields(schema: dict[str, Any]) -> None:
+    """Show an optional number as a number field that may stay empty, not as a choice between `int` and `None`.
+
+    Prefect's server takes null for every entry of a form that has no default and need not be filled in.
+    """
+    for position, entry in enumerate(schema["properties"].values()):
+        entry["position"] = position  # a server on Postgres forgets the order of entries
+        if "default" in entry and entry["default"] is None:
+            del entry["default"]
+            entry |= next(one for one in entry.pop("anyOf") if one["type"] != "null")
+
+
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A group of entries, each of which may stay empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_plain_fields)
+
+    @model_serializer(mode="wrap")
+    def _filled_in(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The form begins with what this gives for the default: an entry that is null would show the word `null`.
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 class TrainingOverrides(_Form):
     """What to change in the training block; what is left empty stays as it is in params.yaml."""
 
-    max_steps: int | None = Field(default=None, gt=0, title="Steps", description="Optimiser steps.")
+    max_steps: int | None = Field(default=None, gt=0, title="Steps", description="Optimiser steps of the whole stage.")
     learning_rate: float | None = Field(
-        default=None, gt=0, lt=1, title="Learning rate", description="Peak rate of AdamW."
+        default=None, gt=0, lt=1, title="Learning rate", description="Peak rate of AdamW, for example 0.0003."
     )
     batch_size: int | None = Field(default=None, gt=0, title="Batch size", description="Samples per optimiser step.")
     publish_every: int | None = Field(
-        default=None, ge=0, title="Publish every", description="Steps between checkpoints that are kept and evaluated."
+        default=None,
+        ge=0,
+        title="Publish every",
+        description="Steps between checkpoints that are kept and evaluated; 0 keeps only the finished model.",
     )
     seed: int | None = Field(default=None, title="Seed", description="Of data order, noise and dropout.")
     mixture: dict[str, float] | None = Field(
@@ -108,7 +147,7 @@ class TrainingOverrides(_Form):
 
     def patch(self, stage: str) -> dict[str, Any]:
         """The overrides as a patch of params.yaml (JSON Merge Patch)."""
-        block: dict[str, Any] = self.model_dump(exclude_none=True, exclude={"learning_rate", "mixture"})
+        block: dict[str, Any] = self.model_dump(exclude={"learning_rate", "mixture"})
         if self.learning_rate is not None:
             block["optimiser"] = {"learning_rate": self.learning_rate}
         if self.mixture is not None:
@@ -120,8 +159,8 @@ class TrainingOverrides(_Form):
 class DecodingOverrides(_Form):
     """How to decode; what is left empty is as in `evaluation.decoding` of params.yaml."""
 
-    think: bool | None = Field(
-        default=None, title="Think", description="Ask for a thought before the answer or the picture."
+    think: Literal["as configured", "yes", "no"] = Field(
+        default="as configured", title="Think", description="Ask for a thought before the answer or the picture."
     )
     text_steps: int | None = Field(default=None, gt=0, title="Text steps", description="Denoising steps of a text.")
     text_block: int | None = Field(
@@ -131,19 +170,27 @@ class DecodingOverrides(_Form):
         default=None, ge=0, title="Text temperature", description="Gumbel noise; 0 is greedy."
     )
     image_steps: int | None = Field(default=None, gt=0, title="Image steps", description="MaskGIT steps of a picture.")
-    image_temperature: float | None = Field(default=None, ge=0, title="Image temperature")
+    image_temperature: float | None = Field(
+        default=None, ge=0, title="Image temperature", description="Noise in the choice of codes that MaskGIT keeps."
+    )
     guidance: float | None = Field(
-        default=None, ge=0, title="Guidance", description="Classifier-free guidance; 0 is none."
+        default=None, ge=0, title="Guidance", description="Scale of classifier-free guidance; 0 is none."
     )
 
     def patch(self, name: str, model_key: str) -> dict[str, Any]:
         """The overrides of checkpoint `name` as a patch of params.yaml: an entry of its own for every benchmark."""
-        changed = self.model_dump(exclude_none=True)
+        changed = self.model_dump(exclude={"think"})
+        if self.think != "as configured":
+            changed["think"] = self.think == "yes"
         if not changed:
             return {}
         known = _params().evaluation.decoding_for(name, model_key)
         entry = {benchmark: one.model_dump(mode="json") | changed for benchmark, one in known.items()}
         return {"evaluation": {"decoding": {name: entry}}}
+
+
+Overrides = Annotated[TrainingOverrides, _titled("Overrides")]
+Decoding = Annotated[DecodingOverrides, _titled("Decoding")]
 
 
 def base_commit(project: Path, data_version: str) -> str:

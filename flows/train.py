@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.artifacts import publish_run_artifacts
 from flows.checkpoint_events import announced_checkpoints, publish_models
-from flows.requests import CURRENT, DataVersion, TrainingOverrides, TrainingStage, base_commit
+from flows.requests import CURRENT, DataVersion, Overrides, TrainingOverrides, TrainingStage, base_commit
 from flows.run_workspace import RunRequest, run_workspace
 from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
 
@@ -15,14 +15,14 @@ from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
 def train(
     stage: TrainingStage,
     data_version: DataVersion = CURRENT,
-    overrides: TrainingOverrides = TrainingOverrides(),  # noqa: B008  # frozen
+    overrides: Overrides = TrainingOverrides(),  # noqa: B008  # frozen
 ) -> dict[str, str]:
     """Train a stage on a data version. Its checkpoints are evaluated as they appear.
 
     Args:
-        stage: Training block of params.yaml.
+        stage: The training block of params.yaml to run.
         data_version: The commit or promoted version whose code, parameters and data are used.
-        overrides: What to change in the block; everything else stays as it is.
+        overrides: What to change in that block; what is left empty stays as it is.
     """
     project, log = Path.cwd(), run_logger()
     request = RunRequest(f"train {stage}", base_commit(project, data_version), overrides.patch(stage))

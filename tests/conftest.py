@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.absent import absent
+from tests.e2e.project_folder import make_project, run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +39,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose graph has run from nothing, with a log of what its readers read."""
+    project = make_project(tmp_path_factory.mktemp("finished") / "project", ROOT / "tests/e2e/small.yaml")
+    logs = project / "reader_logs"
+    logs.mkdir()
+    printed = run(project, "dvc", "repro", MMADA_SAMPLE_LOG=str(logs)).stdout
+    ran = [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    assert sorted(ran) == sorted(lock["stages"])
+    return project
+
+
 class _OneWorkerForTheSmallProject(LoadScopeScheduling):
     """Tests are dealt out one by one; those that start from the small finished project stay together: it is made once.
 
@@ -44,7 +59,7 @@ class _OneWorkerForTheSmallProject(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        alone = not nodeid.startswith("tests/e2e/") or "test_real_corpora" in nodeid
+        alone = not nodeid.startswith(("tests/e2e/", "tests/browser/")) or "test_real_corpora" in nodeid
         return nodeid if alone else "small project"
 
 
