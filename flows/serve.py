@@ -181,6 +181,9 @@ def _environment(project: Path, api: str, site_port: int) -> Mapping[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
+        # SQLite has one writer: on a busy machine a click waits for its turn instead of failing.
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # the default of 10 s is most of the time from a click to a running step
         "MMADA_SITE_URL": f"http://{_HOST}:{site_port}",
         "DVC_NO_ANALYTICS": "1",
