@@ -18,10 +18,10 @@ from flows.requests import (
     benchmarks,
 )
 from flows.run_workspace import RunRequest, run_workspace
-from flows.stage_graph import run_logger
+from flows.stage_graph import STAGE_RUNNER, run_logger
 
 
-@flow(name="evaluate", flow_run_name="evaluate {checkpoint}")
+@flow(name="evaluate", flow_run_name="evaluate {checkpoint}", task_runner=STAGE_RUNNER)
 def evaluate(
     checkpoint: RegisteredCheckpoint,
     suite: Suite = (),

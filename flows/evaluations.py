@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
@@ -117,11 +118,22 @@ def score_store(project: Path) -> ScoreStore:
 
 
 def _raise_alarms(store: ScoreStore, entries: Iterable[Entry], log: RunLogger) -> Mapping[str, list[Fall]]:
-    """Emit an event for every evaluated checkpoint that fell against its parent; returns them by checkpoint id."""
+    """Event and artifact for every checkpoint that fell against its parent; returns the falls by checkpoint id."""
     fallen = {entry.checkpoint: falls for entry in entries if (falls := store.falls(entry))}
     for checkpoint, falls in fallen.items():
         text = "; ".join(f"{fall.benchmark} {fall.comparison.difference:+.1%}" for fall in falls)
         log.error("checkpoint %s fell against its parent: %s", checkpoint[:12], text)
+        lines = [
+            f"- **{fall.benchmark}**: {fall.comparison.difference:+.1%} "
+            f"({fall.comparison.low:+.1%} to {fall.comparison.high:+.1%}); {fall.comparison.only_second} items lost, "
+            f"{fall.comparison.only_first} gained, p = {fall.adjusted_p:.2g} over the whole family"
+            for fall in falls
+        ]
+        create_markdown_artifact(
+            f"Checkpoint `{checkpoint}` fell against its parent:\n\n" + "\n".join(lines),
+            key=f"regression-{checkpoint[:_ID_DIGITS]}",
+            description="Regression",
+        )
         emit_event(
             REGRESSION_EVENT,
             resource={"prefect.resource.id": f"mmada.checkpoint.{checkpoint}"},

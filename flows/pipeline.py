@@ -19,10 +19,10 @@ from flows.requests import (
     corpus_patch,
 )
 from flows.run_workspace import RunRequest, run_workspace
-from flows.stage_graph import bring_up_to_date, run_logger
+from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
 
 
-@flow(name="pipeline", flow_run_name="pipeline to {target}")
+@flow(name="pipeline", flow_run_name="pipeline to {target}", task_runner=STAGE_RUNNER)
 def pipeline(
     target: Target = EVERYTHING,
     corpora: CorpusConfiguration = AS_COMMITTED,
@@ -50,7 +50,7 @@ def pipeline(
     return outcome
 
 
-@flow(name="pipeline in place")
+@flow(name="pipeline in place", task_runner=STAGE_RUNNER)
 def pipeline_in_place(targets: Sequence[str] = (), project: Path = Path()) -> dict[str, str]:
     """Bring `targets` (stage addresses of dvc.yaml; empty: all) up to date in the project's own folder.
 

@@ -10,11 +10,11 @@ from flows.artifacts import publish_scores
 from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state, score_store
 from flows.requests import CURRENT, FirstCheckpoint, base_commit
 from flows.run_workspace import RunRequest, run_workspace_if_free
-from flows.stage_graph import run_logger
+from flows.stage_graph import STAGE_RUNNER, run_logger
 from mmada.evaluation.score_store import Entry
 
 
-@flow(name="reevaluate")
+@flow(name="reevaluate", task_runner=STAGE_RUNNER)
 def reevaluate(checkpoint: FirstCheckpoint = "") -> State[object]:
     """Score every checkpoint that has no score by the current suite.
 

@@ -29,6 +29,7 @@ from mmada.unit_store import unit_key
 
 RUNS_DIR: Final = Path(".mmada/runs")
 _PREPARED: Final = Path(".mmada/prepared")
+_WORKTREES: Final = Path(".mmada/locks/worktrees")
 _COMMITTED: Final = ("params.yaml", "models.yaml", "dvc.lock")
 
 
@@ -101,6 +102,8 @@ def run_workspace(project: Path, request: RunRequest, *, log: RunLogger) -> Iter
     """
     workspace = _workspace(project, request)
     log.info("workspace %s on branch %s", workspace.folder, workspace.branch)
+    if left_out := _uncommitted(project, request):
+        log.warning("commit these changes to make them part of a run; this one goes without: %s", ", ".join(left_out))
     with exclusive(workspace.lock):
         _prepare(workspace)
         yield workspace
@@ -116,6 +119,23 @@ def run_workspace_if_free(project: Path, request: RunRequest) -> Iterator[RunWor
         yield workspace if held else None
 
 
+def drop_old_workspaces(project: Path, *, keep: int) -> list[str]:
+    """Remove all but the `keep` workspaces that were used last, and none that is in use; returns their digests.
+
+    Nothing is lost with them: results are on their branches and in the cache, and the same request makes them anew.
+    """
+    locks = sorted((project / RUNS_DIR).glob("*.lock"), key=lambda lock: lock.stat().st_mtime, reverse=True)
+    dropped = []
+    for lock in locks[keep:]:
+        folder = lock.with_suffix("")
+        with exclusive(lock, wait=False) as held, exclusive(project / _WORKTREES):
+            if held and folder.is_dir():
+                shutil.rmtree(folder)
+                git(project, "worktree", "prune")
+                dropped.append(folder.name)
+    return dropped
+
+
 def resolve_commit(project: Path, revision: str) -> str:
     """Full hash of a revision. Raises InputError when git does not know it."""
     try:
@@ -124,6 +144,13 @@ def resolve_commit(project: Path, revision: str) -> str:
         raise InputError(
             f"{project} has no commit {revision!r}; a triggered run needs a git repository with the project committed"
         ) from None
+
+
+def _uncommitted(project: Path, request: RunRequest) -> list[str]:
+    """Changed files that a run of the current commit does not see. dvc.lock is no input: it says what was made."""
+    if request.commit != resolve_commit(project, "HEAD"):
+        return []
+    return git(project, "diff", "HEAD", "--name-only", "--", ".", ":(exclude)dvc.lock").splitlines()
 
 
 def _workspace(project: Path, request: RunRequest) -> RunWorkspace:
@@ -138,7 +165,7 @@ def _prepare(workspace: RunWorkspace) -> None:
 def _make(workspace: RunWorkspace) -> None:
     """Build the worktree from nothing; a half-made one is thrown away first."""
     project, folder, request = workspace.project, workspace.folder, workspace.request
-    with exclusive(project / ".mmada/locks/worktrees"):
+    with exclusive(project / _WORKTREES):
         shutil.rmtree(folder, ignore_errors=True)
         git(project, "worktree", "prune")
         if not git(project, "branch", "--list", workspace.branch):

@@ -29,7 +29,9 @@ from mmada.params_schema import load_params
 _LOG: Final = logging.getLogger("flows.serve")
 _HOST: Final = "127.0.0.1"
 _TICK_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 30.0
 _LOGS: Final = Path(".mmada/logs")
+_KEPT_WORKSPACES: Final = 20
 
 
 class Watch:
@@ -39,7 +41,8 @@ class Watch:
         self.project, self.api, self.server, self.worker, self.limit = project, api, server, worker, limit
         self.sweep_seconds = 900.0
         self.deployed: object = None
-        self.looked = 0.0
+        self.tried: object = None
+        self.tried_at = 0.0
 
     def tick(self) -> None:
         """Look at everything once."""
@@ -47,14 +50,22 @@ class Watch:
             self.server.keep()
         if not _is_healthy(self.api):
             return
-        choices = _choices(self.project)
-        if choices != self.deployed and self._deploy():
-            if self.deployed is None:
-                self._catch_up()
-            self.deployed = choices
+        self._renew()
         if self.deployed is not None:
             self.worker.keep()
             self._recover()
+
+    def _renew(self) -> None:
+        """Make the deployments again when their choices have changed; what failed is tried again, but not at once."""
+        choices = _choices(self.project)
+        rested = time.monotonic() - self.tried_at > _RETRY_SECONDS
+        if choices == self.deployed or (choices == self.tried and not rested):
+            return
+        self.tried, self.tried_at = choices, time.monotonic()
+        if self._deploy():
+            first, self.deployed = self.deployed is None, choices
+            if first:
+                self._catch_up()
 
     def _deploy(self) -> bool:
         from prefect.client.orchestration import get_client
@@ -73,10 +84,14 @@ class Watch:
         return True
 
     def _catch_up(self) -> None:
-        """What was missed while nothing was served is not left to wait for the next sweep."""
+        """What was missed while nothing was served is not left to wait for the next sweep; old workspaces go."""
         from prefect.deployments import run_deployment
 
+        from flows.run_workspace import drop_old_workspaces
+
         run_deployment("reevaluate/mmada", timeout=0)
+        if dropped := drop_old_workspaces(self.project, keep=_KEPT_WORKSPACES):
+            _LOG.info("%d old workspaces removed; their results are on branches runs/...", len(dropped))
 
     def _recover(self) -> None:
         from prefect.client.orchestration import get_client
@@ -166,6 +181,9 @@ def _environment(project: Path, api: str, site_port: int) -> Mapping[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
+        # SQLite has one writer: on a busy machine a click waits for its turn instead of failing.
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # the default of 10 s is most of the time from a click to a running step
         "MMADA_SITE_URL": f"http://{_HOST}:{site_port}",
         "DVC_NO_ANALYTICS": "1",

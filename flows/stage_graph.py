@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import networkx as nx
 from dvc.lock import LockError
@@ -21,11 +21,16 @@ from dvc.stage import Stage
 from prefect import get_run_logger, task
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.process_tree import end_all, run_tree
 from flows.remote import DVC_IS_BUSY
 
 RunLogger = logging.Logger | logging.LoggerAdapter[Any]
+STAGE_RUNNER: Final = cast(
+    TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner[Any](max_workers=int(os.environ.get("MMADA_STAGES", "2")))
+)
+"""Task runner of flows that bring stages up to date: as many at once as MMADA_STAGES says."""
 _BUSY_WAIT_SECONDS: Final = 5
 _LOG_TAIL: Final = 40
 _PROGRESS: Final = re.compile(r"\d+%\|")

@@ -8,10 +8,10 @@ from flows.artifacts import publish_run_artifacts
 from flows.checkpoint_events import announced_checkpoints, publish_models
 from flows.requests import CURRENT, DataVersion, Overrides, TrainingOverrides, TrainingStage, base_commit
 from flows.run_workspace import RunRequest, run_workspace
-from flows.stage_graph import bring_up_to_date, run_logger
+from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
 
 
-@flow(name="train", flow_run_name="train {stage}")
+@flow(name="train", flow_run_name="train {stage}", task_runner=STAGE_RUNNER)
 def train(
     stage: TrainingStage,
     data_version: DataVersion = CURRENT,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmada.evaluation.benchmarks import BENCHMARK_KINDS
-from mmada.evaluation.compare import Comparison, compare
+from mmada.evaluation.compare import BOOTSTRAP_SEED, Comparison, compare
 from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import Benchmark
@@ -25,7 +25,6 @@ FAMILY_ERROR: Final = 0.05
 PLANNED_CHECKPOINTS: Final = 10
 """Checkpoints that a family is planned for: a project that evaluates more spends more than FAMILY_ERROR."""
 _ITEMS: Final = "items "  # the stage's inputs: "items <benchmark>"
-_SEED: Final = 0  # of the bootstrap intervals beside the test
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class ScoreStore:
         for parent in self.parents_of(entry):
             for name in self.scores(entry)["benchmarks"]:
                 pair = (self.folder(entry.identity), self.folder(parent.identity))
-                found[name] = (parent, compare(*pair, name, seed=_SEED))
+                found[name] = (parent, compare(*pair, name, seed=BOOTSTRAP_SEED))
         return found
 
     def falls(self, entry: Entry) -> list[Fall]:

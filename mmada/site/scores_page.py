@@ -3,21 +3,29 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from mmada.evaluation.score_store import ScoreStore
 from mmada.site import figures
 from mmada.site.changes import Change, changes
 from mmada.site.checkpoint_scores import CheckpointScores, benchmark_names, share_text
 from mmada.site.html import Content, Html, Section, absent, columns, element, folded, join, page, table
+from mmada.site.published_scores import published_scores
 from mmada.site.shown_answers import flips, side_by_side
 
 _OPEN_CATEGORIES: Final = 8
 
 
 def scores_page(
-    scores: Sequence[CheckpointScores], parents: Mapping[str, str], missing: Sequence[str], outdated: Sequence[str]
+    scores: Sequence[CheckpointScores],
+    parents: Mapping[str, str],
+    store: ScoreStore,
+    *,
+    missing: Sequence[str],
+    outdated: Sequence[str],
 ) -> str:
     """The page; a section per benchmark.
 
-    `missing`: models without scores; `outdated`: checkpoints whose scores are of another model than lies here now.
+    `store`: evaluations of published and registered checkpoints. `missing`: models without scores. `outdated`:
+    checkpoints whose scores are of another model than lies here now.
     """
     lead = (
         "Share of correct held-out items with 95 % intervals (Wilson). Beside each score: the best constant answer per "
@@ -33,7 +41,10 @@ def scores_page(
         for reason, names in why.items()
         if names
     ]
-    sections = [Section(name, join(_benchmark(name, scores, parents))) for name in benchmark_names(scores)]
+    sections = [
+        Section(name, join([*_benchmark(name, scores, parents), *published_scores(store, name)]))
+        for name in benchmark_names(scores)
+    ]
     return page(
         "scores",
         lead,

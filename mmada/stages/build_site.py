@@ -12,6 +12,7 @@ from mmada.contracts.facts import FACTS
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, read_tables
 from mmada.errors import InputError
+from mmada.evaluation.score_store import ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, open_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import Lineage, trace
@@ -77,6 +78,7 @@ def build_site(
         "scores": scores_page(
             scores,
             {name: block.init for name, block in training.items()},
+            ScoreStore(Path(paths.score_store)),
             missing=[name for name in models if name not in scored],
             outdated=[name for name in of_models if _outdated(f"scores {name}", of_models[name].root, lineages)],
         ),

@@ -2,13 +2,21 @@
 
 import json
 import logging
+import os
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from flows.run_workspace import RunRequest, resolve_commit, run_workspace, run_workspace_if_free
+from flows.run_workspace import (
+    RUNS_DIR,
+    RunRequest,
+    drop_old_workspaces,
+    resolve_commit,
+    run_workspace,
+    run_workspace_if_free,
+)
 from mmada.checkpoint_registry import Checkpoint, load_registry
 from mmada.errors import InputError
 from mmada.git import git
@@ -126,3 +134,27 @@ def test_a_credential_in_the_local_configuration_holds_in_a_workspace(project: P
         text = (workspace.folder / ".dvc/config.local").read_text()
     assert "profile = team" in text
     assert str(project / ".dvc/cache") in text
+
+
+def test_old_workspaces_go_but_none_in_use_and_no_result(project: Path) -> None:
+    requests = [_request(project, training={"stage1": {"seed": seed}}) for seed in range(4)]
+    for age, request in enumerate(reversed(requests)):
+        with run_workspace(project, request, log=LOG) as workspace:
+            workspace.finish("Train stage1", LOG)
+        os.utime(workspace.lock, (age, age))
+    with run_workspace(project, requests[3], log=LOG) as used:
+        os.utime(used.lock, (0, 0))
+        assert drop_old_workspaces(project, keep=1) == [requests[1].digest, requests[2].digest]
+    left = {folder.name for folder in (project / RUNS_DIR).glob("*/")}
+    assert left == {requests[0].digest, requests[3].digest}
+    with run_workspace(project, requests[1], log=LOG) as again:
+        assert load_params(again.folder / "params.yaml").training["stage1"].seed == 1
+        assert git(again.folder, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_a_change_that_is_not_committed_is_left_out_and_named(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("max_text_tokens: 128", "max_text_tokens: 127"))
+    with run_workspace(project, _request(project), log=LOG) as workspace:
+        assert load_params(workspace.folder / "params.yaml").selection.max_text_tokens == 128
+    assert "goes without: params.yaml" in caplog.text

@@ -1,0 +1,32 @@
+"""Every evaluation in the score store: checkpoints published on the way, and those that came from elsewhere."""
+
+from collections.abc import Iterator, Sequence
+
+from mmada.evaluation.score_store import Entry, ScoreStore
+from mmada.site.checkpoint_scores import share_text
+from mmada.site.html import Content, Html, element, table
+
+
+def published_scores(store: ScoreStore, benchmark: str) -> Iterator[Html]:
+    """A table of what the store holds on `benchmark`; nothing when it holds nothing."""
+    entries = [entry for entry in store.entries() if benchmark in store.scores(entry)["benchmarks"]]
+    if entries:
+        yield element("h3", "Every evaluation, also of published and registered checkpoints")
+        header = ["checkpoint", "id", "share (95 %)", "change from the parent (95 %, paired)", "p (McNemar)", "alarm"]
+        yield table(header, [_row(store, entry, benchmark) for entry in sorted(entries, key=_order)], "scores")
+
+
+def _order(entry: Entry) -> tuple[str, int]:
+    return entry.name.partition(" ")[0], entry.step if entry.step is not None else 1 << 62
+
+
+def _row(store: ScoreStore, entry: Entry, benchmark: str) -> Sequence[Content]:
+    share = share_text(store.scores(entry)["benchmarks"][benchmark])
+    row: list[Content] = [element("b", entry.name), element("span", entry.checkpoint[:12], "id"), share]
+    if benchmark not in (changes := store.changes(entry)):
+        return [*row, "parent not evaluated" if entry.parent else "no parent", "-", "-"]
+    _, change = changes[benchmark]
+    points = [100 * value for value in (change.difference, change.low, change.high)]
+    fell = any(fall.benchmark == benchmark for fall in store.falls(entry))
+    moved = f"{points[0]:+.1f} points ({points[1]:+.1f} to {points[2]:+.1f})"
+    return [*row, moved, f"{change.p_value:.2g}", element("span", "fell", "bad") if fell else "-"]
