@@ -10,7 +10,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.evaluations import score_store
 from flows.run_workspace import RunWorkspace
+from flows.stage_graph import RunLogger
 from mmada.errors import MmadaError
 from mmada.evaluation.score_store import Entry, ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME
@@ -36,17 +38,43 @@ _SIDE: Final = 128
 """Pixels to which small pictures are enlarged."""
 
 
-def publish_run_artifacts(workspace: RunWorkspace) -> None:
-    """Artifacts of a run of the graph, of as much as it came to; a run that failed shows what there is."""
-    _rows_and_lineage(workspace)
-    _loss_curves(workspace)
-    _reconstructions(workspace)
-    _links(workspace)
+@contextmanager
+def run_artifacts(workspace: RunWorkspace, log: RunLogger) -> Iterator[None]:
+    """Show on the run's page, after the block, as much as it came to; a run that failed shows what there is.
+
+    One that is cancelled shows nothing, so that it ends at once.
+    """
+    try:
+        yield
+    except Exception:
+        publish_run_artifacts(workspace, log)
+        raise
+    publish_run_artifacts(workspace, log)
 
 
-def publish_scores(project: Path, entries: Sequence[Entry]) -> None:
+def publish_run_artifacts(workspace: RunWorkspace, log: RunLogger) -> None:
+    """Rows and lineage, loss curves, reconstructions, links to the run's site: of each what there is."""
+    for publish in (_rows_and_lineage, _loss_curves, _reconstructions, _links):
+        with _harmless(log):
+            publish(workspace)
+
+
+@contextmanager
+def _harmless(log: RunLogger) -> Iterator[None]:
+    """A page that cannot be shown makes no run fail."""
+    try:
+        yield
+    except Exception:
+        log.exception("an artifact could not be published")
+
+
+def publish_scores(project: Path, entries: Sequence[Entry], log: RunLogger) -> None:
     """Scores with intervals, beside the parent's, and what was drawn."""
-    store = score_store(project)
+    with _harmless(log):
+        _publish_scores(score_store(project), entries)
+
+
+def _publish_scores(store: ScoreStore, entries: Sequence[Entry]) -> None:
     for entry in entries:
         key = entry.identity[:16]
         table = [row for name in store.scores(entry)["benchmarks"] for row in _score_rows(store, entry, name)]

@@ -45,5 +45,5 @@ def evaluate(
     with run_workspace(project, request, log=log) as workspace:
         entries = evaluate_checkpoints(workspace, [candidate], log)
         workspace.finish(f"Evaluate {checkpoint}", log)
-    publish_scores(project, entries)
+    publish_scores(project, entries, log)
     return regression_state(project, entries, log)

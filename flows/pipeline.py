@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.artifacts import publish_run_artifacts
+from flows.artifacts import run_artifacts
 from flows.checkpoint_events import announced_checkpoints, publish_models
 from flows.evaluations import collect_scores
 from flows.requests import (
@@ -38,15 +38,12 @@ def pipeline(
     project, log = Path.cwd(), run_logger()
     commit = base_commit(project, data_version)
     request = RunRequest(f"pipeline {target}", commit, corpus_patch(project, corpora))
-    with run_workspace(project, request, log=log) as workspace:
-        try:
-            with announced_checkpoints(workspace.folder, project, log):
-                outcome = bring_up_to_date(workspace.folder, [] if target == EVERYTHING else [target])
-            publish_models(workspace.folder, project, outcome)
-            collect_scores(workspace.folder, project)
-            workspace.finish(f"Pipeline to {target}", log)
-        finally:
-            publish_run_artifacts(workspace)
+    with run_workspace(project, request, log=log) as workspace, run_artifacts(workspace, log):
+        with announced_checkpoints(workspace.folder, project, log):
+            outcome = bring_up_to_date(workspace.folder, [] if target == EVERYTHING else [target])
+        publish_models(workspace.folder, project, outcome)
+        collect_scores(workspace.folder, project)
+        workspace.finish(f"Pipeline to {target}", log)
     return outcome
 
 

@@ -40,6 +40,6 @@ def reevaluate(checkpoint: FirstCheckpoint = "") -> State[object]:
             if new:
                 workspace.finish("Evaluate " + ", ".join(entry.name for entry in new), log)
             seen |= wanted.keys()
-        publish_scores(project, new)
+        publish_scores(project, new, log)
         made += new
     return regression_state(project, made, log)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def published(finished: Path) -> dict[str, Any]:
             patch.setattr(artifacts, name, keep)
         patch.setenv(artifacts.SITE_URL, "http://127.0.0.1:4201")
         request = RunRequest("pipeline everything", "0" * 40, {})
-        artifacts.publish_run_artifacts(RunWorkspace(finished, finished, request))
+        artifacts.publish_run_artifacts(RunWorkspace(finished, finished, request), logging.getLogger())
     return made
 
 
