@@ -5,7 +5,7 @@ that is lost with its server costs nothing but time: the scheduled sweep looks a
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,67 +13,64 @@ from typing import Final
 from prefect.events import emit_event
 
 from flows.stage_graph import RunLogger
-from mmada.lineage.manifest import read_artifact
+from mmada.lineage.manifest import MANIFEST_NAME, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import load_params
-from mmada.training.checkpoint_folders import keep_checkpoint, published_checkpoints
+from mmada.training.checkpoint_folders import checkpoint_folder, keep_checkpoint, published_checkpoints
 
 PUBLISHED_EVENT: Final = "mmada.checkpoint.published"
 _SECONDS: Final = 1.0
 
 
-def give_checkpoint(source: Path, workspace: Path, project: Path) -> Path:
+def publish(source: Path, workspace: Path, project: Path) -> bool:
     """Link a whole model folder of `workspace` into the project's published checkpoints, with its provenance.
 
-    Returns its folder in the project; giving it again changes nothing.
+    Emits the event that it is there. Returns False, and does nothing, where it is there already.
     """
     paths = load_params(project / "params.yaml").paths
+    artifact = read_artifact(source)
+    if checkpoint_folder(project / paths.checkpoints, artifact.id).exists():
+        return False
     own = load_params(workspace / "params.yaml").paths.provenance
     ProvenanceStore(project / paths.provenance).merge(ProvenanceStore(workspace / own))
-    return keep_checkpoint(source, project / paths.checkpoints)
-
-
-def announce(folder: Path) -> None:
-    """Emit the event that a checkpoint was published; `folder` is its place in the project."""
-    artifact = read_artifact(folder)
+    kept = keep_checkpoint(source, project / paths.checkpoints)
     emit_event(
         PUBLISHED_EVENT,
         resource={
             "prefect.resource.id": f"mmada.checkpoint.{artifact.id}",
             "prefect.resource.name": f"{artifact.key} {artifact.id[:12]}",
         },
-        payload={"checkpoint": artifact.id, "folder": folder.as_posix(), "step": artifact.metadata.get("step")},
+        payload={"checkpoint": artifact.id, "folder": kept.as_posix(), "step": artifact.metadata.get("step")},
     )
+    return True
 
 
-def publish_models(workspace: Path, project: Path, outcome: Mapping[str, str]) -> None:
-    """Give the finished models of a run to the project, and announce those that were trained or restored."""
+def publish_models(workspace: Path, project: Path, stages: Iterable[str]) -> None:
+    """Publish the finished models of `stages` (addresses) that lie in the workspace."""
     models = workspace / load_params(workspace / "params.yaml").paths.models
-    for address, how in outcome.items():
+    for address in stages:
         stage, _, key = address.partition("@")
-        if stage == "train" and how != "unchanged":
-            announce(give_checkpoint(models / key, workspace, project))
+        if stage == "train" and (models / key / MANIFEST_NAME).exists():
+            publish(models / key, workspace, project)
 
 
 @contextmanager
-def announced_checkpoints(workspace: Path, project: Path, log: RunLogger) -> Iterator[None]:
-    """While the block runs, give every checkpoint that appears in `workspace` to the project and announce it."""
+def published_on_the_way(workspace: Path, project: Path, log: RunLogger) -> Iterator[None]:
+    """While the block runs, publish every checkpoint that training puts into `workspace`."""
     folder = workspace / load_params(workspace / "params.yaml").paths.checkpoints
-    known = set(published_checkpoints(folder))
     stop = threading.Event()
 
     def look() -> None:
-        for path in sorted(set(published_checkpoints(folder)) - known):
-            announce(give_checkpoint(path, workspace, project))
-            known.add(path)
-            log.info("checkpoint %s published", path.name)
+        for path in published_checkpoints(folder):
+            if publish(path, workspace, project):
+                log.info("checkpoint %s published", path.name)
 
     def watch() -> None:
         while not stop.wait(_SECONDS):
             try:
                 look()
             except Exception:
-                log.exception("a published checkpoint could not be announced; the scheduled sweep will find it")
+                log.exception("a checkpoint could not be published; the end of the run tries again")
 
     thread = threading.Thread(target=watch, name="checkpoints", daemon=True)
     thread.start()

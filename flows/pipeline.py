@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.artifacts import run_artifacts
-from flows.checkpoint_events import announced_checkpoints, publish_models
+from flows.checkpoint_events import publish_models, published_on_the_way
 from flows.evaluations import collect_scores
 from flows.requests import (
     AS_COMMITTED,
@@ -39,7 +39,7 @@ def pipeline(
     commit = base_commit(project, data_version)
     request = RunRequest(f"pipeline {target}", commit, corpus_patch(project, corpora))
     with run_workspace(project, request, log=log) as workspace, run_artifacts(workspace, log):
-        with announced_checkpoints(workspace.folder, project, log):
+        with published_on_the_way(workspace.folder, project, log):
             outcome = bring_up_to_date(workspace.folder, [] if target == EVERYTHING else [target])
         publish_models(workspace.folder, project, outcome)
         collect_scores(workspace.folder, project)

@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.artifacts import run_artifacts
-from flows.checkpoint_events import announced_checkpoints, publish_models
+from flows.checkpoint_events import publish_models, published_on_the_way
 from flows.requests import CURRENT, DataVersion, Overrides, TrainingOverrides, TrainingStage, base_commit
 from flows.run_workspace import RunRequest, run_workspace
 from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
@@ -27,7 +27,7 @@ def train(
     project, log = Path.cwd(), run_logger()
     request = RunRequest(f"train {stage}", base_commit(project, data_version), overrides.patch(stage))
     with run_workspace(project, request, log=log) as workspace, run_artifacts(workspace, log):
-        with announced_checkpoints(workspace.folder, project, log):
+        with published_on_the_way(workspace.folder, project, log):
             outcome = bring_up_to_date(workspace.folder, [f"train@{stage}"])
         publish_models(workspace.folder, project, outcome)
         workspace.finish(f"Train {stage}", log)

@@ -199,13 +199,6 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield api
 
 
-@pytest.fixture(scope="session")
-def prefect_api_on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[str]:
-    """API of a Prefect server on Postgres."""
-    with prefect_server(tmp_path_factory.mktemp("prefect_postgres"), postgres) as api:
-        yield api
-
-
 @dataclass(frozen=True)
 class Served:
     """A project under `python -m flows.serve`: what a person does in the Prefect UI, over the same API."""
