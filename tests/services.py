@@ -174,28 +174,19 @@ def make_database(postgres: str, name: str) -> str:
     return f"{postgres.rpartition('/')[0]}/{name}"
 
 
-@contextmanager
-def prefect_server(home: Path, database_url: str | None = None) -> Iterator[str]:
-    """A Prefect server with its files in `home`, on a database of its own or at `database_url`; gives its API's URL."""
-    port = free_port()
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """API of a Prefect server on SQLite, with its files in a folder of its own."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
     environment = os.environ | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    if database_url is not None:
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     api = f"http://127.0.0.1:{port}/api"
     ready = f"{api}/health"
     with _server(command, lambda: _answers(ready), log=home / "server.log", stop=signal.SIGTERM, env=environment):
-        yield api
-
-
-@pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """API of a Prefect server on SQLite."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as api:
         yield api
 
 
