@@ -68,9 +68,11 @@ def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], l
     """
     project, folder = workspace.project, workspace.folder
     params = load_params(folder / "params.yaml")
-    inputs = ["train_magvit", *(f"benchmark_items@{name}" for name in params.benchmarks)]
+    inputs = {f"benchmark_items@{name}": f"{params.paths.benchmark_items}/{name}" for name in params.benchmarks}
+    inputs["train_magvit"] = params.paths.magvit
     bring_up_to_date(folder, inputs)
-    fetch_outputs(folder, inputs)
+    if absent := [address for address, path in inputs.items() if not (folder / path / MANIFEST_NAME).exists()]:
+        fetch_outputs(folder, absent)
     measurement = _measurement(folder, params)
     collect_scores(project, project)
     entries = []
