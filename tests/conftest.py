@@ -13,6 +13,7 @@ import pytest
 import yaml
 from xdist.scheduler import LoadScopeScheduling
 
+from mmada.storage import exclusive
 from tests.absent import absent
 from tests.e2e.project_folder import make_project, run
 
@@ -40,9 +41,23 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project whose graph has run from nothing, with a log of what its readers read."""
-    project = make_project(tmp_path_factory.mktemp("finished") / "project", ROOT / "tests/e2e/small.yaml")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A small project whose graph has run from nothing, with a log of what its readers read.
+
+    It is made once; each worker process of pytest-xdist has a copy of its own.
+    """
+    if worker_id == "master":
+        return _make_finished(tmp_path_factory.mktemp("finished") / "project")
+    shared = tmp_path_factory.getbasetemp().parent / "finished"
+    with exclusive(shared.with_suffix(".lock")):
+        if not (shared / "whole").exists():
+            _make_finished(shared / "project")
+            (shared / "whole").touch()
+        return shutil.copytree(shared / "project", tmp_path_factory.mktemp("finished") / "project", symlinks=True)
+
+
+def _make_finished(folder: Path) -> Path:
+    project = make_project(folder, ROOT / "tests/e2e/small.yaml")
     logs = project / "reader_logs"
     logs.mkdir()
     printed = run(project, "dvc", "repro", MMADA_SAMPLE_LOG=str(logs)).stdout
@@ -52,17 +67,33 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-class _OneWorkerForTheSmallProject(LoadScopeScheduling):
-    """Tests are dealt out one by one; those that start from the small finished project stay together: it is made once.
+_LONG = ("tests/e2e/test_real_corpora", "tests/e2e/test_serve", "tests/browser/")
 
-    (The group marks of pytest-xdist 3.8 have no effect under pytest 9.2.)
+
+def _place(nodeid: str) -> tuple[int, str]:
+    """When a test is dealt out, and with which others: the long ones first, so that no worker ends alone.
+
+    Tests of the small project stay together, because each worker that has some needs a copy of it.
     """
+    for place, long in enumerate(_LONG, 1):
+        if nodeid.startswith(long):
+            return place, long
+    return (0, "small project") if nodeid.startswith("tests/e2e/") else (len(_LONG) + 1, nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Dealt out in this order; see `_place`."""
+    items.sort(key=lambda item: _place(item.nodeid)[0])
+
+
+class _Scheduler(LoadScopeScheduling):
+    """The group marks of pytest-xdist 3.8 have no effect under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
-        alone = not nodeid.startswith(("tests/e2e/", "tests/browser/")) or "test_real_corpora" in nodeid
-        return nodeid if alone else "small project"
+        return _place(nodeid)[1]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Called by pytest-xdist, whatever `--dist` says."""
-    return _OneWorkerForTheSmallProject(config, log)
+    config.option.loadscopereorder = False  # our order, not that of the largest groups
+    return _Scheduler(config, log)

@@ -28,7 +28,7 @@ def _lineage(size: int) -> Lineage:
             raw = {"data/raw/file": id_} if stage == "ingest" else {}
             code = {"commit": "c" * 40, "patch": ""}
             nodes[id_] = Node(
-                id_, stage, f"k{number}", 1, f"data/{stage}/{number}", {"file": id_}, inputs, raw, {}, code, "2026"
+                id_, stage, f"k{number}", 1, f"data/{stage}/{number}", {"file": id_}, inputs, raw, {}, code, "2026", {}
             )
         layers.append(ids)
     return Lineage(layers[-1][0], nodes, ProvenanceStore(Path("nowhere")))

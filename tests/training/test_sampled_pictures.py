@@ -36,6 +36,7 @@ def _train(tokenizer, folder, sampler):
         state_dir=folder,
         world=ALONE,
         on_metrics=lambda step, values: None,
+        publish=lambda step: None,
         label="test",
         on_saved=sampler,
     )
