@@ -10,7 +10,7 @@ from tests.e2e.project_folder import ROOT, make_project, run
 
 # One thread, because tests run side by side; everything else is what docs/your_own_corpus.md does.
 ONE_THREAD = {
-    "vq": {"threads": 1, "steps": 30},
+    "vq": {"threads": 1, "steps": 16},
     "training": {
         "stage1": {"threads": 1, "max_steps": 24},
         "stage2": {"threads": 1, "max_steps": 24},
