@@ -85,9 +85,12 @@ def test_a_stage_is_trained_from_the_form(page: Page, served: Served) -> None:
     page.type(_entry(page, "Batch size"), "5")
     page.type(_entry(page, "Batch size"), "")  # a change of mind
     page.click("button[type=submit]", "Submit")
-    page.click(".toast-flow-run-create__button")
-    page.wait_for("location.pathname.startsWith('/runs/flow-run/')")
-    run = page.evaluate("location.pathname").rsplit("/", 1)[-1]
+    page.wait_for("!location.pathname.endsWith('/run')")  # the form gives way to the deployment's runs
+    page.wait_for("document.querySelector('a[href*=\"/runs/flow-run/\"]')", 120)
+    # Opened by its address: the message that links to it is gone within seconds, and the list is drawn anew meanwhile.
+    address = page.evaluate("document.querySelector('a[href*=\"/runs/flow-run/\"]').getAttribute('href')")
+    page.open(f"{served.api.removesuffix('/api')}{address}")
+    run = address.rpartition("/")[2].partition("?")[0]
     assert served.get(f"flow_runs/{run}")["parameters"]["overrides"] == {"max_steps": 6}
     page.wait_for("[...document.querySelectorAll('.state-badge')].some(one => one.innerText === 'Completed')", 240)
 
