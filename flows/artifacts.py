@@ -23,6 +23,7 @@ from flows.evaluations import score_store
 from flows.run_workspace import RunWorkspace
 from flows.stage_graph import RunLogger
 from mmada.errors import MmadaError
+from mmada.evaluation.compare import Comparison
 from mmada.evaluation.score_store import Entry, ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME
 from mmada.lineage.provenance import ProvenanceStore
@@ -77,7 +78,9 @@ def publish_scores(project: Path, entries: Sequence[Entry], log: RunLogger) -> N
 def _publish_scores(store: ScoreStore, entries: Sequence[Entry]) -> None:
     for entry in entries:
         key = entry.identity[:16]
-        table = [row for name in store.scores(entry)["benchmarks"] for row in _score_rows(store, entry, name)]
+        changes = store.changes(entry)
+        scores = store.scores(entry)["benchmarks"].items()
+        table = [_score_row(name, body, entry, changes.get(name)) for name, body in scores]
         create_table_artifact(
             table=table,
             key=f"scores-{key}",
@@ -87,8 +90,9 @@ def _publish_scores(store: ScoreStore, entries: Sequence[Entry]) -> None:
         _drawings(store, entry)
 
 
-def _score_rows(store: ScoreStore, entry: Entry, name: str) -> list[dict[str, Any]]:
-    body = store.scores(entry)["benchmarks"][name]
+def _score_row(
+    name: str, body: Mapping[str, Any], entry: Entry, change: tuple[Entry, Comparison] | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "benchmark": name,
         "score": f"{body['correct'] / body['n']:.1%}",
@@ -99,11 +103,11 @@ def _score_rows(store: ScoreStore, entry: Entry, name: str) -> list[dict[str, An
         "change from parent": "parent not evaluated" if entry.parent else "no parent",
         "p": "",
     }
-    if name in (changes := store.changes(entry)):
-        _, change = changes[name]
-        row["change from parent"] = f"{change.difference:+.1%} ({change.low:+.1%} to {change.high:+.1%})"
-        row["p"] = f"{change.p_value:.3g}"
-    return [row]
+    if change is not None:
+        _, moved = change
+        row["change from parent"] = f"{moved.difference:+.1%} ({moved.low:+.1%} to {moved.high:+.1%})"
+        row["p"] = f"{moved.p_value:.3g}"
+    return row
 
 
 def _drawings(store: ScoreStore, entry: Entry) -> None:

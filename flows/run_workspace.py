@@ -38,13 +38,12 @@ class RunRequest:
     """Everything that the result of a triggered run depends on.
 
     `what`: kind of run and its targets. `commit`: full hash of the commit whose code, parameters and data it uses.
-    `patch`: changes to params.yaml (JSON Merge Patch). `checkpoint`: id of a published checkpoint that it reads.
+    `patch`: changes to params.yaml (JSON Merge Patch).
     """
 
     what: str
     commit: str
     patch: Mapping[str, Any]
-    checkpoint: str = ""
 
     @property
     def digest(self) -> str:

@@ -142,16 +142,8 @@ class ScoreStore:
         return found
 
     def falls(self, entry: Entry) -> list[Fall]:
-        """Benchmarks on which `entry` fell against its parent.
-
-        One-sided exact McNemar tests of the items on which the two differ, corrected over benchmarks by Holm's method
-        (Scandinavian Journal of Statistics 6, 1979) at FAMILY_ERROR / PLANNED_CHECKPOINTS.
-        """
-        changes = {name: comparison for name, (_, comparison) in self.changes(entry).items()}
-        one_sided = {
-            name: comparison.p_value / 2 if comparison.difference < 0 else 1.0 for name, comparison in changes.items()
-        }
-        return [Fall(name, changes[name], p_value) for name, p_value in significant(one_sided).items()]
+        """Benchmarks on which `entry` fell against its parent."""
+        return falls_among(self.changes(entry))
 
     def scores(self, entry: Entry) -> dict[str, Any]:
         """The body of an evaluation's scores.json."""
@@ -164,6 +156,16 @@ class ScoreStore:
     def _suite(self, entry: Entry) -> Mapping[str, tuple[str, str]]:
         benchmarks = self.scores(entry)["benchmarks"].items()
         return {name: (body["identity"]["items"], body["identity"]["verifier"]) for name, body in benchmarks}
+
+
+def falls_among(changes: Mapping[str, tuple[Entry, Comparison]]) -> list[Fall]:
+    """Those of a checkpoint's changes from its parent (`ScoreStore.changes`) that are falls.
+
+    One-sided exact McNemar tests of the items on which the two differ, corrected over benchmarks by Holm's method
+    (Scandinavian Journal of Statistics 6, 1979) at FAMILY_ERROR / PLANNED_CHECKPOINTS.
+    """
+    one_sided = {name: one.p_value / 2 if one.difference < 0 else 1.0 for name, (_, one) in changes.items()}
+    return [Fall(name, changes[name][1], p_value) for name, p_value in significant(one_sided).items()]
 
 
 def significant(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mmada.errors import MmadaError
-from mmada.evaluation.score_store import Entry, ScoreStore
+from mmada.evaluation.score_store import Entry, ScoreStore, falls_among
 
 
 class RegressionError(MmadaError):
@@ -30,7 +30,7 @@ def print_scores(store: ScoreStore, *, as_json: bool, check: bool) -> None:
 
 def _rows(store: ScoreStore, entry: Entry) -> list[dict[str, Any]]:
     changes = store.changes(entry)
-    fallen = {fall.benchmark for fall in store.falls(entry)}
+    fallen = {fall.benchmark for fall in falls_among(changes)}
     rows = []
     for name, body in store.scores(entry)["benchmarks"].items():
         parent, change = changes.get(name, (None, None))

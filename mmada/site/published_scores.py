@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mmada.evaluation.score_store import Entry, ScoreStore
+from mmada.evaluation.score_store import Entry, ScoreStore, falls_among
 from mmada.site.checkpoint_scores import share_text
 from mmada.site.html import Content, Html, element, table
 
@@ -27,6 +27,6 @@ def _row(store: ScoreStore, entry: Entry, benchmark: str) -> Sequence[Content]:
         return [*row, "parent not evaluated" if entry.parent else "no parent", "-", "-"]
     _, change = changes[benchmark]
     points = [100 * value for value in (change.difference, change.low, change.high)]
-    fell = any(fall.benchmark == benchmark for fall in store.falls(entry))
+    fell = any(fall.benchmark == benchmark for fall in falls_among(changes))
     moved = f"{points[0]:+.1f} points ({points[1]:+.1f} to {points[2]:+.1f})"
     return [*row, moved, f"{change.p_value:.2g}", element("span", "fell", "bad") if fell else "-"]
