@@ -111,10 +111,10 @@ def _text_logits(
     attendable: Bool[Tensor, "B L"] | None,
 ) -> Float[Tensor, "B block V"]:
     if sampling.guidance == 0:
-        return model.logits(model(x, attendable)[:, span], sampling.ids)
+        return model.logits(model.hidden_states(x, attendable)[:, span], sampling.ids)
     blind = x.masked_fill(is_prompt, mask_id)
     both = None if attendable is None else torch.cat([attendable, attendable])
-    seen, unseen = model.logits(model(torch.cat([x, blind]), both)[:, span], sampling.ids).chunk(2)
+    seen, unseen = model.logits(model.hidden_states(torch.cat([x, blind]), both)[:, span], sampling.ids).chunk(2)
     return unseen + (1 + sampling.guidance) * (seen - unseen)
 
 
@@ -193,13 +193,13 @@ def _image_logits(
     unconditional: tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]] | None,
 ) -> Float[Tensor, "B N K"]:
     if guidance == 0 or unconditional is None:
-        return model.logits(model(x, attendable)[:, image], vocab.image_range)
+        return model.logits(model.hidden_states(x, attendable)[:, image], vocab.image_range)
     blank, blank_attendable = unconditional
     seen_attendable = torch.ones_like(x, dtype=torch.bool) if attendable is None else attendable
     after = seen_attendable[:, blank.shape[1] :]
     both = torch.cat([x, torch.cat([blank, x[:, blank.shape[1] :]], 1)])
     both_attendable = torch.cat([seen_attendable, torch.cat([blank_attendable, after], 1)])
-    seen, unseen = model.logits(model(both, both_attendable)[:, image], vocab.image_range).chunk(2)
+    seen, unseen = model.logits(model.hidden_states(both, both_attendable)[:, image], vocab.image_range).chunk(2)
     return (1 + guidance) * seen - guidance * unseen
 
 

@@ -121,7 +121,7 @@ class _Inner(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The network. `forward` gives hidden states; `logits` scores only the tokens and ids that are needed."""
+    """The network. Calling it scores every id at every token; `hidden_states` and `logits` only what is needed."""
 
     def __init__(self, config: TransformerConfig, *, activation_checkpointing: bool = False) -> None:
         super().__init__()
@@ -135,6 +135,12 @@ class Transformer(nn.Module):
         return list(self.model.transformer.blocks)  # type: ignore[arg-type]  # ModuleList is typed as modules
 
     def forward(
+        self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
+    ) -> Float[Tensor, "B L V"]:
+        """Scores of all ids; for `attendable` see `hidden_states`."""
+        return self.logits(self.hidden_states(ids, attendable))
+
+    def hidden_states(
         self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
     ) -> Float[Tensor, "B L D"]:
         """Hidden states after the last norm.

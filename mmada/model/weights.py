@@ -89,25 +89,29 @@ def save_state(
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Transformer, Vocab]:
-    """Model and vocabulary of a folder, every key and shape checked.
+def load_model(folder: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Transformer:
+    """Model of a folder, every key and shape checked.
 
     Raises CheckpointError that names the first missing, unknown or misshapen tensors, or the config entry
     that describes another kind of network.
     """
-    config, vocab = load_config(folder)
+    config = load_config(folder)
     state = load_state(folder)
     with torch.device("meta"):
         model = Transformer(config)
     _check_state(model, state, folder)
-    model.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, assign=True)
-    return model, vocab
+    model.load_state_dict({key: tensor.to(device, dtype) for key, tensor in state.items()}, assign=True)
+    return model
 
 
-def load_config(folder: Path) -> tuple[TransformerConfig, Vocab]:
-    """Sizes and vocabulary of a model folder, without its weights."""
-    raw = read_json(folder / CONFIG)
-    config = parse_config(raw, str(folder / CONFIG))
+def load_config(folder: Path) -> TransformerConfig:
+    """Sizes of a model folder, without its weights."""
+    return parse_config(read_json(folder / CONFIG), str(folder / CONFIG))
+
+
+def load_vocab(folder: Path) -> Vocab:
+    """Vocabulary of a model folder. Raises CheckpointError when the folder does not say it, or does not fit it."""
+    config = load_config(folder)
     if (folder / VOCAB).is_file():
         vocab = Vocab.from_json((folder / VOCAB).read_text())
     elif config.embedding_size == Vocab.published().size:
@@ -116,7 +120,7 @@ def load_config(folder: Path) -> tuple[TransformerConfig, Vocab]:
         raise CheckpointError(f"{folder} has no {VOCAB} and is no published model; write {VOCAB} with Vocab.to_json")
     if vocab.size != config.embedding_size:
         raise CheckpointError(f"{folder}: {config.embedding_size} embedding rows, but {VOCAB} says {vocab.size}")
-    return config, vocab
+    return vocab
 
 
 def parse_config(raw: Mapping[str, Any], where: str) -> TransformerConfig:

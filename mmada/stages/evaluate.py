@@ -29,7 +29,7 @@ from mmada.evaluation.permutation import partners
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.model.from_params import sampling_settings
 from mmada.model.generation import Query
-from mmada.model.weights import load_model
+from mmada.model.weights import load_model, load_vocab
 from mmada.numerics import numerics_class
 from mmada.params_data import Benchmark
 from mmada.params_schema import Paths
@@ -184,7 +184,7 @@ def _check_tokenizer(model: Artifact, magvit: Artifact) -> None:
 
 
 def _speaker(model: Artifact, numerics: str) -> Speaker:
-    network, vocab = load_model(model.path)
+    network, vocab = load_model(model.path), load_vocab(model.path)
     return Speaker(network.eval(), load_tokenizer(model.path), vocab, unit_key(model.id, numerics))
 
 

@@ -18,7 +18,7 @@ from mmada.errors import MmadaError
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
-from mmada.model.weights import load_model, save_state
+from mmada.model.weights import load_model, load_vocab, save_state
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.rewards import build_rewards
@@ -78,7 +78,7 @@ def run_job(job: Job) -> TrainResult:
     """Train and write the model folder (weights, configuration, vocabulary, tokenizer) to `job.out`."""
     block = TrainingBlock.model_validate(job.block)
     with joined() as world:
-        model, vocab = load_model(Path(job.parent))
+        model, vocab = load_model(Path(job.parent)), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent))
         reader = ShardReader.open(Path(job.shards))
         rows = _row_source(reader, block, job.name)
@@ -167,7 +167,7 @@ def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, 
         store=UnitStore(Path(job.state_dir) / "phases"),
         run=job.run,
         decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
-        initial=load_model(Path(job.parent))[0] if choices.kl_reference == "init" else None,
+        initial=load_model(Path(job.parent)) if choices.kl_reference == "init" else None,
     )
 
 

@@ -156,7 +156,7 @@ class _MaskedPart:
         return int(self.batch.attendable.sum())
 
     def loss(self, model: Transformer, totals: Float[Tensor, "T"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
-        hidden = model(self.noised.x_t, self.batch.attendable)
+        hidden = model.hidden_states(self.noised.x_t, self.batch.attendable)
         log_probs = token_log_probs(
             model,
             hidden,

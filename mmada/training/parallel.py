@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
@@ -53,6 +53,7 @@ def shard_model(model: Transformer, world: World) -> None:
     for block in model.blocks:
         fully_shard(block)
     fully_shard(model)
+    register_fsdp_forward_method(model, "hidden_states")  # training enters the model there, not by calling it
 
 
 def all_sum(values: Float[Tensor, "*shape"], world: World) -> Float[Tensor, "*shape"]:

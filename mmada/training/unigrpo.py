@@ -204,7 +204,7 @@ class UniGrpo:
             batch = rollouts.batch
             hidden = is_masked[rows] | rollouts.beyond[rows]
             ids = batch.ids[rows].to(device)
-            states = model(corrupt(ids, hidden.to(device), vocab.mask), batch.attendable[rows].to(device))
+            states = model.hidden_states(corrupt(ids, hidden.to(device), vocab.mask), batch.attendable[rows].to(device))
             target = is_masked[rows].to(device)
             log_probs = token_log_probs(model, states, ids, target, vocab, vocabulary=self.settings.vocabulary)
             pieces.append(log_probs.cpu())
@@ -274,7 +274,7 @@ class _PolicyPart:
         return torch.tensor([float(len(self.x0))], device=self.x0.device)
 
     def loss(self, model: Transformer, totals: Float[Tensor, "1"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
-        hidden = model(self.x_t, self.attendable)
+        hidden = model.hidden_states(self.x_t, self.attendable)
         log_probs = token_log_probs(
             model, hidden, self.x0, self.is_target, self.vocab, vocabulary=self.settings.vocabulary
         )

@@ -11,7 +11,7 @@ from tests.tiny import parity, parity_model, parity_vocab, tiny_model
 @torch.no_grad()
 def _loss(task, x0, x_t, is_target, p_mask, maskable):
     model = parity_model()
-    log_probs = token_log_probs(model, model(x_t), x0, is_target, parity_vocab(), vocabulary="full")
+    log_probs = token_log_probs(model, model.hidden_states(x_t), x0, is_target, parity_vocab(), vocabulary="full")
     seen = torch.ones_like(is_target)
     weights, denominators = row_weights(LOSSES["published"][task], is_target, p_mask, maskable, seen)
     return float(-(weights * log_probs).sum() / denominators.sum())
@@ -46,7 +46,7 @@ def test_a_model_that_knows_nothing_costs_log_v(vocabulary, text, image):
     torch.nn.init.zeros_(model.model.transformer.ff_out.weight)
     x0 = torch.tensor([[5, 6, 401, 402]])
     every = torch.ones_like(x0, dtype=torch.bool)
-    log_probs = token_log_probs(model, model(x0), x0, every, vocab, vocabulary=vocabulary)[0]
+    log_probs = token_log_probs(model, model.hidden_states(x0), x0, every, vocab, vocabulary=vocabulary)[0]
     assert log_probs.tolist() == pytest.approx([-math.log(n) for n in (text, text, image, image)])
 
 
@@ -54,7 +54,7 @@ def test_modality_slices_renormalise_the_full_distribution():
     model, vocab = parity_model(), parity_vocab()
     x0 = torch.tensor([[5, 6, 401, 402]])
     every = torch.ones_like(x0, dtype=torch.bool)
-    hidden = model(x0)
+    hidden = model.hidden_states(x0)
     logits = model.logits(hidden)[0, 2]
     wanted = logits[400:464].log_softmax(-1)[1]
     got = token_log_probs(model, hidden, x0, every, vocab, vocabulary="modality")[0, 2]

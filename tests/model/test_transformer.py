@@ -11,7 +11,7 @@ from tests.tiny import parity, parity_model, parity_vocab, tiny_model
 @torch.no_grad()
 def test_logits_equal_the_reference():
     tensors, model = parity()[1], parity_model()
-    logits = model.logits(model(tensors["forward.ids"]))
+    logits = model(tensors["forward.ids"])
     assert (logits - tensors["forward.logits"]).abs().max() <= 1e-5
 
 
@@ -22,8 +22,8 @@ def test_hidden_pads_equal_the_reference():
     assert not seen.all(), "the fixture hides something"
     both_ways = seen[:, :, None] & seen[:, None, :]
     wanted = tensors["forward.logits_padmasked"]
-    assert (model.logits(model(ids, both_ways)) - wanted).abs().max() <= 1e-5
-    assert (model.logits(model(ids, seen)) - wanted)[seen].abs().max() <= 1e-5
+    assert (model(ids, both_ways) - wanted).abs().max() <= 1e-5
+    assert (model(ids, seen) - wanted)[seen].abs().max() <= 1e-5
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def test_attention_policies_differ_as_they_say():
 @torch.no_grad()
 def test_logits_of_a_slice_are_the_slice_of_the_logits():
     model = parity_model()
-    hidden = model(parity()[1]["forward.ids"])
+    hidden = model.hidden_states(parity()[1]["forward.ids"])
     assert torch.equal(model.logits(hidden, slice(400, 464)), model.logits(hidden)[..., 400:464])
 
 
@@ -82,7 +82,7 @@ def test_activation_checkpointing_changes_no_gradient():
     for checkpointing in (False, True):
         model = tiny_model(vocab).train()
         model.activation_checkpointing = checkpointing
-        model.logits(model(torch.arange(12)[None])).square().mean().backward()
+        model(torch.arange(12)[None]).square().mean().backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 

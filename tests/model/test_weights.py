@@ -12,6 +12,7 @@ from mmada.model.weights import (
     extend_vocabulary,
     load_model,
     load_state,
+    load_vocab,
     parse_config,
     save_model,
 )
@@ -35,8 +36,8 @@ def test_published_sizes_give_the_published_tensors():
 def test_round_trip_in_one_file_and_in_shards(tmp_path, max_bytes):
     model, vocab = parity_model(), parity_vocab()
     save_model(model, vocab, tmp_path, max_shard_bytes=max_bytes)
-    loaded, loaded_vocab = load_model(tmp_path)
-    assert loaded_vocab == vocab
+    loaded = load_model(tmp_path)
+    assert load_vocab(tmp_path) == vocab
     assert loaded.config == model.config
     assert all(torch.equal(loaded.state_dict()[k], v) for k, v in model.state_dict().items())
     assert (tmp_path / "model.safetensors.index.json").exists() == (max_bytes < 10**6)
@@ -89,7 +90,7 @@ def test_damaged_or_absent_files_are_refused(folder, tmp_path):
         load_model(folder)
     (folder / "vocab.json").unlink()
     with pytest.raises(CheckpointError, match="vocab"):
-        load_model(folder)
+        load_vocab(folder)
 
 
 def test_a_missing_tensor_is_named(folder):
@@ -104,7 +105,7 @@ def test_extending_the_vocabulary_keeps_old_rows_and_depends_on_the_seed(folder)
     import dataclasses
 
     vocab: Vocab = dataclasses.replace(parity_vocab(), size=600, num_codes=150)
-    model, _ = load_model(folder)
+    model = load_model(folder)
     state = load_state(folder)
     grown, config = extend_vocabulary(state, model.config, vocab, seed=1)
     again, _ = extend_vocabulary(state, model.config, vocab, seed=1)
