@@ -1,8 +1,27 @@
-"""The class of machines within which equal input gives equal bytes."""
+"""Where networks run, and the class of machines within which equal input gives equal bytes."""
 
+import os
 import platform
 
 import torch
+
+from mmada.errors import ParamsError
+
+
+def compute_device() -> torch.device:
+    """MMADA_DEVICE (`cpu`, `cuda`, `cuda:1`), else this process's CUDA device, else the CPU.
+
+    Raises ParamsError when MMADA_DEVICE names a device that this machine does not have.
+    """
+    asked = os.environ.get("MMADA_DEVICE", "")
+    has_cuda = torch.cuda.is_available()
+    try:
+        device = torch.device(asked or ("cuda" if has_cuda else "cpu"))
+    except RuntimeError as error:
+        raise ParamsError(f"MMADA_DEVICE is {asked!r}; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ParamsError(f"MMADA_DEVICE is {asked!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
 
 
 def numerics_class(threads: int) -> str:
@@ -11,8 +30,9 @@ def numerics_class(threads: int) -> str:
     Part of the key of every unit whose result is made with floating-point arithmetic. Across classes results agree
     closely but not bit for bit.
     """
-    if torch.cuda.is_available():
-        return f"cuda/{torch.cuda.get_device_name()}/torch{torch.__version__}"
+    device = compute_device()
+    if device.type == "cuda":
+        return f"cuda/{torch.cuda.get_device_name(device)}/torch{torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"cpu/{platform.machine()}/{capability}/torch{torch.__version__}/threads{threads}"
 

@@ -106,7 +106,9 @@ class _Stack(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.embedding_size, config.d_model)
+        # Loaded, or drawn by `initialise`: nn.Embedding's own draw on the meta device imports torch's compiler, a second.
+        rows = torch.empty(config.embedding_size, config.d_model)
+        self.wte = nn.Embedding(config.embedding_size, config.d_model, _weight=rows)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layers)])
         self.ln_f = RMSNorm(config.d_model, config.rms_norm_eps)
         self.ff_out = nn.Linear(config.d_model, config.embedding_size, bias=False)

@@ -30,7 +30,7 @@ from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.model.from_params import sampling_settings
 from mmada.model.generation import Query
 from mmada.model.weights import load_model, load_vocab
-from mmada.numerics import numerics_class
+from mmada.numerics import compute_device, numerics_class
 from mmada.params_data import Benchmark
 from mmada.params_schema import Paths
 from mmada.params_training import Evaluation, Sampling
@@ -145,7 +145,7 @@ def evaluate(
     inputs = {"model": open_artifact(Path(checkpoint.path)), "magvit": open_artifact(Path(paths.magvit))}
     _check_tokenizer(inputs["model"], inputs["magvit"])
     numerics = numerics_class(evaluation.threads)
-    magvit = load_folder(inputs["magvit"].path)
+    magvit = load_folder(inputs["magvit"].path).to(compute_device())
     codec = _PictureCodec(magvit, resolution, crop_policy, unit_key(inputs["magvit"].id, numerics), store)
     speaker = _speaker(inputs["model"], numerics)
     decoding = evaluation.decoding_for(key, inputs["model"].key)
@@ -184,7 +184,7 @@ def _check_tokenizer(model: Artifact, magvit: Artifact) -> None:
 
 
 def _speaker(model: Artifact, numerics: str) -> Speaker:
-    network, vocab = load_model(model.path), load_vocab(model.path)
+    network, vocab = load_model(model.path, device=compute_device()), load_vocab(model.path)
     return Speaker(network.eval(), load_tokenizer(model.path), vocab, unit_key(model.id, numerics))
 
 

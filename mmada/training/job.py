@@ -19,6 +19,7 @@ from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
 from mmada.model.weights import load_model, load_vocab, save_state
+from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.rewards import build_rewards
@@ -35,7 +36,7 @@ from mmada.training.objectives import (
 from mmada.training.order import training_order
 from mmada.training.parallel import World, full_state, joined, shard_model
 from mmada.training.publication import Publication
-from mmada.training.rollouts import RolloutSettings
+from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
@@ -78,7 +79,7 @@ def run_job(job: Job) -> TrainResult:
     """Train and write the model folder (weights, configuration, vocabulary, tokenizer) to `job.out`."""
     block = TrainingBlock.model_validate(job.block)
     with joined() as world:
-        model, vocab = load_model(Path(job.parent)), load_vocab(Path(job.parent))
+        model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent))
         reader = ShardReader.open(Path(job.shards))
         rows = _row_source(reader, block, job.name)
@@ -117,14 +118,13 @@ def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSample
     prompts = drawing_prompts(reader)
     if material.world.size > 1 or not prompts:
         return None
-    magvit = load_folder(Path(job.magvit))
     return PictureSampler(
         folder=Path(job.curves).with_suffix(""),
         run=job.run,
         prompts=prompts,
         tokenizer=material.tokenizer,
         vocab=material.vocab,
-        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
+        decode_pictures=_picture_decoder(job),
     )
 
 
@@ -148,7 +148,6 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
 
 def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job) -> UniGrpo:
     text, image = sampling_settings(choices.sampling)
-    magvit = load_folder(Path(job.magvit))
     names = {name for weights in choices.rewards.values() for name in weights}
     folders: dict[str, Path] = {name: Path(folder) for name, folder in choices.reward_models.items()}
     return UniGrpo(
@@ -166,9 +165,15 @@ def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, 
         rewards=build_rewards(names, folders),
         store=UnitStore(Path(job.state_dir) / "phases"),
         run=job.run,
-        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
-        initial=load_model(Path(job.parent)) if choices.kl_reference == "init" else None,
+        decode_pictures=_picture_decoder(job),
+        initial=load_model(Path(job.parent), device=compute_device()) if choices.kl_reference == "init" else None,
     )
+
+
+def _picture_decoder(job: Job) -> DecodePictures:
+    device = compute_device()
+    magvit = load_folder(Path(job.magvit)).to(device)
+    return lambda codes: to_uint8(magvit.decode(codes.to(device)))
 
 
 def _settings(block: TrainingBlock, job: Job) -> TrainSettings:

@@ -96,5 +96,5 @@ def state_tensors(optimiser: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 def restore_state(optimiser: Optimizer, parameter: Tensor, tensors: Mapping[str, Tensor], step: int) -> None:
     """Give the optimiser a parameter's state of after `step` steps."""
-    count = {"step": torch.tensor(float(step))} if isinstance(optimiser, AdamW) else {}
+    count = {"step": torch.tensor(float(step), device=parameter.device)} if isinstance(optimiser, AdamW) else {}
     optimiser.state[parameter] = {**count, **tensors}

@@ -9,11 +9,13 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from mmada.model.transformer import Transformer
+from mmada.numerics import compute_device
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def joined() -> Iterator[World]:
     if size == 1:
         yield World(0, 1)
         return
-    on_gpu = torch.cuda.is_available()
+    on_gpu = compute_device().type == "cuda"
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if on_gpu else "gloo")
@@ -50,9 +52,10 @@ def shard_model(model: Transformer, world: World) -> None:
     """Shard parameters, gradients and optimiser state in place: each block a unit, the rest the root unit."""
     if world.size == 1:
         return
+    mesh = init_device_mesh(compute_device().type, (world.size,))
     for block in model.blocks:
-        fully_shard(block)
-    fully_shard(model)
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "hidden_states")  # training enters the model there, not by calling it
 
 

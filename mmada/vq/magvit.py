@@ -37,10 +37,11 @@ class LookupFreeQuantizer(nn.Module):
 
     def __init__(self, bits: int) -> None:
         super().__init__()
-        power_vals = 2 ** torch.arange(bits - 1, -1, -1)
-        codes = torch.arange(2**bits)
-        self.register_buffer("embedding", _signs(codes, power_vals))
-        self.register_buffer("power_vals", power_vals)
+        # In numpy: this arithmetic on the meta device would import torch's compiler, two seconds.
+        places = np.arange(bits - 1, -1, -1)
+        ones = (np.arange(2**bits)[:, None] >> places) & 1
+        self.register_buffer("embedding", torch.tensor(ones * 2.0 - 1.0, dtype=torch.float32))
+        self.register_buffer("power_vals", torch.tensor(1 << places))
 
     def codes(self, latents: Float[Tensor, "B Z h w"]) -> Int[Tensor, "B h w"]:
         """Bit is 1 where the latent is > 0 (an exact 0 gives 0); channel 0 is the most significant bit."""
