@@ -7,17 +7,21 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Generic, Never, TypeVar
+from typing import Final, Generic, Never, TypeVar
 
 from tqdm import tqdm
 
 from mmada.unit_store import UnitStore
 
 T = TypeVar("T")
+
+_ALONE_SECONDS: Final = 1.0
+"""How long units are run in this process first: workers take one to three seconds of imports each to start."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,17 @@ def run_units(
     `run` must be importable (a module's function): workers are spawned, so that no thread or lock is inherited.
     An exception in a unit ends the run; results that were finished before it are kept.
     """
-    missing = {unit.key: unit for unit in units if store.get(unit.key) is None}
+    missing = list({unit.key: unit for unit in units if store.get(unit.key) is None}.values())
     bar = tqdm(total=len(units), initial=len(units) - len(missing), desc=title, unit="unit", mininterval=1.0)
-    count = min(workers or num_workers(), len(missing))
+    count = workers or num_workers()
+    began = time.monotonic()
     with bar:
-        if count <= 1:
-            for unit in missing.values():
-                store.put(unit.key, run(unit.payload))
-                bar.update()
-        else:
-            _run_in_processes(list(missing.values()), run, store, count, bar)
+        while missing and (min(count, len(missing)) == 1 or time.monotonic() - began < _ALONE_SECONDS):
+            unit = missing.pop(0)
+            store.put(unit.key, run(unit.payload))
+            bar.update()
+        if missing:
+            _run_in_processes(missing, run, store, min(count, len(missing)), bar)
     for unit in units:
         result = store.get(unit.key)
         yield result if result is not None else run(unit.payload)

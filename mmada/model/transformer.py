@@ -106,7 +106,7 @@ class _Stack(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        # Loaded, or drawn by `initialise`: nn.Embedding's own draw on the meta device imports torch's compiler, a second.
+        # Loaded, or drawn by `initialise`: nn.Embedding's own draw on the meta device imports torch's compiler.
         rows = torch.empty(config.embedding_size, config.d_model)
         self.wte = nn.Embedding(config.embedding_size, config.d_model, _weight=rows)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layers)])

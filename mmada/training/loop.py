@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -22,7 +21,7 @@ from mmada.training.checkpoints import Position, load_state, save_state
 from mmada.training.learning_rate import learning_rate
 from mmada.training.objectives import Objective, device_of
 from mmada.training.optimisers import make_optimisers
-from mmada.training.parallel import World, all_sum
+from mmada.training.parallel import World, all_sum, gathered
 
 OnMetrics = Callable[[int, Mapping[str, float]], None]
 Publish = Callable[[int], None]
@@ -180,7 +179,7 @@ def _update(
     for optimiser in optimisers:
         optimiser.step()
     meter.end_step()
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    return float(gathered(norm))
 
 
 def _is_due(done: int, every: int, span: int) -> bool:

@@ -1,21 +1,22 @@
 """Processes of one training job: joining them, sharding the model over them (FSDP2), summing over them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from mmada.model.transformer import Transformer
 from mmada.numerics import compute_device
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ def shard_model(model: Transformer, world: World) -> None:
     """Shard parameters, gradients and optimiser state in place: each block a unit, the rest the root unit."""
     if world.size == 1:
         return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     mesh = init_device_mesh(compute_device().type, (world.size,))
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
@@ -74,23 +78,37 @@ def barrier(world: World) -> None:
         dist.barrier()
 
 
+def _as_sharded(tensor: Tensor) -> "DTensor | None":
+    """The tensor where FSDP2 has sharded it. Only sharded jobs import the module that defines them, which takes 1 s."""
+    if "torch.distributed.tensor" not in sys.modules:
+        return None
+    from torch.distributed.tensor import DTensor
+
+    return tensor if isinstance(tensor, DTensor) else None
+
+
 def gathered(tensor: Tensor) -> Tensor:
     """The whole of a possibly sharded tensor, detached. Every process must call it."""
-    whole: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    sharded = _as_sharded(tensor)
+    whole: Tensor = tensor if sharded is None else sharded.full_tensor()
     return whole.detach()
 
 
 def local_rows(tensor: Tensor) -> Tensor:
     """The rows of a possibly sharded tensor that this process holds, detached."""
-    local: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    sharded = _as_sharded(tensor)
+    local: Tensor = tensor if sharded is None else sharded.to_local()
     return local.detach()
 
 
 def first_row(tensor: Tensor) -> int:
     """Global index of the first row that this process holds."""
-    if not isinstance(tensor, DTensor):
+    sharded = _as_sharded(tensor)
+    if sharded is None:
         return 0
-    _, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    _, offset = compute_local_shape_and_global_offset(sharded.shape, sharded.device_mesh, sharded.placements)
     return int(offset[0])
 
 

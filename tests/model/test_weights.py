@@ -70,7 +70,7 @@ def _edit_config(folder, **change):
         ({"weight_tying": True}, "weight_tying"),
         ({"n_kv_heads": 1}, "n_kv_heads"),
         ({"d_model": None}, "size"),
-        ({"embedding_size": 481}, "embedding rows"),
+        ({"embedding_size": 481}, "shape"),
         ({"attention_policy": "causal"}, "attention"),
     ],
 )
