@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from mmada.errors import MmadaError
@@ -39,7 +41,7 @@ from mmada.training.rollouts import RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
-from mmada.vq.magvit import load_folder, to_uint8
+from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.workers import die_with_parent
 
 _MAX_SHARD_BYTES = 5 * 10**9
@@ -79,7 +81,7 @@ def run_job(job: Job) -> TrainResult:
     block = TrainingBlock.model_validate(job.block)
     with joined() as world:
         model, vocab = load_model(Path(job.parent)), load_vocab(Path(job.parent))
-        tokenizer = load_tokenizer(Path(job.parent))
+        tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
         reader = ShardReader.open(Path(job.shards))
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
@@ -117,15 +119,19 @@ def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSample
     prompts = drawing_prompts(reader)
     if material.world.size > 1 or not prompts:
         return None
-    magvit = load_folder(Path(job.magvit))
+    magvit = load_magvit(Path(job.magvit))
     return PictureSampler(
         folder=Path(job.curves).with_suffix(""),
         run=job.run,
         prompts=prompts,
         tokenizer=material.tokenizer,
         vocab=material.vocab,
-        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
+        decode_pictures=lambda grids: _pixels(magvit, grids),
     )
+
+
+def _pixels(magvit: MAGVITv2, grids: Int[Tensor, "B h w"]) -> UInt8[np.ndarray, "B H W 3"]:
+    return to_uint8(magvit.decode(grids.flatten(1), height=grids.shape[1], width=grids.shape[2]))
 
 
 def make_objective(block: TrainingBlock, material: Material, job: Job) -> Objective:
@@ -148,7 +154,7 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
 
 def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job) -> UniGrpo:
     text, image = sampling_settings(choices.sampling)
-    magvit = load_folder(Path(job.magvit))
+    magvit = load_magvit(Path(job.magvit))
     names = {name for weights in choices.rewards.values() for name in weights}
     folders: dict[str, Path] = {name: Path(folder) for name, folder in choices.reward_models.items()}
     return UniGrpo(
@@ -166,7 +172,7 @@ def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, 
         rewards=build_rewards(names, folders),
         store=UnitStore(Path(job.state_dir) / "phases"),
         run=job.run,
-        decode_pictures=lambda codes: to_uint8(magvit.decode(codes)),
+        decode_pictures=lambda grids: _pixels(magvit, grids),
         initial=load_model(Path(job.parent)) if choices.kl_reference == "init" else None,
     )
 
