@@ -126,9 +126,11 @@ def train_tokenizer(texts: Iterable[str], folder: Path, *, vocab_size: int) -> N
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def load_tokenizer(folder: Path) -> TextTokenizer:
-    """Load a tokenizer folder, ours or a published one. Raises ContractError when it is missing or
-    unreadable.
+def load_tokenizer(folder: Path, *, vocab: Vocab | None = None) -> TextTokenizer:
+    """Load a tokenizer folder, ours or a published one.
+
+    Raises ContractError when it is missing or unreadable, or has not the length that `vocab` counts on: image codes
+    begin after the last text id, so that one more token would turn every picture into another.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -140,7 +142,13 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     backend.encode_special_tokens = True
     backend.no_padding()
     backend.no_truncation()
-    return TextTokenizer(backend)
+    tokenizer = TextTokenizer(backend)
+    if vocab is not None and len(tokenizer) != vocab.num_text:
+        raise ContractError(
+            f"{path} has {len(tokenizer)} ids, but the model's image codes begin at {vocab.num_text}, which should be "
+            "that number: tokens were added or removed; take the tokenizer that the model was trained with"
+        )
+    return tokenizer
 
 
 def copy_tokenizer(source: Path, target: Path) -> list[Path]:
@@ -166,7 +174,10 @@ def make_vocab(tokenizer: TextTokenizer, *, num_codes: int) -> Vocab:
     for name, token in SPECIAL_TOKENS.items():
         token_id = tokenizer.backend.token_to_id(token)
         if token_id is None:
-            raise ContractError(f"the tokenizer has no token {token!r} ({name}); train one or add it to the folder")
+            raise ContractError(
+                f"the tokenizer ({len(tokenizer)} ids) has no token {token!r} ({name}). The published one is known by "
+                f"its {PUBLISHED_LENGTH} ids: restore it if tokens were added; else train one of your own"
+            )
         special[name] = token_id
     num_text = len(tokenizer)
     return Vocab(num_text=num_text, num_codes=num_codes, size=num_text + num_codes, **special)
@@ -178,13 +189,14 @@ def chat_prompt_ids(prompt: str, tokenizer: TextTokenizer, vocab: Vocab) -> list
         vocab.bos,
         *_header("user", tokenizer, vocab),
         *tokenizer.encode(prompt),
-        vocab.eot,
+        vocab.required("eot"),
         *_header("assistant", tokenizer, vocab),
     ]
 
 
 def _header(role: str, tokenizer: TextTokenizer, vocab: Vocab) -> list[int]:
-    return [vocab.start_header, *tokenizer.encode(role), vocab.end_header, *tokenizer.encode("\n")]
+    start, end = vocab.required("start_header"), vocab.required("end_header")
+    return [start, *tokenizer.encode(role), end, *tokenizer.encode("\n")]
 
 
 def _with_roles(texts: Iterable[str]) -> Iterator[str]:

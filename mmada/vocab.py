@@ -6,8 +6,9 @@ of them).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -24,13 +25,15 @@ class IntArray(Protocol):
 
 
 ArrayT = TypeVar("ArrayT", bound=IntArray)
+OptionalId = Literal["r2i", "start_header", "end_header", "eot"]
 
 
 @dataclass(frozen=True)
 class Vocab:
     """Sizes and special ids of one model's vocabulary.
 
-    `num_text` is the length of the text tokenizer and the id of image code 0; `size` counts embedding rows.
+    `num_text` is the length of the text tokenizer and the id of image code 0; `size` counts embedding rows. Ids that
+    only some layouts need may be None; those layouts ask for them by `required`.
     Raises ParamsError when an id lies outside the text range or two special ids coincide.
     """
 
@@ -43,12 +46,12 @@ class Vocab:
     ipad: int
     t2i: int
     mmu: int
-    r2i: int
     soi: int
     eoi: int
-    start_header: int
-    end_header: int
-    eot: int
+    r2i: int | None = None
+    start_header: int | None = None
+    end_header: int | None = None
+    eot: int | None = None
 
     def __post_init__(self) -> None:
         if self.size < self.num_text + self.num_codes:
@@ -71,10 +74,48 @@ class Vocab:
             mask=126336, start_header=126346, end_header=126347, eot=126348,
         )  # fmt: skip
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The layout that a checkpoint's config.json describes: by its `special` ids, else by its published size.
+
+        `special` holds `num_text` (or `image_offset`) and ids by the names of the fields here. Raises ContractError
+        when it leaves out an id, when the image offset is not the number of text ids, or when there is no `special`
+        and the embedding has not the published number of rows.
+        """
+        size = int(config.get("embedding_size") or config["vocab_size"])
+        if "special" not in config:
+            if size != cls.published().size:
+                raise ContractError(
+                    f"config.json names no `special` ids, and its {size} embedding rows are not the "
+                    f"{cls.published().size} of a published model; add `special`, or vocab.json by Vocab.to_json"
+                )
+            return cls.published()
+        special = config["special"]
+        num_text = special.get("num_text", special.get("image_offset"))
+        offset = special.get("image_offset", num_text)
+        if offset != num_text:
+            raise ContractError(f"config.json: image_offset is {offset}, expected {num_text}, the number of text ids")
+        known = {f.name for f in fields(cls)} - set(_SIZES)
+        ids = {name: value for name, value in special.items() if name in known}
+        try:
+            return cls(num_text=num_text, num_codes=config["codebook_size"], size=size, **ids)
+        except (KeyError, TypeError) as error:
+            raise ContractError(f"config.json: the vocabulary is incomplete or no numbers: {error}") from error
+
     @property
     def special(self) -> dict[str, int]:
-        """Special ids by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SIZES}
+        """Special ids by name, those that are None left out."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SIZES}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def required(self, name: OptionalId) -> int:
+        """An id that not every vocabulary names. Raises ContractError when this one does not."""
+        value: int | None = getattr(self, name)
+        if value is None:
+            raise ContractError(
+                f"this vocabulary names no {name} id, which the sequence needs; it names {self.special}"
+            )
+        return value
 
     @property
     def text_range(self) -> slice:
@@ -117,6 +158,11 @@ class Vocab:
 
 
 _SIZES = ("num_text", "num_codes", "size")
+
+
+def check_ids(ids: IntArray, vocab_size: int) -> None:
+    """Raise ContractError when an id has no embedding row."""
+    _check_range(ids, 0, vocab_size, "id")
 
 
 def _check_range(values: IntArray, low: int, high: int, what: str) -> None:

@@ -93,3 +93,14 @@ def test_refusals(tmp_path):
 def test_a_curation_machine_needs_no_torch():
     code = "import sys, mmada.text_tokenizer; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_length_that_moves_the_image_offset_is_refused(tmp_path):
+    train_tokenizer(TEXTS * 20, tmp_path, vocab_size=320)
+    vocab = tiny_vocab(load_tokenizer(tmp_path))
+    assert len(load_tokenizer(tmp_path, vocab=vocab)) == vocab.num_text
+    grown = load_tokenizer(tmp_path).backend
+    grown.add_tokens(["<one more>"])
+    grown.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ContractError, match=f"has {vocab.num_text + 1} ids.*begin at {vocab.num_text}"):
+        load_tokenizer(tmp_path, vocab=vocab)

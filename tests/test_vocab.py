@@ -46,6 +46,33 @@ def test_json_round_trip_and_damage():
             Vocab.from_json(text)
 
 
+def test_a_config_names_any_sizes_and_only_the_ids_it_has():
+    special = {"bos": 2, "eos": 1, "mask": 90, "ipad": 93, "t2i": 88, "mmu": 89, "soi": 84, "eoi": 85, "num_text": 100}
+    config = {"embedding_size": 200, "codebook_size": 64, "special": special | {"image_offset": 100}}
+    vocab = Vocab.from_config(config)
+    assert (vocab.image_range, vocab.size, vocab.mask, vocab.eot) == (slice(100, 164), 200, 90, None)
+    assert vocab.special == {name: value for name, value in special.items() if name != "num_text"}
+    with pytest.raises(ContractError, match="names no r2i id"):
+        vocab.required("r2i")
+    assert Vocab.from_config(config | {"special": special | {"r2i": 7}}).required("r2i") == 7
+    assert Vocab.from_json(vocab.to_json()) == vocab
+    assert Vocab.from_config({"embedding_size": 134656}) == Vocab.published()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"embedding_size": 134657}, "134657 embedding rows are not the 134656"),
+        ({"embedding_size": 9, "special": {"num_text": 4, "image_offset": 5}}, "image_offset is 5, expected 4"),
+        ({"embedding_size": 9, "codebook_size": 2, "special": {"num_text": 4}}, "incomplete"),
+        ({"embedding_size": 9, "special": {"num_text": 4}}, "codebook_size"),
+    ],
+)
+def test_a_config_that_describes_no_layout_is_refused(config, message):
+    with pytest.raises(ContractError, match=message):
+        Vocab.from_config(config)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"mask": 126349}, "reserved id"), ({"mask": 126080}, "coincide"), ({"size": 134000}, "embedding rows")],

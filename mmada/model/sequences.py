@@ -137,7 +137,7 @@ def prompt_ids(
     if task == "mmu":
         assert image_ids is not None, "a picture question needs its picture"
         return [vocab.mmu, vocab.soi, *image_ids.tolist(), vocab.eoi, *chat]
-    return [vocab.r2i, *chat] if task == "r2i" else chat
+    return [vocab.required("r2i"), *chat] if task == "r2i" else chat
 
 
 def left_pad(

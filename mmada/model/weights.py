@@ -5,17 +5,17 @@ Published folders have no `vocab.json`; their layout follows from the number of 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmada.errors import CheckpointError
+from mmada.errors import CheckpointError, MmadaError
 from mmada.model.transformer import Transformer, TransformerConfig, initialise
+from mmada.tensor_files import check_shapes, read_tensors
 from mmada.vocab import Vocab
 
 WEIGHTS: Final = "model.safetensors"
@@ -89,19 +89,23 @@ def save_state(
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
-def load_model(folder: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Transformer:
-    """Model of a folder, every key and shape checked.
+def load_model(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Transformer:
+    """Model of a folder in eval mode, every key and shape checked.
 
     Raises CheckpointError that names the first missing, unknown or misshapen tensors, or the config entry
     that describes another kind of network.
     """
+    folder = Path(folder)
     config = load_config(folder)
     state = load_state(folder)
     with torch.device("meta"):
         model = Transformer(config)
-    _check_state(model, state, folder)
+    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    check_shapes(wanted, {key: tensor.shape for key, tensor in state.items()}, str(folder))
     model.load_state_dict({key: tensor.to(device, dtype) for key, tensor in state.items()}, assign=True)
-    return model
+    return model.eval()
 
 
 def load_config(folder: Path) -> TransformerConfig:
@@ -109,17 +113,27 @@ def load_config(folder: Path) -> TransformerConfig:
     return parse_config(read_json(folder / CONFIG), str(folder / CONFIG))
 
 
-def load_vocab(folder: Path) -> Vocab:
-    """Vocabulary of a model folder. Raises CheckpointError when the folder does not say it, or does not fit it."""
-    config = load_config(folder)
+def load_vocab(folder: str | Path) -> Vocab:
+    """Vocabulary of a model folder: of its vocab.json, else of `special` in its config.json, else the published one.
+
+    Raises CheckpointError when the folder does not say it, or does not fit it.
+    """
+    folder = Path(folder)
+    raw = read_json(folder / CONFIG)
+    config = parse_config(raw, str(folder / CONFIG))
     if (folder / VOCAB).is_file():
         vocab = Vocab.from_json((folder / VOCAB).read_text())
-    elif config.embedding_size == Vocab.published().size:
-        vocab = Vocab.published()
     else:
-        raise CheckpointError(f"{folder} has no {VOCAB} and is no published model; write {VOCAB} with Vocab.to_json")
-    if vocab.size != config.embedding_size:
-        raise CheckpointError(f"{folder}: {config.embedding_size} embedding rows, but {VOCAB} says {vocab.size}")
+        try:
+            vocab = Vocab.from_config(raw)
+        except MmadaError as error:
+            raise CheckpointError(f"{folder}: {error}") from error
+    for name, found, expected in (
+        ("embedding rows", config.embedding_size, vocab.size),
+        ("mask_token_id", raw.get("mask_token_id", vocab.mask), vocab.mask),
+    ):
+        if found != expected:
+            raise CheckpointError(f"{folder}: {CONFIG} says {name} {found}, its vocabulary {expected}")
     return vocab
 
 
@@ -161,14 +175,14 @@ def config_json(config: TransformerConfig, vocab: Vocab) -> dict[str, object]:
 
 def load_state(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from one file or from shards."""
-    is_sharded = (folder / INDEX).is_file()
-    files = sorted(set(read_json(folder / INDEX)["weight_map"].values())) if is_sharded else [WEIGHTS]
+    files = _shard_names(folder / INDEX) if (folder / INDEX).is_file() else [WEIGHTS]
     state: dict[str, Tensor] = {}
     for name in files:
-        for key, tensor in _tensors(folder / name):
-            if key in state:
-                raise CheckpointError(f"{folder}: tensor {key} stands in two files")
-            state[key] = tensor
+        tensors = read_tensors(folder / name)
+        twice = sorted(tensors.keys() & state.keys())
+        if twice:
+            raise CheckpointError(f"{folder}: tensor {twice[0]} stands in two files")
+        state |= tensors
     return state
 
 
@@ -195,18 +209,12 @@ def extend_vocabulary(
     return grown, TransformerConfig(**sizes)
 
 
-def _check_state(model: Transformer, state: Mapping[str, Tensor], folder: Path) -> None:
-    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    missing = sorted(wanted.keys() - state.keys())
-    unknown = sorted(state.keys() - wanted.keys())
-    if missing or unknown:
-        raise CheckpointError(
-            f"{folder}: {len(missing)} tensors missing (first {missing[:3]}), {len(unknown)} unknown (first "
-            f"{unknown[:3]}); the files do not belong to this config.json"
-        )
-    for key, shape in wanted.items():
-        if state[key].shape != shape:
-            raise CheckpointError(f"{folder}: {key} has shape {tuple(state[key].shape)}, expected {tuple(shape)}")
+def _shard_names(index: Path) -> list[str]:
+    where = read_json(index).get("weight_map")
+    names = sorted(set(where.values())) if isinstance(where, dict) else []
+    if not names or any(Path(name).name != name for name in names):
+        raise CheckpointError(f"{index}: weight_map should name the files beside it that hold the tensors: {names[:3]}")
+    return names
 
 
 def _split(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
@@ -219,17 +227,6 @@ def _split(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor
         shards[-1][key] = tensor.detach().contiguous()
         used += tensor.nbytes
     return shards
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118  # safe_open is no mapping
-                yield key, file.get_tensor(key)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist; is {path.parent} a model folder?") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -15,7 +15,7 @@ from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_table, read_tables
 from mmada.site.thumbnail import thumbnail
-from mmada.vq.magvit import load_folder, to_uint8
+from mmada.vq.magvit import load_magvit, to_uint8
 
 _SHOWN: Final = 12
 
@@ -39,12 +39,12 @@ def reconstruct(codes: Path, magvit: Path, ingested: Sequence[Path]) -> list[Rec
     pictures = [read_tables(path, "pictures", PICTURES, f"pictures of {path}") for path in ingested]
     originals = pl.concat(pictures).filter(pl.col("image_sha256").is_in(wanted)).unique("image_sha256")
     by_sha256 = dict(originals.select("image_sha256", "bytes").iter_rows())
-    model = load_folder(magvit)
+    model = load_magvit(magvit)
     shots = []
     for row in chosen.iter_rows(named=True):
         grid = (row["grid_rows"], row["grid_columns"])
-        values = unpack_codes(row["codes"], grid[0] * grid[1]).astype("int64").reshape(1, *grid)
-        decoded = to_uint8(model.decode(torch.from_numpy(values)))[0]
+        values = torch.from_numpy(unpack_codes(row["codes"], grid[0] * grid[1]).astype("int64"))
+        decoded = to_uint8(model.decode(values[None], height=grid[0], width=grid[1]))[0]
         original = Image.open(io.BytesIO(by_sha256[row["image_sha256"]]))
         shots.append(
             Reconstruction(row["image_sha256"], thumbnail(original), thumbnail(Image.fromarray(decoded)), row["psnr"])

@@ -38,7 +38,7 @@ from mmada.stage_report import StageReport
 from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.image_quality import to_picture
-from mmada.vq.magvit import MAGVITv2, load_folder, to_uint8
+from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
 VERSION: Final = 2
@@ -61,14 +61,19 @@ class _PictureCodec:
     store: UnitStore
 
     @property
+    def side(self) -> int:
+        """Codes along each side of a picture."""
+        return self.resolution // self.magvit.sizes.factor
+
+    @property
     def num_tokens(self) -> int:
         """Codes of one picture."""
-        return (self.resolution // self.magvit.sizes.factor) ** 2
+        return self.side**2
 
     def encode(self, pictures: pl.DataFrame) -> dict[str, Int[np.ndarray, "h w"]]:
         """image_sha256 -> codes, of rows of contracts.records.PICTURES."""
         names = pictures.get_column("image_sha256").to_list()
-        grids = self._once("codes", names, lambda: self.magvit.encode(self._prepare(pictures)).tolist())
+        grids = self._once("codes", names, lambda: self._grids(pictures).tolist())
         return {name: np.asarray(grid) for name, grid in zip(names, grids, strict=True)}
 
     def ceiling(self, pictures: pl.DataFrame) -> Share:
@@ -76,7 +81,7 @@ class _PictureCodec:
 
         def measure_both() -> list[int]:
             pixels = self._prepare(pictures)
-            decoded = to_uint8(self.magvit.decode(self.magvit.encode(pixels)))
+            decoded = self._decode(self.magvit.encode(pixels))
             originals = [to_picture(picture) for picture in pixels.numpy()]
             kept = objects_kept(zip(originals, decoded, strict=True))
             return [kept.correct, kept.n]
@@ -105,11 +110,14 @@ class _PictureCodec:
 
     def draw(self, codes: Sequence[int]) -> UInt8[np.ndarray, "H W 3"]:
         """The picture of row-major codes."""
-        side = self.resolution // self.magvit.sizes.factor
-        picture: UInt8[np.ndarray, "H W 3"] = to_uint8(self.magvit.decode(torch.tensor(codes).reshape(1, side, side)))[
-            0
-        ]
+        picture: UInt8[np.ndarray, "H W 3"] = self._decode(torch.tensor(codes)[None])[0]
         return picture
+
+    def _grids(self, pictures: pl.DataFrame) -> torch.Tensor:
+        return self.magvit.encode(self._prepare(pictures)).view(-1, self.side, self.side)
+
+    def _decode(self, codes: torch.Tensor) -> UInt8[np.ndarray, "B H W 3"]:
+        return to_uint8(self.magvit.decode(codes, height=self.side, width=self.side))
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def evaluate(
     inputs = {"model": open_artifact(Path(checkpoint.path)), "magvit": open_artifact(Path(paths.magvit))}
     _check_tokenizer(inputs["model"], inputs["magvit"])
     numerics = numerics_class(evaluation.threads)
-    magvit = load_folder(inputs["magvit"].path).to(compute_device())
+    magvit = load_magvit(inputs["magvit"].path).to(compute_device())
     codec = _PictureCodec(magvit, resolution, crop_policy, unit_key(inputs["magvit"].id, numerics), store)
     speaker = _speaker(inputs["model"], numerics)
     decoding = evaluation.decoding_for(key, inputs["model"].key)
@@ -185,7 +193,7 @@ def _check_tokenizer(model: Artifact, magvit: Artifact) -> None:
 
 def _speaker(model: Artifact, numerics: str) -> Speaker:
     network, vocab = load_model(model.path, device=compute_device()), load_vocab(model.path)
-    return Speaker(network.eval(), load_tokenizer(model.path), vocab, unit_key(model.id, numerics))
+    return Speaker(network, load_tokenizer(model.path, vocab=vocab), vocab, unit_key(model.id, numerics))
 
 
 def _pictures(artifact: Artifact) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from mmada.params_training import Model
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, make_vocab
 from mmada.vocab import Vocab
-from mmada.vq.magvit import load_folder
+from mmada.vq.magvit import load_magvit
 
 VERSION: Final = 1
 OUT: Final = "models/init"
@@ -34,7 +34,7 @@ def init_model(*, out: Path, paths: Paths, model: Model) -> StageReport:
         "magvit": open_artifact(Path(paths.magvit)),
     }
     tokenizer = load_tokenizer(inputs["text_tokenizer"].path)
-    vocab = make_vocab(tokenizer, num_codes=load_folder(inputs["magvit"].path).sizes.num_codes)
+    vocab = make_vocab(tokenizer, num_codes=load_magvit(inputs["magvit"].path).sizes.num_codes)
     raw_files = _from_base(Path(model.base), vocab, model.seed, out) if model.base else _random(model, vocab, out)
     copy_tokenizer(inputs["text_tokenizer"].path, out)
     return StageReport(

@@ -16,13 +16,13 @@ from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_tables, write_table
 from mmada.lineage.manifest import open_artifact
-from mmada.numerics import numerics_class
+from mmada.numerics import compute_device, numerics_class
 from mmada.params_data import Corpus, Ingest, Vq
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.image_quality import code_entropy, pixel_std, psnr, to_picture
-from mmada.vq.magvit import MAGVITv2, load_folder, to_uint8
+from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 from mmada.workers import Unit, run_units
 
@@ -91,22 +91,24 @@ def encode_unit(payload: _Payload) -> bytes:
     pixels = torch.from_numpy(
         np.stack([preprocess(picture, size=size, policy=payload.crop_policy) for picture in decoded])
     )
-    codes = model.encode(pixels)
+    codes = model.encode(pixels).cpu()
+    side = payload.resolution // model.sizes.factor
+    decoded_again = to_uint8(model.decode(codes, height=side, width=side))
     originals = [to_picture(picture) for picture in pixels.numpy()]
     rows = []
-    for (image_sha256, pixels_sha256, _), grid, original, again in zip(
-        payload.pictures, codes.numpy(), originals, to_uint8(model.decode(codes)), strict=True
+    for (image_sha256, pixels_sha256, _), own, original, again in zip(
+        payload.pictures, codes.numpy(), originals, decoded_again, strict=True
     ):
         rows.append(
             {
                 "image_sha256": image_sha256,
                 "pixels_sha256": pixels_sha256,
-                "grid_rows": grid.shape[0],
-                "grid_columns": grid.shape[1],
-                "codes": pack_codes(grid.reshape(-1).astype(np.uint16)),
+                "grid_rows": side,
+                "grid_columns": side,
+                "codes": pack_codes(own.astype(np.uint16)),
                 "psnr": psnr(original, again),
                 "pixel_std": pixel_std(original),
-                "code_entropy": code_entropy(grid),
+                "code_entropy": code_entropy(own),
             }
         )
     stream = io.BytesIO()
@@ -116,4 +118,4 @@ def encode_unit(payload: _Payload) -> bytes:
 
 @lru_cache(maxsize=1)
 def _load(folder: str) -> MAGVITv2:
-    return load_folder(Path(folder))
+    return load_magvit(Path(folder)).to(compute_device())

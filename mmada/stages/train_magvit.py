@@ -19,7 +19,7 @@ from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.image_quality import to_picture
-from mmada.vq.magvit import MagvitSizes, load_folder, save_folder
+from mmada.vq.magvit import MagvitSizes, load_magvit, save_magvit
 from mmada.vq.preprocess import decode_picture, preprocess
 from mmada.vq.train_magvit import FitSettings, fit_magvit
 
@@ -71,7 +71,7 @@ def train_magvit(
             save_state=save_state,
             resume=None if stored is None else load(stored),
         )
-    save_folder(model, out)
+    save_magvit(model, out)
     return StageReport(inputs=inputs, rows_in=len(images), rows_kept=len(images))
 
 
@@ -95,6 +95,6 @@ def _images(pictures: pl.DataFrame, vq: Vq, max_pixels: int) -> UInt8[np.ndarray
 
 
 def _take_given(out: Path, folder: Path) -> StageReport:
-    save_folder(load_folder(folder), out)
+    save_magvit(load_magvit(folder), out)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return StageReport(raw_files={path.as_posix(): file_sha256(path) for path in files})

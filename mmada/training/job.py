@@ -40,7 +40,7 @@ from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
-from mmada.vq.magvit import load_folder, to_uint8
+from mmada.vq.magvit import load_magvit, to_uint8
 from mmada.workers import die_with_parent
 
 _MAX_SHARD_BYTES = 5 * 10**9
@@ -80,7 +80,7 @@ def run_job(job: Job) -> TrainResult:
     block = TrainingBlock.model_validate(job.block)
     with joined() as world:
         model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
-        tokenizer = load_tokenizer(Path(job.parent))
+        tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
         reader = ShardReader.open(Path(job.shards))
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
@@ -171,9 +171,8 @@ def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, 
 
 
 def _picture_decoder(job: Job) -> DecodePictures:
-    device = compute_device()
-    magvit = load_folder(Path(job.magvit)).to(device)
-    return lambda codes: to_uint8(magvit.decode(codes.to(device)))
+    magvit = load_magvit(Path(job.magvit)).to(compute_device())
+    return lambda grids: to_uint8(magvit.decode(grids.flatten(1), height=grids.shape[1], width=grids.shape[2]))
 
 
 def _settings(block: TrainingBlock, job: Job) -> TrainSettings:

@@ -8,24 +8,25 @@ factor), N = h * w codes, Z bits of a code, C channels.
 """
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmada.errors import CheckpointError
+from mmada.errors import CheckpointError, ContractError
+from mmada.tensor_files import check_shapes, read_tensors
 from mmada.vq.magvit_layers import Decoder, Encoder, MagvitSizes
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "pytorch_model.safetensors"  # the published folder's own, odd, name
-_IDENTITY = {"_class_name": "MAGVITv2", "_diffusers_version": "0.32.2"}
-__all__ = ["MAGVITv2", "MagvitSizes", "load_folder", "save_folder", "to_uint8"]
+CONFIG_FILE: Final = "config.json"
+WEIGHTS_FILE: Final = "pytorch_model.safetensors"  # the published folder's own, odd, name
+_IDENTITY: Final = {"_class_name": "MAGVITv2", "_diffusers_version": "0.32.2"}
+__all__ = ["MAGVITv2", "MagvitSizes", "load_magvit", "save_magvit", "to_uint8"]
 
 
 class LookupFreeQuantizer(nn.Module):
@@ -66,25 +67,51 @@ class MAGVITv2(nn.Module):
         self.decoder = Decoder(sizes)
         self.quantize = LookupFreeQuantizer(sizes.z_channels)
 
-    @torch.no_grad()
-    def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Int[Tensor, "B h w"]:
-        """Codes in [0, 2^Z) of pixels in [-1, 1]; sides must be multiples of the factor, else ValueError."""
-        height, width = pixels.shape[-2:]
-        if height % self.sizes.factor or width % self.sizes.factor:
-            raise ValueError(f"picture of {height}x{width} pixels: sides must be multiples of {self.sizes.factor}")
-        # One picture at a time: convolutions choose their algorithm by batch size, and a code must not
-        # depend on its batch.
-        latents = [self.encoder(picture[None].contiguous()) for picture in pixels]
-        return self.quantize.codes(torch.cat(latents))
+    def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Int[Tensor, "B N"]:
+        """Row-major codes in [0, 2^Z) of pixels in [-1, 1].
+
+        They come back on the network's device. Raises ContractError when the sides are no multiples of the factor.
+        """
+        return self.quantize.codes(self.latents(pixels)).flatten(1)
 
     @torch.no_grad()
-    def decode(self, codes: Int[Tensor, "B h w"]) -> Float[Tensor, "B 3 H W"]:
-        """Pixels, nominally in [-1, 1] but not clipped, of a grid of codes; ValueError for a code out of
-        range."""
+    def latents(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B Z h w"]:
+        """What the quantiser takes the signs of; raises as `encode`."""
+        factor = self.sizes.factor
+        if pixels.dim() != 4 or pixels.shape[1] != 3 or pixels.shape[2] % factor or pixels.shape[3] % factor:
+            raise ContractError(
+                f"pictures of shape {tuple(pixels.shape)}: expected [B, 3, H, W], sides multiples of {factor} pixels"
+            )
+        # One picture at a time: convolutions choose their algorithm by batch size, and a code must not
+        # depend on its batch.
+        with _exact_convolutions():
+            return torch.cat([self.encoder(picture[None].contiguous()) for picture in pixels.to(self._device)])
+
+    @torch.no_grad()
+    def decode(self, codes: Int[Tensor, "B N"], *, height: int, width: int) -> Float[Tensor, "B 3 H W"]:
+        """Pixels, nominally in [-1, 1] but not clipped, of row-major codes of a `height` x `width` grid.
+
+        Raises ContractError for another number of codes, or for a code outside [0, 2^Z).
+        """
+        if codes.dim() != 2 or codes.shape[1] != height * width:
+            raise ContractError(f"codes of shape {tuple(codes.shape)}: expected [B, {height} x {width}]")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.sizes.num_codes:
-            raise ValueError(f"codes in [{int(codes.min())}, {int(codes.max())}] leave [0, {self.sizes.num_codes})")
-        latents = self.quantize.latents(codes)
-        return torch.cat([self.decoder(grid[None].contiguous()) for grid in latents])
+            raise ContractError(
+                f"image code out of range: found [{int(codes.min())}, {int(codes.max())}], "
+                f"allowed [0, {self.sizes.num_codes})"
+            )
+        latents = self.quantize.latents(codes.to(self._device).view(-1, height, width))
+        with _exact_convolutions():
+            return torch.cat([self.decoder(grid[None].contiguous()) for grid in latents])
+
+    @property
+    def _device(self) -> torch.device:
+        return self.quantize.embedding.device
+
+
+def _exact_convolutions() -> AbstractContextManager[None]:
+    """fp32 throughout: CUDA rounds the inputs of convolutions to TF32 by default, which would change codes."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def to_uint8(pixels: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
@@ -93,7 +120,7 @@ def to_uint8(pixels: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
     return scaled.permute(0, 2, 3, 1).contiguous().to(torch.uint8).cpu().numpy()
 
 
-def save_folder(model: MAGVITv2, folder: Path) -> None:
+def save_magvit(model: MAGVITv2, folder: Path) -> None:
     """Write config.json and the weights in the published layout."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps({**_IDENTITY, **asdict(model.sizes)}, indent=1) + "\n")
@@ -101,17 +128,16 @@ def save_folder(model: MAGVITv2, folder: Path) -> None:
     save_file(tensors, str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
 
 
-def load_folder(folder: Path) -> MAGVITv2:
+def load_magvit(folder: str | Path) -> MAGVITv2:
     """Read a folder of published or of our own weights, in eval mode and fp32; CheckpointError if anything
     differs."""
+    folder = Path(folder)
     sizes = _read_sizes(folder / CONFIG_FILE)
-    try:
-        state = load_file(str(folder / WEIGHTS_FILE))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: not a readable safetensors file ({error})") from error
+    state = read_tensors(folder / WEIGHTS_FILE)
     with torch.device("meta"):
         model = MAGVITv2(sizes)
-    _check_state(folder, {k: v.shape for k, v in model.state_dict().items()}, {k: v.shape for k, v in state.items()})
+    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    check_shapes(wanted, {key: tensor.shape for key, tensor in state.items()}, str(folder / WEIGHTS_FILE))
     model.load_state_dict(state, strict=True, assign=True)
     return model.float().eval().requires_grad_(False)
 
@@ -128,15 +154,3 @@ def _read_sizes(path: Path) -> MagvitSizes:
         key: tuple(value) if isinstance(value, list) else value for key, value in config.items() if key in known
     }
     return MagvitSizes(**given)
-
-
-def _check_state(folder: Path, wanted: dict[str, torch.Size], given: dict[str, torch.Size]) -> None:
-    missing = sorted(wanted.keys() - given.keys())
-    unknown = sorted(given.keys() - wanted.keys())
-    reshaped = sorted(key for key in wanted.keys() & given.keys() if wanted[key] != given[key])
-    if missing or unknown or reshaped:
-        raise CheckpointError(
-            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: {len(missing)} keys missing {missing[:3]}, "
-            f"{len(unknown)} unknown {unknown[:3]}, {len(reshaped)} of another shape {reshaped[:3]}; "
-            "use the config.json that belongs to these weights"
-        )

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -50,6 +51,24 @@ def test_equal_weights_give_equal_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+@pytest.mark.parametrize("max_bytes", [10**9, 20_000])
+def test_a_folder_of_config_and_weights_alone_is_enough(tmp_path, max_bytes):
+    """Published folders hold no vocab.json; small ones say their special ids in the configuration."""
+    spec = parity()[0]
+    save_model(parity_model(), parity_vocab(), tmp_path, max_shard_bytes=max_bytes)
+    (tmp_path / "vocab.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(spec["config"]))
+    model = load_model(str(tmp_path), dtype=torch.bfloat16)
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    with pytest.raises(CheckpointError, match="special"):
+        load_vocab(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(spec["config"] | {"special": spec["special"]}))
+    vocab = load_vocab(str(tmp_path))
+    assert vocab.image_range == slice(400, 464)
+    assert {name: spec["special"][name] for name in vocab.special} == vocab.special
+
+
 @pytest.fixture
 def folder(tmp_path):
     save_model(tiny_model(parity_vocab()), parity_vocab(), tmp_path)
@@ -70,7 +89,7 @@ def _edit_config(folder, **change):
         ({"weight_tying": True}, "weight_tying"),
         ({"n_kv_heads": 1}, "n_kv_heads"),
         ({"d_model": None}, "size"),
-        ({"embedding_size": 481}, "shape"),
+        ({"embedding_size": 481}, r"wte.weight has shape \(480, 32\), expected \(481, 32\)"),
         ({"attention_policy": "causal"}, "attention"),
     ],
 )
@@ -93,6 +112,32 @@ def test_damaged_or_absent_files_are_refused(folder, tmp_path):
         load_vocab(folder)
 
 
+def test_pickles_are_refused_with_the_way_out(folder):
+    weights = folder / "model.safetensors"
+    state = load_file(weights)
+    weights.unlink()  # a new file: the tensors may still be mapped to the old one
+    torch.save(state, weights)
+    with pytest.raises(CheckpointError, match=r"pickle.*save_file"):
+        load_model(folder)
+    weights.rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin does, but it is a pickle"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("named", [{}, {"weight_map": {}}, {"weight_map": {"a": "../model.safetensors"}}])
+def test_an_index_that_names_no_files_beside_it_is_refused(folder, named):
+    (folder / "model.safetensors.index.json").write_text(json.dumps(named))
+    with pytest.raises(CheckpointError, match="weight_map"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"size": 481}, "480.*481"), ({"mask": 391}, "390.*391")])
+def test_a_vocabulary_that_does_not_fit_the_config_is_refused(folder, change, message):
+    (folder / "vocab.json").write_text(dataclasses.replace(parity_vocab(), **change).to_json())
+    with pytest.raises(CheckpointError, match=message):
+        load_vocab(folder)
+
+
 def test_a_missing_tensor_is_named(folder):
     state = load_file(folder / "model.safetensors")
     state.pop("model.transformer.ln_f.weight")
@@ -102,8 +147,6 @@ def test_a_missing_tensor_is_named(folder):
 
 
 def test_extending_the_vocabulary_keeps_old_rows_and_depends_on_the_seed(folder):
-    import dataclasses
-
     vocab: Vocab = dataclasses.replace(parity_vocab(), size=600, num_codes=150)
     model = load_model(folder)
     state = load_state(folder)

@@ -22,7 +22,7 @@ from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params, Paths, load_params
 from mmada.shards.reader import INDEX, INDEX_NAME
-from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_folder
+from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
 
 PARAMS: Params = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 PATHS: Paths = PARAMS.paths
@@ -118,7 +118,7 @@ def _magvit(inputs: dict[str, Artifact]) -> Artifact:
         ch=32, ch_mult_encoder=ones, ch_mult_decoder=ones, num_res_blocks_encoder=ones, num_res_blocks_decoder=ones,
         z_channels=6,
     )  # fmt: skip
-    save_folder(MAGVITv2(sizes).eval(), Path(PATHS.magvit))
+    save_magvit(MAGVITv2(sizes).eval(), Path(PATHS.magvit))
     return finish(Path(PATHS.magvit), "train_magvit", inputs=inputs)
 
 

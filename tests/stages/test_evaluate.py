@@ -26,7 +26,7 @@ from mmada.stages.benchmark_items import benchmark_items
 from mmada.stages.evaluate import evaluate
 from mmada.text_tokenizer import load_tokenizer, make_vocab, train_tokenizer
 from mmada.unit_store import UnitStore
-from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_folder
+from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
 from tests.stages.test_ingest import LIMITS, lines
 
 SAMPLING = {
@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, benchmarks: dict[str, Benc
         num_res_blocks_decoder=ones,
         z_channels=6,
     )
-    save_folder(MAGVITv2(sizes).eval(), root / "magvit")
+    save_magvit(MAGVITv2(sizes).eval(), root / "magvit")
     magvit = _artifact(root / "magvit")
     train_tokenizer(["which shape? circle", "1 + 1 = 2", "a red circle"] * 5, root / "tokenizer", vocab_size=300)
     vocab = make_vocab(load_tokenizer(root / "tokenizer"), num_codes=64)
