@@ -1,9 +1,9 @@
 """Sections of params.yaml about models: sizes, training blocks, evaluation."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmada.params_section import Count, Key, Positive, Section, Share, TaskName
 
@@ -33,6 +33,17 @@ class Sampling(Section):
     image_steps: Positive
     image_temperature: Annotated[float, Field(ge=0)]
     guidance: Annotated[float, Field(ge=0)]
+    cache: Literal["none", "prefix", "dual"] = "none"
+    """Keys and values of text that are kept within a block: faster, approximate."""
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Confidence from which text is revealed at once, whatever `text_steps` says: faster, approximate."""
+
+    @model_serializer(mode="wrap")
+    def _short_cuts_where_taken(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Digests and records of exact decoding are those of the time before there were short cuts."""
+        dumped: dict[str, Any] = dump(self)
+        exact = {"cache": "none", "threshold": None}
+        return {name: value for name, value in dumped.items() if name not in exact or value != exact[name]}
 
 
 class Optimiser(Section):

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -12,11 +12,22 @@ from tqdm import tqdm
 
 from mmada.contracts.sample import Task
 from mmada.model.generation import Query, generate
-from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.image_sampling import ImageSampling
+from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
 from mmada.text_tokenizer import TextTokenizer
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vocab import Vocab
+
+_LATER_OPTIONS: Final = (
+    "remasking",
+    "logits_eos_inf",
+    "confidence_eos_eot_inf",
+    "row_stops",
+    "cache",
+    "threshold",
+    "factor",
+)
 
 
 @dataclass(frozen=True)
@@ -103,4 +114,12 @@ def _asked(batch: Sequence[Query]) -> list[Any]:
 
 
 def _plain(settings: TextSampling | ImageSampling) -> dict[str, Any]:
-    return {name: value for name, value in vars(settings).items() if not isinstance(value, slice)}
+    """The settings by name. Options that came after the first scores are named where they are used, so that those
+    scores keep their identity.
+    """
+    return {
+        field.name: getattr(settings, field.name)
+        for field in fields(settings)
+        if not isinstance(getattr(settings, field.name), slice)
+        and (field.name not in _LATER_OPTIONS or getattr(settings, field.name) != field.default)
+    }

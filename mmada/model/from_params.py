@@ -1,6 +1,7 @@
 """From the sections of params.yaml to the values that samplers take."""
 
-from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.image_sampling import ImageSampling
+from mmada.model.text_sampling import TextSampling
 from mmada.params_training import Sampling
 
 
@@ -11,6 +12,8 @@ def sampling_settings(section: Sampling) -> tuple[TextSampling, ImageSampling]:
         steps=section.text_steps,
         block=section.text_block,
         temperature=section.text_temperature,
+        cache=section.cache,
+        threshold=section.threshold,
     )
     image = ImageSampling(steps=section.image_steps, temperature=section.image_temperature, guidance=section.guidance)
     return text, image

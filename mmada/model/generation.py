@@ -4,7 +4,7 @@ Used by rollouts and by evaluation, so that both mean the same by "what the mode
 Shapes: B sequences, L tokens, N image tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +13,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mmada.contracts.sample import Task
-from mmada.model.sampling import ImageSampling, TextSampling, sample_images, sample_text
+from mmada.model.image_sampling import ImageSampling, fill_image
 from mmada.model.sequences import left_pad, prompt_ids
+from mmada.model.text_sampling import OnStep, TextSampling, fill_text
 from mmada.model.transformer import Transformer
 from mmada.text_tokenizer import TextTokenizer
 from mmada.vocab import Vocab
@@ -59,7 +60,7 @@ def generate(
     image: ImageSampling,
     num_image_tokens: int,
     generator: torch.Generator,
-    on_step: Callable[[], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Generated:
     """Answer queries of one task: text for lm, chat and mmu; a picture for t2i; a thought, then a picture for
     r2i.
@@ -79,12 +80,12 @@ def generate(
     start, length = prompts.shape[1], ids.shape[1]
     places = slice(length - 1 - num_image_tokens, length - 1) if draws else slice(length, length)
     if writes:
-        ids = sample_text(
+        ids = fill_text(
             model,
             ids,
             start,
             replace(text, ids=vocab.text_range),
-            mask_id=vocab.mask,
+            vocab=vocab,
             attendable=attendable,
             generator=generator,
             on_step=on_step,
@@ -93,7 +94,7 @@ def generate(
         blank = None
         if image.guidance > 0:
             blank = _blank(task, ids, start, places, vocab, attendable)
-        codes = sample_images(
+        codes = fill_image(
             model,
             ids,
             num_image_tokens,

@@ -5,7 +5,9 @@ name. Shapes: B sequences, L tokens, D model width, H heads, F feed-forward widt
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, get_args
 
 import torch
@@ -18,6 +20,10 @@ from mmada.errors import CheckpointError
 
 AttentionPolicy = Literal["masked", "full", "plus_one"]
 ATTENTION_POLICIES: Final[tuple[AttentionPolicy, ...]] = get_args(AttentionPolicy)
+
+KeysValues = tuple[Float[Tensor, "B H L head"], Float[Tensor, "B H L head"]]
+ExtendKeysValues = Callable[[int, Tensor, Tensor], KeysValues]
+"""(layer, keys, values of the tokens at hand) -> keys and values of all tokens that they may attend to."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +93,18 @@ class Block(nn.Module):
         cos: Float[Tensor, "L head"],
         sin: Float[Tensor, "L head"],
         bias: Float[Tensor, "B 1 Q L"] | None,
+        extend: Callable[[Tensor, Tensor], KeysValues] | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """One layer."""
+        """One layer. `extend`: from keys and values of these tokens to those of all that they attend to."""
         normed = self.attn_norm(x)
         q, k, v = (
             project(normed).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        attended = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, bias)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if extend is not None:
+            k, v = extend(k, v)
+        attended = attend(q, k, v, bias)
         x = x + self.attn_out(attended.transpose(1, 2).flatten(2))
         normed = self.ff_norm(x)
         out: Tensor = x + self.ff_out(functional.silu(self.ff_proj(normed)) * self.up_proj(normed))
@@ -143,28 +153,35 @@ class Transformer(nn.Module):
         return self.logits(self.hidden_states(ids, attendable))
 
     def hidden_states(
-        self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
+        self,
+        ids: Int[Tensor, "B L"],
+        attendable: Bool[Tensor, "B K"] | Bool[Tensor, "B L K"] | None = None,
+        *,
+        first: int = 0,
+        extend: ExtendKeysValues | None = None,
     ) -> Float[Tensor, "B L D"]:
         """Hidden states after the last norm.
 
         `attendable`: True = may be attended to, per key or per (query, key). A query that may attend to
-        nothing attends to all alike, as in the reference. Raises CheckpointError when L exceeds the model's
+        nothing attends to all alike, as in the reference. `first`: position of the first of these tokens.
+        `extend` adds keys and values of other tokens (model.kv_cache); the K keys are then those that it
+        gives, without it the L tokens themselves. Raises CheckpointError when a position exceeds the model's
         length.
         """
-        length = ids.shape[1]
+        length = first + ids.shape[1]
         if length > self.config.max_sequence_length:
             raise CheckpointError(
                 f"sequence of {length} tokens, but the model takes {self.config.max_sequence_length}; "
                 "shorten the sample or raise model.max_sequence_length"
             )
         x: Tensor = self.model.transformer.wte(ids)
-        cos, sin = rope_tables(length, self.config, x.device)
+        cos, sin = (table[first:] for table in rope_tables(length, self.config, x.device))
         bias = attention_bias(attendable, self.config.attention)
-        for block in self.model.transformer.blocks:
+        for layer, block in enumerate(self.model.transformer.blocks):
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, cos, sin, bias, use_reentrant=False)
             else:
-                x = block(x, cos, sin, bias)
+                x = block(x, cos, sin, bias, None if extend is None else partial(extend, layer))
         hidden: Tensor = self.model.transformer.ln_f(x)
         return hidden
 

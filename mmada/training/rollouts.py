@@ -17,8 +17,9 @@ from torch import Tensor
 
 from mmada.contracts.sample import TASKS, Sample, Task
 from mmada.model.generation import Generated, Query, generate
-from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.image_sampling import ImageSampling
 from mmada.model.sequences import Batch
+from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
 from mmada.rewards import Reward
 from mmada.text_tokenizer import TextTokenizer

@@ -16,7 +16,8 @@ from PIL import Image
 
 from mmada.contracts.sample import Sample
 from mmada.model.generation import Query, generate
-from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.image_sampling import ImageSampling
+from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import TextTokenizer

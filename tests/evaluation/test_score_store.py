@@ -65,6 +65,19 @@ def family(tmp_path: Path) -> tuple[ScoreStore, ProvenanceStore, Artifact, Artif
     return ScoreStore(tmp_path / "store"), provenance, parent, child
 
 
+def test_a_short_cut_in_decoding_is_part_of_the_identity_and_exact_decoding_needs_no_word(tmp_path: Path) -> None:
+    model, known = _model(tmp_path / "a", "a"), _measurement().identity("c_a", _model(tmp_path / "b", "a"))
+
+    def identity(**short_cut: Any) -> str:
+        stage1 = SAMPLING | {"text_steps": 2} | short_cut
+        decoding = {"default": {"default": SAMPLING | short_cut}, "stage1": {"default": stage1}}
+        evaluation = {"batch_size": 4, "seed": 1, "threads": 1, "decoding": decoding}
+        return _measurement(evaluation=Evaluation.model_validate(evaluation)).identity("c_a", model)
+
+    assert identity(cache="none", threshold=None) == known
+    assert len({known, identity(cache="dual"), identity(threshold=0.9), identity(threshold=0.8)}) == 4
+
+
 def test_each_part_of_a_measurement_is_part_of_its_identity(tmp_path: Path) -> None:
     model, other = _model(tmp_path / "a", "a"), _model(tmp_path / "b", "b")
     known = _measurement().identity("c_a", model)

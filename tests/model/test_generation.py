@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mmada.model.generation import Query, generate
-from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.image_sampling import ImageSampling
+from mmada.model.text_sampling import TextSampling
 from tests.tiny import mixed_samples, tiny_model, tiny_tokenizer, tiny_vocab
 
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from mmada.errors import ContractError
-from mmada.model.sampling import ImageSampling, TextSampling
+from mmada.model.image_sampling import ImageSampling
 from mmada.model.sequences import Row
+from mmada.model.text_sampling import TextSampling
 from mmada.training.loop import train
 from mmada.training.objectives import Material
 from mmada.training.policy_gradient import group_advantages

@@ -1,0 +1,67 @@
+"""What needs a GPU: MFU of a training step, and decoding speed of the 8B shape. `python3 -m perf.gpu`
+
+Needs torch, numpy, safetensors and jaxtyping only, takes under five minutes on an H100, and writes
+perf/results/gpu.json. Weights are random: these are costs per step, not qualities. `--tiny` tries every part on
+small shapes, on any machine, and writes nothing.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmada.model.transformer import Transformer
+from perf.gpu_decoding import picture_part, text_part
+from perf.gpu_shapes import real_shapes, tiny_shapes
+from perf.gpu_training import peak_tflops, train_part
+from perf.measuring import Clock, num_parameters, random_model, release, reported
+
+RESULTS = Path(__file__).parent / "results" / "gpu.json"
+
+
+def main() -> None:
+    """Every part on its own; results are printed and stored after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="small shapes, on a CPU too; writes no results")
+    parser.add_argument("--parts", nargs="+", default=["train", "pictures", "text"], help="which of these, in order")
+    parser.add_argument("--seconds", type=float, default=270, help="no part begins anything new after so long")
+    options = parser.parse_args()
+    if not options.tiny and not torch.cuda.is_available():
+        parser.error("no CUDA device; --tiny tries the script on a CPU")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shapes, clock, started = tiny_shapes() if options.tiny else real_shapes(), Clock(device), time.monotonic()
+    results: dict[str, Any] = {
+        "hardware": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "peak_bf16_tflops": peak_tflops(device),
+    }
+    measured_by = {"pictures": picture_part, "text": text_part}
+    model: Transformer | None = None
+    for part in options.parts:
+        begun = time.monotonic()
+        with reported(results, part):
+            if part == "train":
+                model = None
+                release(device)
+                results[part] = train_part(shapes, device, clock, lambda: time.monotonic() - started > options.seconds)
+            else:
+                model = model or random_model(shapes.big, device, torch.bfloat16).eval()
+                measure = measured_by[part]
+                own = measure(shapes, model, clock, lambda: time.monotonic() - started > options.seconds)
+                results[part] = {"parameters": num_parameters(model), "dtype": "bfloat16", **own}
+        release(device)
+        sys.stdout.write(f"{part} ({time.monotonic() - begun:.0f} s): {json.dumps(results[part])}\n")
+        sys.stdout.flush()
+        if not options.tiny:
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
