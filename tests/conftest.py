@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 from mmada.storage import exclusive
 from tests.absent import absent
 from tests.e2e.project_folder import make_project, run
+from tests.services import Served, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,18 +69,29 @@ def _make_finished(folder: Path) -> Path:
     return project
 
 
-_LONG = ("tests/e2e/test_real_corpora", "tests/e2e/test_serve", "tests/browser/")
+@pytest.fixture(scope="session")
+def served(finished: Path, tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Served]:
+    """The small project under `make serve`, on Postgres: on SQLite a busy machine answers that it is locked."""
+    project = shutil.copytree(finished, tmp_path_factory.mktemp("served") / "project", symlinks=True)
+    with serve(project, PREFECT_SERVER_DATABASE_CONNECTION_URL=postgres) as running:
+        yield running
+
+
+_TOGETHER = {
+    "tests/e2e/test_real_corpora": "real corpora",
+    "tests/e2e/test_serve": "served",
+    "tests/browser/": "served",
+    "tests/e2e/": "small project",
+}
+"""Which tests one worker process runs: those that share something that takes long to make."""
+
+_FIRST = ("small project", "real corpora", "served")
 
 
 def _place(nodeid: str) -> tuple[int, str]:
-    """When a test is dealt out, and with which others: the long ones first, so that no worker ends alone.
-
-    Tests of the small project stay together, because each worker that has some needs a copy of it.
-    """
-    for place, long in enumerate(_LONG, 1):
-        if nodeid.startswith(long):
-            return place, long
-    return (0, "small project") if nodeid.startswith("tests/e2e/") else (len(_LONG) + 1, nodeid)
+    """When a test is dealt out, and with which others: the long ones first, so that no worker ends alone."""
+    scope = next((scope for start, scope in _TOGETHER.items() if nodeid.startswith(start)), nodeid)
+    return (_FIRST.index(scope) if scope in _FIRST else len(_FIRST)), scope
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

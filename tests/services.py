@@ -1,6 +1,5 @@
 """Real servers on loopback for tests: an object store, Postgres, Prefect. Each ends with the tests that used it."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import boto3
 import httpx
 import psutil
@@ -158,20 +156,6 @@ def postgres() -> Iterator[str]:
             yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def make_database(postgres: str, name: str) -> str:
-    """Make an empty database on the server of the fixture `postgres`; returns its SQLAlchemy address."""
-
-    async def create() -> None:
-        connection = await asyncpg.connect(postgres.replace("+asyncpg", ""))
-        try:
-            await connection.execute(f"CREATE DATABASE {name}")
-        finally:
-            await connection.close()
-
-    asyncio.run(create())
-    return f"{postgres.rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tests.e2e.project_folder import output_ids, run
 
+LONGEST = "max_text_tokens: 128\n  max_loop"  # of the two limits of this name, that of selection
+
 
 def _flow(project: Path, api: str, *targets: str) -> str:
     code = f"from flows.pipeline import pipeline_in_place; print(pipeline_in_place({list(targets)!r}))"
@@ -15,28 +17,28 @@ def test_the_flow_runs_what_is_stale_and_nothing_else(finished: Path, prefect_ap
     before = output_ids(finished)
     params = finished / "params.yaml"
     original = params.read_text()
-    params.write_text(original.replace("min_rows: 200", "min_rows: 201"))
+    params.write_text(original.replace(LONGEST, LONGEST.replace("128", "60")))
     try:
-        printed = _flow(finished, prefect_api, "validate")
-        assert "'validate': 'ran'" in printed
+        printed = _flow(finished, prefect_api, "select")
+        assert "'select': 'ran'" in printed
         assert "'annotate': 'unchanged'" in printed
-        assert "train@stage1" not in printed
+        assert "validate" not in printed
     finally:
         params.write_text(original)
-    _flow(finished, prefect_api, "validate")
+    _flow(finished, prefect_api, "select")
     assert output_ids(finished) == before
 
 
 def test_a_failing_stage_fails_the_flow_and_says_why(finished: Path, prefect_api: str) -> None:
     params = finished / "params.yaml"
     original = params.read_text()
-    params.write_text(original.replace("min_rows: 200", "min_rows: 1000000"))
+    params.write_text(original.replace(LONGEST, LONGEST.replace("128", "1")))
     try:
-        code = "from flows.pipeline import pipeline_in_place; pipeline_in_place(['validate'])"
+        code = "from flows.pipeline import pipeline_in_place; pipeline_in_place(['select'])"
         result = run(finished, sys.executable, "-c", code, check=False, PREFECT_API_URL=prefect_api, DO_NOT_TRACK="1")
         assert result.returncode != 0
-        assert "gate.min_rows" in result.stdout
+        assert "selection." in result.stdout
         assert "Retry" not in result.stdout, "trying again does not mend the data"
     finally:
         params.write_text(original)
-        run(finished, "dvc", "repro")
+        run(finished, "dvc", "repro", "select")

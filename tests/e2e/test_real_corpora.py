@@ -8,12 +8,12 @@ import yaml
 
 from tests.e2e.project_folder import ROOT, make_project, run
 
-# One thread, because tests run side by side; everything else is what docs/your_own_corpus.md does.
-ONE_THREAD = {
-    "vq": {"threads": 1, "steps": 16},
+# One thread, because tests run side by side, and small batches; everything else is what docs/your_own_corpus.md does.
+SMALL = {
+    "vq": {"threads": 1, "steps": 24, "batch_size": 4},
     "training": {
-        "stage1": {"threads": 1, "max_steps": 24},
-        "stage2": {"threads": 1, "max_steps": 24},
+        "stage1": {"threads": 1, "max_steps": 24, "batch_size": 3},
+        "stage2": {"threads": 1, "max_steps": 24, "batch_size": 3},
         "stage3": {"threads": 1},
     },
     "evaluation": {"threads": 1},
@@ -21,8 +21,8 @@ ONE_THREAD = {
 
 
 def test_real_corpora_go_the_whole_road(realdata: Path, tmp_path: Path) -> None:
-    patch = tmp_path / "one_thread.yaml"
-    patch.write_text(yaml.safe_dump(ONE_THREAD))
+    patch = tmp_path / "small.yaml"
+    patch.write_text(yaml.safe_dump(SMALL))
     project = make_project(tmp_path / "project", ROOT / "docs" / "params" / "real_corpora.yaml", patch)
     shutil.copytree(realdata, project / "data" / "raw" / "real")
     run(project, "dvc", "repro")

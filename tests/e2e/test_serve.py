@@ -1,9 +1,7 @@
 """The Prefect UI and the schedule as doors to the same graph, on Postgres: what is triggered, cancelled and killed."""
 
 import json
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,14 +14,7 @@ from mmada.git import git
 from mmada.lineage.manifest import read_artifact
 from mmada.training.checkpoint_folders import published_checkpoints
 from tests.e2e.project_folder import run
-from tests.services import Served, serve
-
-
-@pytest.fixture(scope="module")
-def served(finished: Path, tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Served]:
-    project = shutil.copytree(finished, tmp_path_factory.mktemp("served") / "project", symlinks=True)
-    with serve(project, PREFECT_SERVER_DATABASE_CONNECTION_URL=postgres) as running:
-        yield running
+from tests.services import Served
 
 
 def _workspaces(served: Served, what: str) -> set[Path]:
@@ -60,14 +51,14 @@ def test_the_second_door_finds_everything_done(served: Served) -> None:
 
 def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(served: Served) -> None:
     params, earlier = (served.project / "params.yaml").read_bytes(), _published(served.project)
-    short = {"max_steps": 8, "publish_every": 4}
+    short = {"max_steps": 8, "publish_every": 0}
     same = [served.start("train", stage="stage1", overrides=short) for _ in range(2)]
     other = served.start("train", stage="stage1", overrides=short | {"learning_rate": 0.001})
     for run_id in (*same, other):
         assert served.wait(run_id, "COMPLETED", "FAILED", "CRASHED")["state"]["type"] == "COMPLETED"
     assert (served.project / "params.yaml").read_bytes() == params
 
-    made = _workspaces(served, "train stage1")
+    made = _workspaces(served, '"max_steps": 8')
     assert len(made) == 2, "the same request twice is one run"
     rates = {yaml.safe_load((folder / "params.yaml").read_text())["training"]["stage1"]["optimiser"]["learning_rate"]
              for folder in made}  # fmt: skip
@@ -79,7 +70,7 @@ def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(serv
         assert "ingest@captions" in traced
 
     published = _published(served.project)
-    assert len(published - earlier) == 4, "after 4 steps and at the end, of two runs"
+    assert {model.id for model in models} <= published - earlier
     sweep = served.start("reevaluate")  # beside the runs that the events start
     store = ScoreStore(served.project / "data/score_store")
     deadline = time.monotonic() + 240
@@ -108,17 +99,18 @@ def test_cancelling_ends_the_whole_tree_and_frees_the_slot(served: Served) -> No
     assert not mark.exists() or not is_alive(mark), "the run's own process is gone, too"
 
 
-@pytest.mark.parametrize("victim", ["worker", "server"])
-def test_a_run_survives_the_death_of_its_worker_and_of_the_server(served: Served, victim: str) -> None:
-    steps = {"worker": 40, "server": 41}[victim]
-    started = served.start("train", stage="stage1", overrides={"max_steps": steps, "publish_every": 0})
-    served.wait_for_process("mmada run train@stage1")
-    served.wait(started, "RUNNING")
-    for process in served.processes(f"prefect {victim} start"):
-        process.kill()
+def test_a_run_survives_the_death_of_its_worker_and_then_of_the_server(served: Served) -> None:
+    started = served.start("train", stage="stage1", overrides={"max_steps": 60, "publish_every": 0})
+    for victim in ("worker", "server"):
+        served.wait_for_process("mmada run train@stage1")
+        served.wait(started, "RUNNING")
+        for process in served.processes(f"prefect {victim} start"):
+            process.kill()
+        if victim == "worker":
+            served.wait(started, "CRASHED", "SCHEDULED", "PENDING")
     assert served.wait(started, "COMPLETED", "FAILED")["state"]["type"] == "COMPLETED"
     states = [state["type"] for state in served.get("flow_run_states/", flow_run_id=started)]
-    assert ("CRASHED" in states) == (victim == "worker"), "work goes on while the server is away"
-    (folder,) = _workspaces(served, f'"max_steps": {steps}')
+    assert states.count("CRASHED") == 1, "the worker's death; work goes on while the server is away"
+    (folder,) = _workspaces(served, '"max_steps": 60')
     assert read_artifact(folder / "data/models/stage1")
-    assert served.processes("mmada run") == []
+    assert served.processes("mmada run train@stage1") == []
