@@ -77,7 +77,7 @@ def test_a_stage_is_trained_from_the_form(page: Page, served: Served) -> None:
     page.type(_entry(page, "Batch size"), "")  # a change of mind
     page.click("button[type=submit]", "Submit")
     page.wait_for("!location.pathname.endsWith('/run')")  # the form gives way to the deployment's runs
-    page.wait_for("document.querySelector('a[href*=\"/runs/flow-run/\"]')", 120)
+    page.wait_for("!!document.querySelector('a[href*=\"/runs/flow-run/\"]')", 120)
     # Opened by its address: the message that links to it is gone within seconds, and the list is drawn anew meanwhile.
     address = page.evaluate("document.querySelector('a[href*=\"/runs/flow-run/\"]').getAttribute('href')")
     page.open(f"{served.api.removesuffix('/api')}{address}")
