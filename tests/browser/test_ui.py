@@ -1,6 +1,7 @@
-"""The Prefect UI in Chromium as a person uses it: fill in a form, follow the run, look at what it made."""
+"""The Prefect UI in Chromium as a person uses it: fill in a form, follow the run, look at what it made, cancel one."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from flows.flow_process import MARKS, is_alive
 from tests.browser.chromium import Page, chromium
 from tests.services import Served
 
@@ -99,6 +101,23 @@ def test_a_stage_is_trained_from_the_form(page: Page, served: Served) -> None:
     page.open(f"{ui}/artifacts/artifact/{ids['rows']}")
     page.wait_for_text("by reason")
     page.wait_for("document.querySelectorAll('table tbody tr').length >= 6")
+    _assert_quiet(page, served)
+
+
+def test_cancelling_on_its_page_ends_the_whole_tree_and_frees_the_slot(page: Page, served: Served) -> None:
+    long = served.start("train", stage="stage1", overrides={"max_steps": 5000})
+    served.wait_for_process("mmada run train@stage1")
+    page.open(f"{served.api.removesuffix('/api')}/runs/flow-run/{long}")
+    page.click("button", "Cancel")
+    page.click("button", "Confirm")
+    asked = time.monotonic()
+    while served.processes("mmada run train@stage1"):
+        assert time.monotonic() - asked < 10, "a cancelled run goes on after 10 s"
+        time.sleep(0.1)
+    served.wait(long, "CANCELLED", seconds=60)
+    page.wait_for("[...document.querySelectorAll('.state-badge')].some(one => one.innerText === 'Cancelled')", 60)
+    mark = served.project / MARKS / long
+    assert not mark.exists() or not is_alive(mark), "the run's own process is gone, too"
     _assert_quiet(page, served)
 
 
