@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mmada.model.losses import token_log_probs
-from mmada.model.transformer import TransformerConfig
+from mmada.model.transformer import TransformerConfig, compile_blocks
 from perf.gpu_shapes import Shapes
 from perf.measuring import Clock, num_parameters, random_model, release, reported
 
@@ -43,8 +43,7 @@ def train_steps(
     model = random_model(shapes.train, device, torch.float32, activation_checkpointing=checkpointing).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=device.type == "cuda")
     if compiled:
-        for block in model.blocks:
-            block.compile()
+        compile_blocks(model)
     generator = torch.Generator(device).manual_seed(1)
     size = (shapes.train_batch, shapes.train_length)
     x0 = torch.randint(0, shapes.vocab.num_text, size, device=device, generator=generator)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 from xdist.scheduler import LoadScopeScheduling
@@ -22,6 +23,10 @@ from tests.services import Served, serve
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["tests.services"]
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

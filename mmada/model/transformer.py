@@ -191,6 +191,12 @@ class Transformer(nn.Module):
         return functional.linear(hidden, weight if ids is None else weight[ids])
 
 
+def compile_blocks(model: Transformer) -> None:
+    """Compile each block in place: they are alike, so one graph serves all, and what surrounds them stays as it is."""
+    for block in model.blocks:
+        block.compile()
+
+
 def attention_bias(
     attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None, policy: AttentionPolicy
 ) -> Float[Tensor, "B 1 Q L"] | None:

@@ -18,6 +18,7 @@ from mmada.errors import MmadaError
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
+from mmada.model.transformer import compile_blocks
 from mmada.model.weights import load_model, load_vocab, save_state
 from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
@@ -85,6 +86,9 @@ def run_job(job: Job) -> TrainResult:
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
+        model.activation_checkpointing = block.activation_checkpointing
+        if block.compile:
+            compile_blocks(model)
         shard_model(model, world)
 
         def write_model(folder: Path, state: Mapping[str, Tensor]) -> None:

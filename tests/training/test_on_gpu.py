@@ -5,6 +5,7 @@ import contextlib
 import pytest
 import torch
 
+from mmada.model.transformer import compile_blocks
 from mmada.training.loop import train
 from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
 from tests.training.jobs import ALONE, masked_objective, settings
@@ -24,9 +25,11 @@ def tokenizer(tmp_path_factory):
     return tiny_tokenizer(tmp_path_factory)
 
 
-def _losses(tokenizer, state_dir, device, steps, *, stop_at=None, **change):
+def _losses(tokenizer, state_dir, device, steps, *, stop_at=None, compiled=False, **change):
     """Step -> loss of every task."""
     model = tiny_model(tiny_vocab(tokenizer)).to(device)
+    if compiled:
+        compile_blocks(model)
     log = {}
 
     def on_metrics(step, values):
@@ -54,6 +57,13 @@ def test_the_first_steps_equal_those_on_the_cpu(tokenizer, tmp_path, device):
     here = _losses(tokenizer, tmp_path / "here", torch.device("cpu"), 5)
     for step, losses in here.items():
         assert there[step] == pytest.approx(losses, rel=1e-3), step
+
+
+def test_compiled_blocks_train_alike(tokenizer, tmp_path, device):
+    eager = _losses(tokenizer, tmp_path / "eager", device, 5)
+    compiled = _losses(tokenizer, tmp_path / "compiled", device, 5, compiled=True)
+    for step, losses in eager.items():
+        assert compiled[step] == pytest.approx(losses, rel=1e-3), step
 
 
 @pytest.mark.parametrize("muon", [0.0, 0.02])
