@@ -8,6 +8,7 @@ from pathlib import Path
 from perf.codes import bench_codes
 from perf.graph import bench_noop_repro
 from perf.shards import bench_shards
+from perf.vq_encode import bench_vq_encode
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -15,7 +16,13 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 def main() -> None:
     """Each benchmark gives a dictionary of numbers with units in their names."""
     results = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-    for name, bench in {"shards": bench_shards, "codes": bench_codes, "noop_repro": bench_noop_repro}.items():
+    benches = {
+        "shards": bench_shards,
+        "codes": bench_codes,
+        "noop_repro": bench_noop_repro,
+        "vq_encode": bench_vq_encode,
+    }
+    for name, bench in benches.items():
         results[name] = bench()
         sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
     RESULTS.parent.mkdir(exist_ok=True)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mmada.errors import CheckpointError, ContractError
 from mmada.tensor_files import check_shapes, read_tensors
 from mmada.vq.magvit_layers import Decoder, Encoder, MagvitSizes
+from mmada.vq.winograd import band_threads
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "pytorch_model.safetensors"  # the published folder's own, odd, name
@@ -82,7 +83,8 @@ class MAGVITv2(nn.Module):
             )
         # One picture at a time: convolutions choose their algorithm by batch size, and a code must not
         # depend on its batch.
-        return torch.cat([self.encoder(picture[None].contiguous()) for picture in pixels])
+        with band_threads():
+            return torch.cat([self.encoder(picture[None].contiguous()) for picture in pixels])
 
     @torch.no_grad()
     def decode(self, codes: Int[Tensor, "B N"], *, height: int, width: int) -> Float[Tensor, "B 3 H W"]:
@@ -98,7 +100,8 @@ class MAGVITv2(nn.Module):
                 f"allowed [0, {self.sizes.num_codes})"
             )
         latents = self.quantize.latents(codes.view(-1, height, width))
-        return torch.cat([self.decoder(grid[None].contiguous()) for grid in latents])
+        with band_threads():
+            return torch.cat([self.decoder(grid[None].contiguous()) for grid in latents])
 
 
 def to_uint8(pixels: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
