@@ -9,20 +9,22 @@ from perf.codes import bench_codes
 from perf.doors import bench_doors
 from perf.graph import bench_noop_repro
 from perf.shards import bench_shards
+from perf.vq_encode import bench_vq_encode
 
-BENCHES = {"shards": bench_shards, "codes": bench_codes, "noop_repro": bench_noop_repro, "doors": bench_doors}
+BENCHES = {
+    "shards": bench_shards,
+    "codes": bench_codes,
+    "vq_encode": bench_vq_encode,
+    "noop_repro": bench_noop_repro,
+    "doors": bench_doors,
+}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> None:
     """Each benchmark gives a dictionary of numbers with units in their names."""
     results = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-    for name, bench in {
-        "shards": bench_shards,
-        "codes": bench_codes,
-        "noop_repro": bench_noop_repro,
-        "doors": bench_doors,
-    }.items():
+    for name, bench in BENCHES.items():
         results[name] = bench()
         sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
     RESULTS.parent.mkdir(exist_ok=True)

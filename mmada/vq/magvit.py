@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mmada.errors import CheckpointError, ContractError
 from mmada.tensor_files import check_shapes, read_tensors
 from mmada.vq.magvit_layers import Decoder, Encoder, MagvitSizes
+from mmada.vq.winograd import band_threads
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "pytorch_model.safetensors"  # the published folder's own, odd, name
@@ -84,7 +85,7 @@ class MAGVITv2(nn.Module):
             )
         # One picture at a time: convolutions choose their algorithm by batch size, and a code must not
         # depend on its batch.
-        with _exact_convolutions():
+        with band_threads(), _exact_convolutions():
             return torch.cat([self.encoder(picture[None].contiguous()) for picture in pixels.to(self._device)])
 
     @torch.no_grad()
@@ -101,7 +102,7 @@ class MAGVITv2(nn.Module):
                 f"allowed [0, {self.sizes.num_codes})"
             )
         latents = self.quantize.latents(codes.to(self._device).view(-1, height, width))
-        with _exact_convolutions():
+        with band_threads(), _exact_convolutions():
             return torch.cat([self.decoder(grid[None].contiguous()) for grid in latents])
 
     @property

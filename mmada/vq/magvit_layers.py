@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmada.errors import CheckpointError
+from mmada.vq import winograd
 
 _GROUPS = 32
 
@@ -65,6 +66,16 @@ def _swish(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
+def _activated(
+    norm: nn.GroupNorm, conv: nn.Conv2d, x: Float[Tensor, "B C h w"], beside: Float[Tensor, "B D h w"] | None = None
+) -> Float[Tensor, "B D h w"]:
+    """conv(swish(norm(x))) + beside."""
+    if winograd.applies(conv, x):
+        return winograd.convolve(norm, conv, x, beside)
+    convolved: Tensor = conv(_swish(norm(x)))
+    return convolved if beside is None else beside + convolved
+
+
 class ResBlock(nn.Module):
     """Two normalised convolutions beside a shortcut, which is a 1x1 convolution where the width changes."""
 
@@ -78,9 +89,8 @@ class ResBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(width_in, width_out, 1)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:
-        change: Tensor = self.conv2(_swish(self.norm2(self.conv1(_swish(self.norm1(x))))))
         shortcut: Tensor = self.nin_shortcut(x) if "nin_shortcut" in self._modules else x
-        return shortcut + change
+        return _activated(self.norm2, self.conv2, _activated(self.norm1, self.conv1, x), shortcut)
 
 
 class AttnBlock(nn.Module):
@@ -150,6 +160,8 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, stride=2)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+        if winograd.applies(self.conv, x):
+            return winograd.in_bands(self.conv, x, before=0)
         halved: Tensor = self.conv(functional.pad(x, (0, 1, 0, 1)))
         return halved
 
@@ -184,7 +196,11 @@ class Encoder(nn.Module):
         self.quant_conv = nn.Conv2d(sizes.z_channels, sizes.z_channels, 1)
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B Z h w"]:
-        x = self.conv_in(pixels)
+        x = (
+            winograd.in_bands(self.conv_in, pixels, before=1)
+            if winograd.applies(self.mid.block_1.conv1, pixels)
+            else self.conv_in(pixels)
+        )
         for level in self.down:
             x = level(x)
         x = self.mid(x)
