@@ -1,17 +1,15 @@
 """models.yaml: the registered checkpoints. Every one of them is evaluated, and every score names one of them."""
 
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from mmada.errors import ParamsError
 from mmada.params_section import Key, Section
-from mmada.storage import atomic_write, exclusive
+from mmada.storage import exclusive
+from mmada.yaml_file import read_yaml, write_yaml
 
 REGISTRY_FILE: Final = Path("models.yaml")
 
@@ -34,7 +32,7 @@ _ENTRIES: Final = TypeAdapter(dict[Key, Checkpoint])
 
 def load_registry(path: Path = REGISTRY_FILE) -> Mapping[str, Checkpoint]:
     """Registered checkpoints by name. Raises ParamsError naming the wrong entry."""
-    return _validated(_load(path), path)
+    return _validated(read_yaml(path), path)
 
 
 def find_checkpoint(name: str, path: Path = REGISTRY_FILE) -> Checkpoint:
@@ -54,7 +52,7 @@ def register(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> N
     Raises ParamsError when the name stands for another checkpoint.
     """
     with exclusive(path.parent / ".mmada" / "locks" / path.name):  # two writers at once would lose one entry
-        document = _load(path)
+        document = read_yaml(path)
         known = _validated(document, path)
         if known.get(name) == checkpoint:
             return
@@ -62,9 +60,7 @@ def register(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> N
             raise ParamsError(f"{path}: the name {name!r} stands for {known[name].path}; choose another name")
         document["checkpoints"][name] = checkpoint.model_dump(exclude_defaults=True)
         _validated(document, path)
-        text = StringIO()
-        _yaml().dump(document, text)
-        atomic_write(path, text.getvalue().encode())
+        write_yaml(document, path)
 
 
 def _validated(document: Any, path: Path) -> Mapping[str, Checkpoint]:
@@ -76,18 +72,3 @@ def _validated(document: Any, path: Path) -> Mapping[str, Checkpoint]:
         issue = error.errors()[0]
         where = ".".join(str(part) for part in issue["loc"])
         raise ParamsError(f"{path}: checkpoints.{where}: {issue['msg']} (got {issue['input']!r})") from None
-
-
-def _load(path: Path) -> Any:
-    try:
-        return _yaml().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path} does not exist; run from the project's root") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.width = 200
-    return yaml

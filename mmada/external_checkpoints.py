@@ -10,7 +10,7 @@ from mmada.errors import CheckpointError, InputError
 from mmada.lineage.manifest import MANIFEST_NAME, open_artifact, read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
-from mmada.storage import link_tree
+from mmada.storage import link_tree, settle
 from mmada.training.checkpoint_folders import checkpoint_folder, keep_checkpoint
 
 STAGE: Final = "external"
@@ -60,8 +60,5 @@ def _take_in(folder: Path, name: str, params: Params, store: Path, provenance: P
     source = {"source": folder.resolve().as_posix()}
     run = Run(STAGE, name, _VERSION, target.as_posix(), inputs={}, raw_files={}, params=source, started=started)
     provenance.append(artifact, run)
-    if target.exists():
-        shutil.rmtree(partial)
-    else:
-        partial.rename(target)
+    settle(partial, target)
     return Checkpoint(path=target.as_posix(), origin="external", id=artifact.id)

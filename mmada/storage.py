@@ -76,6 +76,19 @@ def link_tree(source: Path, target: Path, *, leave_out: frozenset[str] = frozens
             link_or_copy(file, place)
 
 
+def settle(partial: Path, target: Path) -> None:
+    """Give a finished folder its final name, which says what it holds: where it is taken, the same is there already.
+
+    Several processes may settle the same content at once.
+    """
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.exists():  # anything but that another was quicker
+            raise
+        shutil.rmtree(partial)
+
+
 @contextmanager
 def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends.

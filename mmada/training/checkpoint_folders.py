@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mmada.lineage.manifest import MANIFEST_NAME, read_artifact
-from mmada.storage import link_tree
+from mmada.storage import link_tree, settle
 
 _ID_LENGTH: Final = 16
 
@@ -31,10 +31,5 @@ def keep_checkpoint(source: Path, folder: Path) -> Path:
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         link_tree(source, partial)
-        try:
-            partial.rename(target)
-        except OSError:
-            shutil.rmtree(partial)
-            if not target.exists():  # not just another process that was quicker
-                raise
+        settle(partial, target)
     return target

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
+from mmada.storage import settle
 from mmada.training.checkpoint_folders import checkpoint_folder
 
 
@@ -48,10 +49,7 @@ class Publication:
         artifact = write_manifest(partial, stage="train", key=self.key, version=self.version, metadata=metadata)
         target = checkpoint_folder(Path(self.folder), artifact.id)
         self._record(artifact, target, step, started)
-        if target.exists():
-            shutil.rmtree(partial)
-        else:
-            partial.rename(target)
+        settle(partial, target)
         return target
 
     def _record(self, artifact: Artifact, target: Path, step: int, started: datetime) -> None:
