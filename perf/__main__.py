@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from perf.codes import bench_codes
+from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.graph import bench_noop_repro
 from perf.shards import bench_shards
 
@@ -15,7 +16,14 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 def main() -> None:
     """Each benchmark gives a dictionary of numbers with units in their names."""
     results = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-    for name, bench in {"shards": bench_shards, "codes": bench_codes, "noop_repro": bench_noop_repro}.items():
+    benches = {
+        "shards": bench_shards,
+        "codes": bench_codes,
+        "noop_repro": bench_noop_repro,
+        "text_decoding": bench_text_decoding,
+        "picture_decoding": bench_picture_decoding,
+    }
+    for name, bench in benches.items():
         results[name] = bench()
         sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
     RESULTS.parent.mkdir(exist_ok=True)
