@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from perf.codes import bench_codes
+from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.doors import bench_doors
 from perf.graph import bench_noop_repro
 from perf.shards import bench_shards
@@ -15,6 +16,8 @@ BENCHES = {
     "shards": bench_shards,
     "codes": bench_codes,
     "vq_encode": bench_vq_encode,
+    "text_decoding": bench_text_decoding,
+    "picture_decoding": bench_picture_decoding,
     "noop_repro": bench_noop_repro,
     "doors": bench_doors,
 }

@@ -15,7 +15,7 @@ from mmada.model.text_sampling import TextSampling, fill_text
 from mmada.model.transformer import Transformer
 from perf.gpu_shapes import Shapes
 from perf.measuring import Clock, reported
-from perf.reference_samplers import plain_image, plain_text
+from perf.reference_samplers import picture_prompt, plain_image, plain_text
 
 REFERENCE_KERNELS = (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION)
 """The reference turns the memory-efficient kernel off; flash attention takes no mask."""
@@ -124,14 +124,10 @@ def picture_part(shapes: Shapes, model: Transformer, clock: Clock, is_late: Call
     return found
 
 
-def picture_prompts(shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A prompt, padded on the left to the published length, and the empty one, both before a masked picture."""
-    vocab = shapes.vocab
-    picture = [vocab.soi, *[vocab.mask] * shapes.picture_tokens, vocab.eoi]
-    ids, attendable = [], []
-    for words in (shapes.picture_prompt, 0):
-        prompt = [vocab.t2i, vocab.bos, *range(10, 10 + words), vocab.eos]
-        pads = shapes.picture_text + 1 - len(prompt)
-        ids.append(torch.tensor([[vocab.ipad] * pads + prompt + picture], device=device))
-        attendable.append(torch.arange(ids[-1].shape[1], device=device)[None] >= pads)
-    return ids[0], attendable[0], ids[1], attendable[1]
+def picture_prompts(shapes: Shapes, device: torch.device) -> list[Tensor]:
+    """A prompt and the empty one before a masked picture: ids and attendable of both."""
+    pairs = (
+        picture_prompt(shapes.vocab, shapes.picture_text, shapes.picture_tokens, words)
+        for words in (shapes.picture_prompt, 0)
+    )
+    return [tensor.to(device) for pair in pairs for tensor in pair]

@@ -95,3 +95,11 @@ def plain_image(
         cut = noisy.sort(dim=-1).values.gather(1, count[:, None])
         x[:, image] = torch.where(noisy < cut, vocab.mask, sampled + vocab.image_range.start)
     return sampled
+
+
+def picture_prompt(vocab: Vocab, text: int, tokens: int, words: int) -> tuple[Tensor, Tensor]:
+    """Ids of a prompt of `words` ids, padded on the left to `text` + 1, before a masked picture; and attendable."""
+    prompt = [vocab.t2i, vocab.bos, *range(20, 20 + words), vocab.eos]
+    pads = text + 1 - len(prompt)
+    ids = [vocab.ipad] * pads + prompt + [vocab.soi, *[vocab.mask] * tokens, vocab.eoi]
+    return torch.tensor([ids]), torch.arange(len(ids))[None] >= pads

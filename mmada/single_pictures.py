@@ -1,0 +1,126 @@
+"""One picture at a time: a file to codes and back, as the picture tokenizer of a folder sees it.
+
+Legend of shapes: H W picture height and width in pixels, h w grid height and width.
+"""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from mmada.errors import ContractError, InputError
+from mmada.vq.magvit import MAGVITv2, to_uint8
+from mmada.vq.preprocess import Policy, decode_picture, preprocess
+
+MAX_PIXELS: Final = 50_000_000
+CODE_FILES: Final = (".json", ".npy")
+
+
+@dataclass(frozen=True)
+class PictureCodec:
+    """A picture tokenizer with the size (height, width in pixels) and the crop policy of its pictures."""
+
+    magvit: MAGVITv2
+    size: tuple[int, int]
+    policy: Policy
+
+    def __post_init__(self) -> None:
+        factor = self.magvit.sizes.factor
+        if any(side <= 0 or side % factor for side in self.size):
+            raise InputError(f"pictures of {self.size[0]}x{self.size[1]} pixels: sides must be multiples of {factor}")
+        if self.policy == "centre_crop" and self.size[0] != self.size[1]:
+            raise InputError(
+                f"centre_crop makes squares, {self.size[0]}x{self.size[1]} is asked for; use the policy squash"
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+        return self.size[0] // self.magvit.sizes.factor, self.size[1] // self.magvit.sizes.factor
+
+    def encode(self, pixels: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "h w"]:
+        """Codes of a picture of any size."""
+        prepared = preprocess(pixels, size=self.size, policy=self.policy)
+        codes: Int[np.ndarray, "h w"] = self.magvit.encode(torch.from_numpy(prepared)[None])[0].numpy()
+        return codes
+
+    def decode(self, codes: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture of a grid of codes, whatever its size. Raises ContractError for a code out of range."""
+        number = self.magvit.sizes.num_codes
+        if codes.size == 0 or codes.min() < 0 or codes.max() >= number:
+            found = f"[{codes.min()}, {codes.max()}]" if codes.size else "none"
+            raise ContractError(f"picture codes in [0, {number}) expected, {found} found")
+        grid = torch.from_numpy(codes.astype(np.int64))[None]
+        picture: UInt8[np.ndarray, "H W 3"] = to_uint8(self.magvit.decode(grid))[0]
+        return picture
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "512" or "384x256". Raises InputError for anything else."""
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if match is None:
+        raise InputError(f"size {text!r}: give one side, such as 512, or HEIGHTxWIDTH, such as 384x256")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB pixels of a picture file. Raises InputError when there is none, ImageDecodeError when it is broken."""
+    return decode_picture(_read(path), max_pixels=MAX_PIXELS, suffix=path.suffix)
+
+
+def write_picture(pixels: UInt8[np.ndarray, "H W 3"], path: Path) -> None:
+    """Write a PNG. Raises InputError for another kind of file name."""
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: pictures are written as PNG; give a name that ends in .png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def codes_text(codes: Int[np.ndarray, "h w"]) -> str:
+    """Codes as JSON, one row of the grid a line."""
+    return "[\n" + ",\n".join(f" {json.dumps(row)}" for row in codes.tolist()) + "\n]\n"
+
+
+def write_codes(codes: Int[np.ndarray, "h w"], path: Path) -> None:
+    """Write codes as .json, or as .npy (uint16). Raises InputError for another kind of file name."""
+    _check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".npy":
+        np.save(path, codes.astype(np.uint16))
+    else:
+        path.write_text(codes_text(codes), encoding="utf-8")
+
+
+def read_codes(path: Path) -> Int[np.ndarray, "h w"]:
+    """A grid of codes as `write_codes` writes it. Raises InputError when the file holds none."""
+    _check_suffix(path)
+    data = _read(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            codes: np.ndarray[Any, np.dtype[Any]] = np.load(io.BytesIO(data), allow_pickle=False)
+        else:
+            codes = np.asarray(json.loads(data))
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} holds no codes: {error}") from error
+    if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
+        raise InputError(f"{path}: a grid (rows of integers) expected, {codes.dtype} of shape {codes.shape} found")
+    return codes
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in CODE_FILES:
+        raise InputError(f"{path}: codes are files named {' or '.join(f'*{one}' for one in CODE_FILES)}")
