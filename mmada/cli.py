@@ -96,7 +96,10 @@ def generate(
     size: Size = None,
     crop: Crop = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal answers.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda or cuda:N [default: a CUDA device where there is one].", envvar="MMADA_DEVICE"),
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Number format of the weights.")] = "float32",
 ) -> None:
     """Ask a checkpoint: text, a picture, or an answer about a picture.

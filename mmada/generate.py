@@ -22,11 +22,12 @@ from mmada.model.generation import Query, generate
 from mmada.model.image_sampling import ImageSampling
 from mmada.model.text_sampling import TextSampling
 from mmada.model.weights import load_model, load_vocab
+from mmada.numerics import compute_device
 from mmada.params_schema import Params, load_params
 from mmada.single_pictures import PictureCodec, parse_size, read_picture, write_picture
 from mmada.text_tokenizer import load_tokenizer
 from mmada.vocab import Vocab
-from mmada.vq.magvit import load_folder
+from mmada.vq.magvit import load_magvit
 from mmada.vq.preprocess import Policy
 
 Dtype = Literal["float32", "bfloat16"]
@@ -97,7 +98,7 @@ class Choices:
     size: str | None = None
     policy: Policy | None = None
     seed: int = 0
-    device: str = "cpu"
+    device: str | None = None
     dtype: Dtype = "float32"
 
 
@@ -125,7 +126,7 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
     text, image = _settings(model_folder, choices, params)
     codec = _codec(model_folder, choices, params) if wish.about or wish.draw else None
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[choices.dtype]
-    model = load_model(model_folder, device=_device(choices.device), dtype=dtype).eval()
+    model = load_model(model_folder, device=compute_device(choices.device), dtype=dtype).eval()
     vocab, tokenizer = load_vocab(model_folder), load_tokenizer(model_folder)
     codes = codec.encode(read_picture(wish.about)) if wish.about is not None and codec is not None else None
     num_tokens = codec.grid[0] * codec.grid[1] if codec is not None else 0
@@ -147,7 +148,7 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
             text=replace(text, stop_id=vocab.eos, row_stops=True),
             image=image,
             num_image_tokens=num_tokens,
-            generator=torch.Generator(_device(choices.device)).manual_seed(choices.seed),
+            generator=torch.Generator(compute_device(choices.device)).manual_seed(choices.seed),
             on_step=on_step,
         )
     if wish.draw is not None and codec is not None:
@@ -157,16 +158,6 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
         if wish.frames is not None:
             _write_frames([*(_frame(state, codec, vocab) for state in frames.states), picture], wish.frames)
     return made.texts(tokenizer, vocab)[0]
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device {name!r} is none: use cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {name!r}: this machine has no CUDA device; use cpu")
-    return device
 
 
 def _settings(folder: Path, choices: Choices, params: Params | None) -> tuple[TextSampling, ImageSampling]:
@@ -206,7 +197,7 @@ def _codec(model_folder: Path | None, choices: Choices, params: Params | None) -
         _check_match(model_folder, folder)
     size = choices.size or (str(params.vq.resolution) if params else PUBLISHED_SIZE)
     policy = choices.policy or (params.vq.crop_policy if params else "centre_crop")
-    return PictureCodec(load_folder(folder), parse_size(size), policy)
+    return PictureCodec(load_magvit(folder).to(compute_device(choices.device)), parse_size(size), policy)
 
 
 def _check_match(model_folder: Path, folder: Path) -> None:

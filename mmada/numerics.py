@@ -8,19 +8,21 @@ import torch
 from mmada.errors import ParamsError
 
 
-def compute_device() -> torch.device:
-    """MMADA_DEVICE (`cpu`, `cuda`, `cuda:1`), else this process's CUDA device, else the CPU.
+def compute_device(asked: str | None = None) -> torch.device:
+    """What is asked for (`cpu`, `cuda`, `cuda:1`), else what MMADA_DEVICE names, else CUDA where there is one.
 
-    Raises ParamsError when MMADA_DEVICE names a device that this machine does not have.
+    Raises ParamsError for a device that this machine does not have.
     """
-    asked = os.environ.get("MMADA_DEVICE", "")
+    asked = asked or os.environ.get("MMADA_DEVICE", "")
     has_cuda = torch.cuda.is_available()
     try:
         device = torch.device(asked or ("cuda" if has_cuda else "cpu"))
     except RuntimeError as error:
-        raise ParamsError(f"MMADA_DEVICE is {asked!r}; use cpu, cuda or cuda:N") from error
+        raise ParamsError(f"there is no device {asked!r} (MMADA_DEVICE); use cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ParamsError(f"MMADA_DEVICE is {asked!r}, but this machine has {torch.cuda.device_count()} CUDA devices")
+        raise ParamsError(
+            f"device {asked!r} (MMADA_DEVICE): this machine has {torch.cuda.device_count()} CUDA devices; use cpu"
+        )
     return device
 
 

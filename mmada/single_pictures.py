@@ -48,7 +48,9 @@ class PictureCodec:
     def encode(self, pixels: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "h w"]:
         """Codes of a picture of any size."""
         prepared = preprocess(pixels, size=self.size, policy=self.policy)
-        codes: Int[np.ndarray, "h w"] = self.magvit.encode(torch.from_numpy(prepared)[None])[0].numpy()
+        codes: Int[np.ndarray, "h w"] = (
+            self.magvit.encode(torch.from_numpy(prepared)[None])[0].reshape(self.grid).cpu().numpy()
+        )
         return codes
 
     def decode(self, codes: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W 3"]:
@@ -57,8 +59,9 @@ class PictureCodec:
         if codes.size == 0 or codes.min() < 0 or codes.max() >= number:
             found = f"[{codes.min()}, {codes.max()}]" if codes.size else "none"
             raise ContractError(f"picture codes in [0, {number}) expected, {found} found")
-        grid = torch.from_numpy(codes.astype(np.int64))[None]
-        picture: UInt8[np.ndarray, "H W 3"] = to_uint8(self.magvit.decode(grid))[0]
+        row = torch.from_numpy(codes.astype(np.int64)).reshape(1, -1)
+        pixels = self.magvit.decode(row, height=codes.shape[0], width=codes.shape[1])
+        picture: UInt8[np.ndarray, "H W 3"] = to_uint8(pixels)[0]
         return picture
 
 

@@ -127,6 +127,10 @@ def test_long_loops_are_read_in_linear_time(unit: str) -> None:
     assert time.process_time() - started < 2
 
 
+PATIENT = 20.0
+"""Seconds: agreement is what is asked, however busy the machine is."""
+
+
 def test_agreement_with_published_equivalence_cases(realdata: Path) -> None:
     """Cases of two verifiers' own test suites; some contradict each other or need options of their own."""
     path = realdata / "reference/math_equivalence/parametrize_cases.jsonl"
@@ -137,7 +141,7 @@ def test_agreement_with_published_equivalence_cases(realdata: Path) -> None:
         if isinstance(gold, str) and isinstance(predicted, str):
             cases.add((gold, predicted, bool(named.get("expected", named.get("result")))))
     agreed = sum(
-        answers_match(extract_answer(predicted), extract_answer(gold) or gold) == expected
+        answers_match(extract_answer(predicted), extract_answer(gold) or gold, seconds=PATIENT) == expected
         for gold, predicted, expected in cases
     )
     assert len(cases) > 250

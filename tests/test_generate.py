@@ -14,7 +14,7 @@ from mmada.generate import THINK, Choices, Wish, answer
 from mmada.model.weights import save_model
 from mmada.single_pictures import PictureCodec, parse_size, read_codes, read_picture, write_codes
 from mmada.text_tokenizer import make_vocab
-from mmada.vq.magvit import MagvitSizes, MAGVITv2, load_folder, save_folder
+from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ONES = (1, 1, 1, 1, 1)
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     for file in (tmp_path_factory.getbasetemp() / "tokenizer").iterdir():
         shutil.copy(file, folder / "model")
     torch.manual_seed(0)
-    save_folder(MAGVITv2(MagvitSizes(32, ONES, ONES, ONES, ONES, 13)).eval(), folder / "magvit")
+    save_magvit(MAGVITv2(MagvitSizes(32, ONES, ONES, ONES, ONES, 13)).eval(), folder / "magvit")
     noise = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype(np.uint8)
     Image.fromarray(noise).save(folder / "picture.png")
     return folder
@@ -123,7 +123,7 @@ def test_short_cuts_are_taken_on_request(folder, tmp_path):
         (("x", "--tokens", "15"), "do not split evenly"),
         (("x", "--tokens", "256", "--steps", "256"), "the model takes 256"),
         (("x", "--threshold", "2"), r"lies in (0, 1]"),
-        (("x", "--device", "cuda:99"), "no CUDA device"),
+        (("x", "--device", "cuda:99"), "0 CUDA devices"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_one_message_and_exit_2(mmada, arguments, message):
@@ -152,7 +152,7 @@ def test_codes_of_one_picture_go_out_and_come_back(mmada, folder, tmp_path, name
     printed = mmada("tokenize", "picture.png", *options)[1]
     assert json.loads(printed) == codes.tolist()
     assert mmada("detokenize", name, "back.png", "--magvit", "magvit")[0] == 0
-    codec = PictureCodec(load_folder(folder / "magvit"), (64, 32), "squash")
+    codec = PictureCodec(load_magvit(folder / "magvit"), (64, 32), "squash")
     assert np.array_equal(read_picture(tmp_path / "back.png"), codec.decode(codes))
     assert np.array_equal(codec.encode(read_picture(folder / "picture.png")), codes)
 

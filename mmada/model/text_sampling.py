@@ -227,7 +227,8 @@ class _Filling:
         scored = wide if noise is None else wide.exp() / (-noise.log()) ** sampling.temperature
         best = scored.argmax(-1)
         if sampling.confidence_eos_eot_inf:
-            wide[..., [vocab.eos - offset, vocab.eot - offset]] = -torch.inf
+            ends = [id_ - offset for id_ in (vocab.eos, vocab.eot) if id_ is not None]
+            wide[..., ends] = -torch.inf
         confidence = wide.softmax(-1).gather(-1, best[..., None])[..., 0] if lots is None else lots
         is_masked = self.x[rows, window] == vocab.mask
         confidence = confidence.masked_fill(~is_masked, -torch.inf)
