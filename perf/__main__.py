@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perf.codes import bench_codes
 from perf.graph import bench_noop_repro
+from perf.losses import bench_losses
 from perf.shards import bench_shards
 from perf.vq_encode import bench_vq_encode
 
@@ -20,6 +21,7 @@ def main() -> None:
         "shards": bench_shards,
         "codes": bench_codes,
         "noop_repro": bench_noop_repro,
+        "losses": bench_losses,
         "vq_encode": bench_vq_encode,
     }
     for name, bench in benches.items():

@@ -168,8 +168,12 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*shape D"], ids: slice | None = None) -> Float[Tensor, "*shape V"]:
         """Scores of the ids in `ids` (None: the whole vocabulary) for hidden states."""
-        weight = self.model.transformer.ff_out.weight
-        return functional.linear(hidden, weight if ids is None else weight[ids])
+        return functional.linear(hidden, self.output_rows(ids))
+
+    def output_rows(self, ids: slice | None = None) -> Float[Tensor, "V D"]:
+        """Rows of the output matrix for the ids in `ids` (None: all)."""
+        weight: Tensor = self.model.transformer.ff_out.weight
+        return weight if ids is None or ids == slice(0, len(weight)) else weight[ids]
 
 
 def attention_bias(
