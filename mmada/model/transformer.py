@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mmada.errors import CheckpointError
+from mmada.vocab import check_ids
 
 AttentionPolicy = Literal["masked", "full", "plus_one"]
 ATTENTION_POLICIES: Final[tuple[AttentionPolicy, ...]] = get_args(AttentionPolicy)
@@ -137,13 +138,14 @@ class Transformer(nn.Module):
     def forward(
         self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
     ) -> Float[Tensor, "B L V"]:
-        """Scores of all ids; for `attendable` see `hidden_states`."""
+        """Scores of all ids; for `attendable` see `hidden_states`. Raises ContractError for an id without embedding."""
+        check_ids(ids, self.config.embedding_size)
         return self.logits(self.hidden_states(ids, attendable))
 
     def hidden_states(
         self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Hidden states after the last norm.
+        """Hidden states after the last norm. Ids are not checked here: on a GPU that would wait for it at every step.
 
         `attendable`: True = may be attended to, per key or per (query, key). A query that may attend to
         nothing attends to all alike, as in the reference. Raises CheckpointError when L exceeds the model's
