@@ -100,6 +100,8 @@ class TrainingBlock(Section):
     optimiser: Optimiser
     cond_dropout: Share
     precision: Literal["fp32", "bf16"]
+    activation_checkpointing: bool = False
+    """Keep each layer's input alone and compute the rest again in the backward pass: less memory, a third more time."""
     threads: Positive
     checkpoint_every: Positive
     """Steps between resume states."""

@@ -81,6 +81,7 @@ def run_job(job: Job) -> TrainResult:
     block = TrainingBlock.model_validate(job.block)
     with joined() as world:
         model, vocab = load_model(Path(job.parent)), load_vocab(Path(job.parent))
+        model.activation_checkpointing = block.activation_checkpointing
         tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
         reader = ShardReader.open(Path(job.shards))
         rows = _row_source(reader, block, job.name)
