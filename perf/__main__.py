@@ -9,12 +9,14 @@ from perf.codes import bench_codes
 from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.doors import bench_doors
 from perf.graph import bench_noop_repro
+from perf.losses import bench_losses
 from perf.shards import bench_shards
 from perf.vq_encode import bench_vq_encode
 
 BENCHES = {
     "shards": bench_shards,
     "codes": bench_codes,
+    "losses": bench_losses,
     "vq_encode": bench_vq_encode,
     "text_decoding": bench_text_decoding,
     "picture_decoding": bench_picture_decoding,

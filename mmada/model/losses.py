@@ -15,12 +15,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmada.contracts.sample import TASKS, Task
+from mmada.model.tiled_log_probs import tiled_log_probs
 from mmada.model.transformer import Transformer
 from mmada.vocab import Vocab
 
 LossName = Literal["published", "unified"]
 RuleName = Literal["mean_over_targets", "inverse_p_per_token", "inverse_p_per_answer"]
 Vocabulary = Literal["full", "modality"]
+
+_MOST_LOGITS: Final = 2**24
+"""Above so many (64 MB) logits are made a tile at a time."""
 
 _PER_ANSWER: Final[Mapping[Task, RuleName]] = MappingProxyType(dict.fromkeys(TASKS, "inverse_p_per_answer"))
 LOSSES: Final[Mapping[LossName, Mapping[Task, RuleName]]] = MappingProxyType(
@@ -67,8 +71,11 @@ def token_log_probs(
     for chosen, ids in groups:
         if not chosen.any():
             continue
-        logits = model.logits(hidden[chosen], ids)
-        out[chosen] = -functional.cross_entropy(logits.float(), x0[chosen] - ids.start, reduction="none")
+        rows, targets = hidden[chosen], x0[chosen] - ids.start
+        if len(rows) * (ids.stop - ids.start) > _MOST_LOGITS:
+            out[chosen] = tiled_log_probs(rows, model.output_rows(ids), targets)
+        else:
+            out[chosen] = -functional.cross_entropy(model.logits(rows, ids).float(), targets, reduction="none")
     return out
 
 

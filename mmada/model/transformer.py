@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mmada.errors import CheckpointError
+from mmada.vocab import check_ids
 
 AttentionPolicy = Literal["masked", "full", "plus_one"]
 ATTENTION_POLICIES: Final[tuple[AttentionPolicy, ...]] = get_args(AttentionPolicy)
@@ -149,7 +150,8 @@ class Transformer(nn.Module):
     def forward(
         self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
     ) -> Float[Tensor, "B L V"]:
-        """Scores of all ids; for `attendable` see `hidden_states`."""
+        """Scores of all ids; for `attendable` see `hidden_states`. Raises ContractError for an id without embedding."""
+        check_ids(ids, self.config.embedding_size)
         return self.logits(self.hidden_states(ids, attendable))
 
     def hidden_states(
@@ -160,7 +162,7 @@ class Transformer(nn.Module):
         first: int = 0,
         extend: ExtendKeysValues | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """Hidden states after the last norm.
+        """Hidden states after the last norm. Ids are not checked here: on a GPU that would wait for it at every step.
 
         `attendable`: True = may be attended to, per key or per (query, key). A query that may attend to
         nothing attends to all alike, as in the reference. `first`: position of the first of these tokens.
@@ -187,8 +189,12 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*shape D"], ids: slice | None = None) -> Float[Tensor, "*shape V"]:
         """Scores of the ids in `ids` (None: the whole vocabulary) for hidden states."""
-        weight = self.model.transformer.ff_out.weight
-        return functional.linear(hidden, weight if ids is None else weight[ids])
+        return functional.linear(hidden, self.output_rows(ids))
+
+    def output_rows(self, ids: slice | None = None) -> Float[Tensor, "V D"]:
+        """Rows of the output matrix for the ids in `ids` (None: all)."""
+        weight: Tensor = self.model.transformer.ff_out.weight
+        return weight if ids is None or ids == slice(0, len(weight)) else weight[ids]
 
 
 def compile_blocks(model: Transformer) -> None:

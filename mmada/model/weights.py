@@ -1,6 +1,7 @@
 """Model folders: the published layout in and out, and the text model that becomes a multimodal one.
 
-A folder is `config.json` + `model.safetensors` (or shards and `model.safetensors.index.json`) + `vocab.json`.
+A folder is `config.json` + `model.safetensors` (or shards and `model.safetensors.index.json`) + `vocab.json`, with a
+model card.
 Published folders have no `vocab.json`; their layout follows from the number of embedding rows.
 """
 
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmada.errors import CheckpointError, MmadaError
+from mmada.model.model_card import CARD, model_card
 from mmada.model.transformer import Transformer, TransformerConfig, initialise
 from mmada.tensor_files import check_shapes, read_tensors
 from mmada.vocab import Vocab
@@ -76,6 +78,8 @@ def save_state(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(config_json(config, vocab), indent=2, sort_keys=True) + "\n")
     (folder / VOCAB).write_text(vocab.to_json())
+    card = model_card(config, vocab, sum(tensor.numel() for tensor in state.values()))
+    (folder / CARD).write_text(card, encoding="utf-8")
     shards = _split(state, max_shard_bytes)
     if len(shards) == 1:
         save_file(shards[0], folder / WEIGHTS, metadata={"format": "pt"})

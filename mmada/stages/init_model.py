@@ -21,7 +21,7 @@ from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, make_vocab
 from mmada.vocab import Vocab
 from mmada.vq.magvit import load_magvit
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "models/init"
 
 _MAX_SHARD_BYTES: Final = 5 * 10**9

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmada.contracts.sample import TASKS
+from mmada.model import losses, tiled_log_probs
 from mmada.model.losses import LOSSES, all_row_weights, by_task, row_weights, token_log_probs
 from tests.tiny import parity, parity_model, parity_vocab, tiny_model
 
@@ -84,3 +85,39 @@ def test_inverse_p_weights_make_the_loss_independent_of_the_mask_ratio_in_expect
         maskable = torch.ones_like(target)
         weights, _ = row_weights("inverse_p_per_answer", target, torch.full((4000, 10), p), maskable, maskable)
         assert float(weights.sum(1).mean()) == pytest.approx(1.0, abs=0.03)
+
+
+def _gradients(model, x0, target, vocab, vocabulary):
+    model.zero_grad()
+    log_probs = token_log_probs(model, model.hidden_states(x0), x0, target, vocab, vocabulary=vocabulary)
+    weights = torch.rand(x0.shape, generator=torch.Generator().manual_seed(3))
+    (weights * log_probs).sum().backward()
+    return log_probs.detach(), [parameter.grad.clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("vocabulary", ["full", "modality"])
+@pytest.mark.parametrize("tile", [1, 100, 999, 2**20])
+def test_tiles_of_any_size_change_no_loss_and_no_gradient(monkeypatch, vocabulary, tile):
+    model, vocab = parity_model(), parity_vocab()
+    generator = torch.Generator().manual_seed(4)
+    x0 = torch.randint(0, 464, (2, 9), generator=generator)
+    target = torch.rand(2, 9, generator=generator) < 0.7
+    whole, wanted = _gradients(model, x0, target, vocab, vocabulary)
+    monkeypatch.setattr(losses, "_MOST_LOGITS", 0)
+    monkeypatch.setitem(tiled_log_probs._TILE, "cpu", tile)
+    tiled, got = _gradients(model, x0, target, vocab, vocabulary)
+    assert (tiled - whole).abs().max() <= 1e-5
+    assert max(float((a - b).abs().max()) for a, b in zip(wanted, got, strict=True)) <= 1e-5
+
+
+def test_tiles_multiply_in_the_type_of_autocast():
+    generator = torch.Generator().manual_seed(5)
+    hidden, weight = torch.randn(7, 16, generator=generator), torch.randn(50, 16, generator=generator)
+    targets = torch.randint(0, 50, (7,), generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        whole = -torch.nn.functional.cross_entropy((hidden @ weight.T).float(), targets, reduction="none")
+        tiled = tiled_log_probs.tiled_log_probs(hidden, weight, targets)
+    exact = (hidden @ weight.T).log_softmax(1).gather(1, targets[:, None])[:, 0]
+    assert tiled.dtype == torch.float32
+    assert (tiled - whole).abs().max() <= 0.05
+    assert (tiled - exact).abs().max() > 1e-5, "bf16 products were asked for"

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from mmada.errors import CheckpointError
-from mmada.model.transformer import Transformer, attend, attention_bias
+from mmada.errors import CheckpointError, ContractError
+from mmada.model.transformer import RMSNorm, Transformer, attend, attention_bias, rope_tables, rotate
 from tests.tiny import parity, parity_model, parity_vocab, tiny_model
 
 
@@ -102,3 +102,29 @@ def test_too_long_sequences_and_odd_heads_are_refused():
         model(torch.zeros(1, 257, dtype=torch.long))
     with pytest.raises(CheckpointError, match="heads"):
         dataclasses.replace(model.config, n_heads=7)
+
+
+@pytest.mark.parametrize("bad", [-1, 480])
+def test_ids_outside_the_vocabulary_are_refused(bad):
+    with pytest.raises(ContractError, match=rf"found \[{min(bad, 3)}, {max(bad, 3)}\], allowed \[0, 480\)"):
+        parity_model()(torch.tensor([[3, bad]]))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_norms_and_rotary_positions_are_computed_in_fp32_whatever_the_weights(autocast):
+    generator = torch.Generator().manual_seed(0)
+    x = (100 * torch.randn(2, 3, 40, 16, generator=generator)).bfloat16()
+    norm = RMSNorm(16, 1e-5).bfloat16()
+    torch.nn.init.normal_(norm.weight, generator=generator)
+    config = dataclasses.replace(parity_model().config, d_model=16, n_heads=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        cos, sin = rope_tables(40, config, torch.device("cpu"))
+        rotated, normed = rotate(x, cos, sin), norm(x)
+    assert cos.dtype == sin.dtype == torch.float32
+    wide = x.float()
+    first, second = wide.chunk(2, dim=-1)
+    assert torch.equal(rotated, (wide * cos + torch.cat([-second, first], -1) * sin).bfloat16())
+    exact = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-5)
+    assert torch.equal(normed, norm.weight * exact.bfloat16())
+    in_bf16 = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
+    assert not torch.equal(normed, norm.weight * in_bf16), "bf16 sums would show"
