@@ -27,8 +27,8 @@ class TextSampling:
     """How a window of text is filled. Raises ParamsError for options that do not go together.
 
     As published (LLaDA, MMaDA): `new_tokens` and `steps` split evenly over blocks of `block` tokens; every
-    step of a block reveals an equal share of it. The remaining options, except for the last group, keep the
-    tokens of the reference:
+    step of a block reveals an equal share of it. With `revisit_masks`, and without the options of the last group,
+    tokens are those of the reference.
     """
 
     new_tokens: int
@@ -49,6 +49,10 @@ class TextSampling:
     confidence_eos_eot_inf: bool = False
     """Reveal eos and eot after everything else (LLaDA's option of that name). LLaDA's code does so only at
     temperature 0 and for eot otherwise; here both hold at any temperature."""
+
+    revisit_masks: bool = False
+    """A candidate may be the mask itself. Such a token is up again in the blocks that follow, as in the reference;
+    without this option it stays masked."""
 
     row_stops: bool = False
     """A row leaves the batch alone, as soon as a finished block of it holds `stop_id`: what follows is not
@@ -102,8 +106,7 @@ def fill_text(
     """Fill the masked tokens of ids[:, start : start + new_tokens]; what follows is left as it is.
 
     Each step takes the likeliest candidate everywhere in the block and keeps the most confident ones; nothing
-    is masked again. A candidate may be the mask itself, as in the reference: such a token is up again in the
-    blocks that follow. With temperature > 0 candidates are drawn by Gumbel-max in float64 from one uniform
+    is masked again. With temperature > 0 candidates are drawn by Gumbel-max in float64 from one uniform
     tensor over all tokens and allowed ids, of `generator` (None: the global one).
     """
     filling = _Filling(model, sampling, vocab, ids.clone(), start, attendable, generator, on_step)
@@ -140,8 +143,10 @@ class _Filling:
     def fill_block(self, rows: Int[Tensor, "R"], span: slice) -> None:
         """Reveal the tokens of one block, step by step."""
         sampling, mask = self.sampling, self.vocab.mask
-        leftover = (self.x[rows, : span.start] == mask).any(0).nonzero()
-        window = slice(int(leftover[0]) if len(leftover) else span.start, span.stop)
+        window = span
+        if sampling.revisit_masks:
+            leftover = (self.x[rows, : span.start] == mask).any(0).nonzero()
+            window = slice(int(leftover[0]) if len(leftover) else span.start, span.stop)
         cache = None if sampling.cache == "none" else KvCache(self.model)
         steps = sampling.block if sampling.is_parallel else sampling.steps * sampling.block // sampling.new_tokens
         quota = reveal_quota((self.x[rows, span] == mask).sum(1), steps)

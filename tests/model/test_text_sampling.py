@@ -33,7 +33,7 @@ def test_equals_the_plain_sampler(temperature, steps, block, guidance, remasking
     torch.manual_seed(4)
     options = {"temperature": temperature, "guidance": guidance, "remasking": remasking}
     expected = plain_text(parity_model(), _ids(24), 9, MASK, new=24, steps=steps, block=block, **options)
-    assert torch.equal(_fill(TextSampling(24, steps, block, **options), seed=4), expected)
+    assert torch.equal(_fill(TextSampling(24, steps, block, revisit_masks=True, **options), seed=4), expected)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -47,12 +47,13 @@ def test_a_candidate_that_is_the_mask_itself_is_up_again(seed):
         model,
         _ids(16),
         9,
-        TextSampling(16, 16, 4, 1.0),
+        TextSampling(16, 16, 4, 1.0, revisit_masks=True),
         vocab=parity_vocab(),
         generator=generator,
         on_step=lambda ids: left.append(int((ids[:, 9:] == MASK).sum())),
     )
     assert torch.equal(out, expected)
+    assert not (out == MASK).any() or (out[:, 21:] == MASK).any(), "only the last block has no later one"
     assert any(now > 32 - 2 * (step + 1) for step, now in enumerate(left)), "the mask came up"
 
 
