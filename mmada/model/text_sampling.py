@@ -60,15 +60,20 @@ class TextSampling:
     cache: CacheName = "none"
     """"prefix" keeps the keys and values of all before the current block, "dual" also those after it, both
     renewed when a block begins. Approximate: in between they do not know which tokens of the block were
-    revealed (arXiv:2505.22618, section 3.1)."""
+    revealed (arXiv:2505.22618)."""
     threshold: float | None = None
     """Reveal all candidates of at least this confidence, one at least; `steps` is then of no account.
-    Approximate: tokens of one step are drawn as if independent (arXiv:2505.22618, section 3.2; 0.9 there)."""
+    Approximate: tokens of one step are drawn as if independent (arXiv:2505.22618, which uses 0.9)."""
     factor: float | None = None
     """As `threshold`, but reveal the n most confident candidates as long as the n-th has confidence
-    1 - factor / (n + 1) at least (arXiv:2505.22618, section 3.3)."""
+    1 - factor / (n + 1) at least (arXiv:2505.22618)."""
 
     def __post_init__(self) -> None:
+        if min(self.new_tokens, self.steps, self.block) < 1 or self.temperature < 0 or self.guidance < 0:
+            raise ParamsError(
+                f"sampling: {self.new_tokens} tokens, {self.steps} steps and blocks of {self.block} must be positive, "
+                f"temperature {self.temperature} and guidance {self.guidance} not negative"
+            )
         blocks = self.new_tokens // self.block
         uneven = not self.is_parallel and (self.steps % max(1, blocks) or self.steps < blocks)
         if not blocks or self.new_tokens % self.block or uneven:
@@ -226,13 +231,13 @@ class _Filling:
         offset = 0 if sampling.ids is None else sampling.ids.start
         wide = logits.double()  # float64: low-precision Gumbel-max hurts generation quality (arXiv:2409.02908)
         if sampling.logits_eos_inf:
-            wide[..., vocab.eos - offset] = -torch.inf
+            _forbid(wide, vocab.eos - offset)
         if sampling.is_parallel:  # or a block might never be clean
-            wide[..., vocab.mask - offset] = -torch.inf
+            _forbid(wide, vocab.mask - offset)
         scored = wide if noise is None else wide.exp() / (-noise.log()) ** sampling.temperature
         best = scored.argmax(-1)
         if sampling.confidence_eos_eot_inf:
-            wide[..., [vocab.eos - offset, vocab.eot - offset]] = -torch.inf
+            _forbid(wide, vocab.eos - offset, vocab.eot - offset)
         confidence = wide.softmax(-1).gather(-1, best[..., None])[..., 0] if lots is None else lots
         is_masked = self.x[rows, window] == vocab.mask
         confidence = confidence.masked_fill(~is_masked, -torch.inf)
@@ -241,6 +246,11 @@ class _Filling:
         else:
             reveal = _top(confidence, count, window, self.x.shape[1])
         self.x[rows, window] = torch.where(reveal & is_masked, best + offset, self.x[rows, window])
+
+
+def _forbid(logits: Float[Tensor, "R W V"], *places: int) -> None:
+    """Take ids out of the choice, in place; those that may not be sampled anyway have no place."""
+    logits[..., [place for place in places if 0 <= place < logits.shape[-1]]] = -torch.inf
 
 
 def _top(confidence: Float[Tensor, "R W"], count: Int[Tensor, "R"], window: slice, length: int) -> Bool[Tensor, "R W"]:

@@ -152,6 +152,12 @@ def test_prompts_of_different_length_share_a_batch(cache):
     assert torch.equal(both[1:, 3:], alone)
 
 
+def test_ids_outside_the_choice_cannot_be_forbidden_by_mistake():
+    free, allowed = TextSampling(16, 16, 16, ids=slice(10, 40)), {"ids": slice(10, 40), "threshold": 1.0}
+    assert torch.equal(_fill(replace(free, logits_eos_inf=True)), _fill(free))
+    assert torch.equal(_fill(TextSampling(16, 16, 16, **allowed, confidence_eos_eot_inf=True)), _fill(free))
+
+
 def test_eos_is_never_sampled_or_comes_last():
     vocab = parity_vocab()
     eos = int(_fill(TextSampling(16, 16, 16))[0, 12])
@@ -182,6 +188,8 @@ def test_quota_reveals_everything_once_and_never_less_early_than_late(masked, st
         {"threshold": 1.5},
         {"factor": 0.0},
         {"threshold": 0.9, "remasking": "random"},
+        {"temperature": -1.0},
+        {"guidance": -0.5},
     ],
 )
 def test_options_that_contradict_are_refused(options):
