@@ -145,7 +145,7 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
             [Query(wish.question, codes)],
             tokenizer,
             vocab,
-            text=replace(text, stop_id=vocab.eos, row_stops=True),
+            text=replace(text, stop_id=vocab.eos, revisit_masks=True, row_stops=True),
             image=image,
             num_image_tokens=num_tokens,
             generator=torch.Generator(compute_device(choices.device)).manual_seed(choices.seed),

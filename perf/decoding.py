@@ -41,7 +41,7 @@ def bench_text_decoding() -> dict[str, Any]:
     taught = teach()
     asked = problems(ASKED, held_out=True, seed=1)
     ids, attendable, start = opened_windows(asked, taught)
-    exact = TextSampling(WINDOW, WINDOW, BLOCK, stop_id=None)
+    exact = TextSampling(WINDOW, WINDOW, BLOCK, revisit_masks=True)
     stopping = replace(exact, stop_id=taught.vocab.eos, row_stops=True)
     fast = replace(exact, ids=taught.vocab.text_range, cache="dual", threshold=THRESHOLD)
     fastest = replace(fast, stop_id=taught.vocab.eos, row_stops=True)

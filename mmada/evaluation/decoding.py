@@ -23,6 +23,7 @@ _LATER_OPTIONS: Final = (
     "remasking",
     "logits_eos_inf",
     "confidence_eos_eot_inf",
+    "revisit_masks",
     "row_stops",
     "cache",
     "threshold",

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mmada.errors import ParamsError
 from mmada.model.mask_schedules import MASK_SCHEDULES, ScheduleName
 from mmada.model.text_sampling import OnStep
 from mmada.model.transformer import Transformer
@@ -19,12 +20,21 @@ from mmada.vocab import Vocab
 
 @dataclass(frozen=True)
 class ImageSampling:
-    """How a picture is filled in. `guidance` > 0 needs the unconditional prompt."""
+    """How a picture is filled in. `guidance` > 0 needs the unconditional prompt. Raises ParamsError for numbers that
+    make no sense.
+    """
 
     steps: int
     temperature: float = 1.0
     guidance: float = 0.0
     schedule: ScheduleName = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.temperature < 0 or self.guidance < 0:
+            raise ParamsError(
+                f"sampling: {self.steps} image steps must be positive, temperature {self.temperature} and guidance "
+                f"{self.guidance} not negative"
+            )
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """Keys and values that outlive a forward pass, so that the next one computes a few columns only.
 
 Attention is bidirectional: the keys and values of a token change whenever another token is revealed, so what
-is kept here goes stale and must be renewed. Prefix and dual cache follow Fast-dLLM (arXiv:2505.22618, section
-3.1): one full pass when a block of text begins, then passes over the block and what follows it ("prefix"), or
-over the block alone ("dual"), until the block is filled.
+is kept here goes stale and must be renewed. Prefix and dual cache follow Fast-dLLM (arXiv:2505.22618): one
+full pass when a block of text begins, then passes over the block and what follows it ("prefix"), or over the
+block alone ("dual"), until the block is filled.
 Shapes: B sequences, L tokens, H heads, R kept sequences.
 """
 

@@ -31,7 +31,7 @@ def sample_text(
     Draws from torch's global generator where temperature > 0. Raises ParamsError when tokens, steps and blocks do
     not split evenly, ContractError for ids outside the vocabulary, CheckpointError for what exceeds the model.
     """
-    sampling = TextSampling(max_new_tokens, steps, block_length, temperature, guidance)
+    sampling = TextSampling(max_new_tokens, steps, block_length, temperature, guidance, revisit_masks=True)
     window = prompt_ids.new_full((len(prompt_ids), max_new_tokens), vocab.mask)
     ids = torch.cat([prompt_ids, window], 1)
     _check(model, ids, vocab)

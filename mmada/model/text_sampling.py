@@ -27,8 +27,8 @@ class TextSampling:
     """How a window of text is filled. Raises ParamsError for options that do not go together.
 
     As published (LLaDA, MMaDA): `new_tokens` and `steps` split evenly over blocks of `block` tokens; every
-    step of a block reveals an equal share of it. The remaining options, except for the last group, keep the
-    tokens of the reference:
+    step of a block reveals an equal share of it. With `revisit_masks`, and without the options of the last group,
+    tokens are those of the reference.
     """
 
     new_tokens: int
@@ -50,21 +50,30 @@ class TextSampling:
     """Reveal eos and eot after everything else (LLaDA's option of that name). LLaDA's code does so only at
     temperature 0 and for eot otherwise; here both hold at any temperature."""
 
+    revisit_masks: bool = False
+    """A candidate may be the mask itself. Such a token is up again in the blocks that follow, as in the reference;
+    without this option it stays masked."""
+
     row_stops: bool = False
     """A row leaves the batch alone, as soon as a finished block of it holds `stop_id`: what follows is not
     sampled, while the tokens up to the first `stop_id` stay what they were."""
     cache: CacheName = "none"
     """"prefix" keeps the keys and values of all before the current block, "dual" also those after it, both
     renewed when a block begins. Approximate: in between they do not know which tokens of the block were
-    revealed (arXiv:2505.22618, section 3.1)."""
+    revealed (arXiv:2505.22618)."""
     threshold: float | None = None
     """Reveal all candidates of at least this confidence, one at least; `steps` is then of no account.
-    Approximate: tokens of one step are drawn as if independent (arXiv:2505.22618, section 3.2; 0.9 there)."""
+    Approximate: tokens of one step are drawn as if independent (arXiv:2505.22618, which uses 0.9)."""
     factor: float | None = None
     """As `threshold`, but reveal the n most confident candidates as long as the n-th has confidence
-    1 - factor / (n + 1) at least (arXiv:2505.22618, section 3.3)."""
+    1 - factor / (n + 1) at least (arXiv:2505.22618)."""
 
     def __post_init__(self) -> None:
+        if min(self.new_tokens, self.steps, self.block) < 1 or self.temperature < 0 or self.guidance < 0:
+            raise ParamsError(
+                f"sampling: {self.new_tokens} tokens, {self.steps} steps and blocks of {self.block} must be positive, "
+                f"temperature {self.temperature} and guidance {self.guidance} not negative"
+            )
         blocks = self.new_tokens // self.block
         uneven = not self.is_parallel and (self.steps % max(1, blocks) or self.steps < blocks)
         if not blocks or self.new_tokens % self.block or uneven:
@@ -102,8 +111,7 @@ def fill_text(
     """Fill the masked tokens of ids[:, start : start + new_tokens]; what follows is left as it is.
 
     Each step takes the likeliest candidate everywhere in the block and keeps the most confident ones; nothing
-    is masked again. A candidate may be the mask itself, as in the reference: such a token is up again in the
-    blocks that follow. With temperature > 0 candidates are drawn by Gumbel-max in float64 from one uniform
+    is masked again. With temperature > 0 candidates are drawn by Gumbel-max in float64 from one uniform
     tensor over all tokens and allowed ids, of `generator` (None: the global one).
     """
     filling = _Filling(model, sampling, vocab, ids.clone(), start, attendable, generator, on_step)
@@ -140,8 +148,10 @@ class _Filling:
     def fill_block(self, rows: Int[Tensor, "R"], span: slice) -> None:
         """Reveal the tokens of one block, step by step."""
         sampling, mask = self.sampling, self.vocab.mask
-        leftover = (self.x[rows, : span.start] == mask).any(0).nonzero()
-        window = slice(int(leftover[0]) if len(leftover) else span.start, span.stop)
+        window = span
+        if sampling.revisit_masks:
+            leftover = (self.x[rows, : span.start] == mask).any(0).nonzero()
+            window = slice(int(leftover[0]) if len(leftover) else span.start, span.stop)
         cache = None if sampling.cache == "none" else KvCache(self.model)
         steps = sampling.block if sampling.is_parallel else sampling.steps * sampling.block // sampling.new_tokens
         quota = reveal_quota((self.x[rows, span] == mask).sum(1), steps)
@@ -221,14 +231,13 @@ class _Filling:
         offset = 0 if sampling.ids is None else sampling.ids.start
         wide = logits.double()  # float64: low-precision Gumbel-max hurts generation quality (arXiv:2409.02908)
         if sampling.logits_eos_inf:
-            wide[..., vocab.eos - offset] = -torch.inf
+            _forbid(wide, vocab.eos - offset)
         if sampling.is_parallel:  # or a block might never be clean
-            wide[..., vocab.mask - offset] = -torch.inf
+            _forbid(wide, vocab.mask - offset)
         scored = wide if noise is None else wide.exp() / (-noise.log()) ** sampling.temperature
         best = scored.argmax(-1)
         if sampling.confidence_eos_eot_inf:
-            ends = [id_ - offset for id_ in (vocab.eos, vocab.eot) if id_ is not None]
-            wide[..., ends] = -torch.inf
+            _forbid(wide, *(id_ - offset for id_ in (vocab.eos, vocab.eot) if id_ is not None))
         confidence = wide.softmax(-1).gather(-1, best[..., None])[..., 0] if lots is None else lots
         is_masked = self.x[rows, window] == vocab.mask
         confidence = confidence.masked_fill(~is_masked, -torch.inf)
@@ -237,6 +246,11 @@ class _Filling:
         else:
             reveal = _top(confidence, count, window, self.x.shape[1])
         self.x[rows, window] = torch.where(reveal & is_masked, best + offset, self.x[rows, window])
+
+
+def _forbid(logits: Float[Tensor, "R W V"], *places: int) -> None:
+    """Take ids out of the choice, in place; those that may not be sampled anyway have no place."""
+    logits[..., [place for place in places if 0 <= place < logits.shape[-1]]] = -torch.inf
 
 
 def _top(confidence: Float[Tensor, "R W"], count: Int[Tensor, "R"], window: slice, length: int) -> Bool[Tensor, "R W"]:

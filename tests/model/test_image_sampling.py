@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mmada.errors import ParamsError
 from mmada.model.image_sampling import ImageSampling, fill_image
 from mmada.model.transformer import ATTENTION_POLICIES
 from perf.reference_samplers import plain_image
@@ -74,3 +75,9 @@ def test_every_step_leaves_fewer_masks_and_known_codes_stay():
     for state in states:
         known = state != mask
         assert torch.equal(state[known] - offset, sampled[known])
+
+
+@pytest.mark.parametrize("numbers", [(0, 1.0, 0.0), (4, -1.0, 0.0), (4, 1.0, -0.5)])
+def test_numbers_without_sense_are_refused(numbers):
+    with pytest.raises(ParamsError, match="sampling: "):
+        ImageSampling(*numbers)

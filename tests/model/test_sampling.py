@@ -100,7 +100,13 @@ def test_what_exceeds_the_model_is_refused_with_both_lengths():
         _text(new=256)
 
 
-@pytest.mark.parametrize("numbers", [(16, 8, 5), (16, 3, 8), (16, 1, 8)])
+@pytest.mark.parametrize("numbers", [(16, 8, 5), (16, 3, 8), (16, 1, 8), (4, 4, 8)])
 def test_uneven_splits_are_refused(numbers):
     with pytest.raises(ParamsError, match="do not split evenly"):
+        _text(None, *numbers)
+
+
+@pytest.mark.parametrize("numbers", [(0, 8, 8), (16, 0, 8), (16, 8, 0)])
+def test_nothing_to_do_is_refused(numbers):
+    with pytest.raises(ParamsError, match="must be positive"):
         _text(None, *numbers)

@@ -33,7 +33,7 @@ def test_equals_the_plain_sampler(temperature, steps, block, guidance, remasking
     torch.manual_seed(4)
     options = {"temperature": temperature, "guidance": guidance, "remasking": remasking}
     expected = plain_text(parity_model(), _ids(24), 9, MASK, new=24, steps=steps, block=block, **options)
-    assert torch.equal(_fill(TextSampling(24, steps, block, **options), seed=4), expected)
+    assert torch.equal(_fill(TextSampling(24, steps, block, revisit_masks=True, **options), seed=4), expected)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -47,12 +47,13 @@ def test_a_candidate_that_is_the_mask_itself_is_up_again(seed):
         model,
         _ids(16),
         9,
-        TextSampling(16, 16, 4, 1.0),
+        TextSampling(16, 16, 4, 1.0, revisit_masks=True),
         vocab=parity_vocab(),
         generator=generator,
         on_step=lambda ids: left.append(int((ids[:, 9:] == MASK).sum())),
     )
     assert torch.equal(out, expected)
+    assert not (out == MASK).any() or (out[:, 21:] == MASK).any(), "only the last block has no later one"
     assert any(now > 32 - 2 * (step + 1) for step, now in enumerate(left)), "the mask came up"
 
 
@@ -151,6 +152,12 @@ def test_prompts_of_different_length_share_a_batch(cache):
     assert torch.equal(both[1:, 3:], alone)
 
 
+def test_ids_outside_the_choice_cannot_be_forbidden_by_mistake():
+    free, allowed = TextSampling(16, 16, 16, ids=slice(10, 40)), {"ids": slice(10, 40), "threshold": 1.0}
+    assert torch.equal(_fill(replace(free, logits_eos_inf=True)), _fill(free))
+    assert torch.equal(_fill(TextSampling(16, 16, 16, **allowed, confidence_eos_eot_inf=True)), _fill(free))
+
+
 def test_eos_is_never_sampled_or_comes_last():
     vocab = parity_vocab()
     eos = int(_fill(TextSampling(16, 16, 16))[0, 12])
@@ -181,6 +188,8 @@ def test_quota_reveals_everything_once_and_never_less_early_than_late(masked, st
         {"threshold": 1.5},
         {"factor": 0.0},
         {"threshold": 0.9, "remasking": "random"},
+        {"temperature": -1.0},
+        {"guidance": -0.5},
     ],
 )
 def test_options_that_contradict_are_refused(options):
