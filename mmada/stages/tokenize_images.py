@@ -26,7 +26,7 @@ from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "codes"
 
 _PICTURES_PER_UNIT: Final = 256
