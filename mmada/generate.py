@@ -127,7 +127,8 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
     codec = _codec(model_folder, choices, params) if wish.about or wish.draw else None
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[choices.dtype]
     model = load_model(model_folder, device=compute_device(choices.device), dtype=dtype).eval()
-    vocab, tokenizer = load_vocab(model_folder), load_tokenizer(model_folder)
+    vocab = load_vocab(model_folder)
+    tokenizer = load_tokenizer(model_folder, vocab=vocab)
     codes = codec.encode(read_picture(wish.about)) if wish.about is not None and codec is not None else None
     num_tokens = codec.grid[0] * codec.grid[1] if codec is not None else 0
     frames = _Frames(slice(-num_tokens - 1, -1), vocab.mask)

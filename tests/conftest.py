@@ -6,7 +6,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from xdist.scheduler import LoadScopeScheduling
 from mmada.storage import exclusive
 from tests.absent import absent
 from tests.e2e.project_folder import make_project, run
-from tests.services import Served, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,14 +70,6 @@ def _make_finished(folder: Path) -> Path:
     lock = yaml.safe_load((project / "dvc.lock").read_text())
     assert sorted(ran) == sorted(lock["stages"])
     return project
-
-
-@pytest.fixture(scope="session")
-def served(finished: Path, tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Served]:
-    """The small project under `make serve`, on Postgres: on SQLite a busy machine answers that it is locked."""
-    project = shutil.copytree(finished, tmp_path_factory.mktemp("served") / "project", symlinks=True)
-    with serve(project, PREFECT_SERVER_DATABASE_CONNECTION_URL=postgres) as running:
-        yield running
 
 
 _TOGETHER = {

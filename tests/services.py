@@ -257,3 +257,11 @@ def serve(project: Path, **variables: str) -> Iterator[Served]:
     log.parent.mkdir(exist_ok=True)
     with _server(command, ready, log=log, stop=signal.SIGTERM, cwd=project, env=environment):
         yield served
+
+
+@pytest.fixture(scope="session")
+def served(finished: Path, tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Served]:
+    """The small project under `make serve`, on Postgres: on SQLite a busy machine answers that it is locked."""
+    project = shutil.copytree(finished, tmp_path_factory.mktemp("served") / "project", symlinks=True)
+    with serve(project, PREFECT_SERVER_DATABASE_CONNECTION_URL=postgres) as running:
+        yield running
