@@ -23,8 +23,9 @@ LossName = Literal["published", "unified"]
 RuleName = Literal["mean_over_targets", "inverse_p_per_token", "inverse_p_per_answer"]
 Vocabulary = Literal["full", "modality"]
 
-_MOST_LOGITS: Final = 2**24
-"""Above so many (64 MB) logits are made a tile at a time."""
+_MOST_LOGITS: Final[Mapping[str, int]] = MappingProxyType({"cpu": 2**24, "cuda": 2**30})
+"""Above so many logits (64 MB, 4 GB) they are made a tile at a time. On an H100 tiles take a fifth more time for a step
+of a 1.5B model and save 8 of 46 GB; on a CPU they save time, too."""
 
 _PER_ANSWER: Final[Mapping[Task, RuleName]] = MappingProxyType(dict.fromkeys(TASKS, "inverse_p_per_answer"))
 LOSSES: Final[Mapping[LossName, Mapping[Task, RuleName]]] = MappingProxyType(
@@ -72,7 +73,7 @@ def token_log_probs(
         if not chosen.any():
             continue
         rows, targets = hidden[chosen], x0[chosen] - ids.start
-        if len(rows) * (ids.stop - ids.start) > _MOST_LOGITS:
+        if len(rows) * (ids.stop - ids.start) > _MOST_LOGITS.get(hidden.device.type, _MOST_LOGITS["cpu"]):
             out[chosen] = tiled_log_probs(rows, model.output_rows(ids), targets)
         else:
             out[chosen] = -functional.cross_entropy(model.logits(rows, ids).float(), targets, reduction="none")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(1200)  # the first test may wait for the small 
 
 # Icons that Prefect's own page names (`/favicon.ico` in its index.html, `/ico/${state}.svg` before a run's state has
 # been read) and that its package does not hold.
-ABSENT_ICONS = ("/favicon.ico", "/favicon-dark.ico", "/ico/undefined.svg")
+ABSENT_ICONS = ("/favicon.ico", "/favicon-dark.ico", "/ico/undefined.svg", "/ico/cancelling.svg")
 _REFUSED = "Failed to load resource: the server responded with a status of {} ({})"
 FORMS = {
     "pipeline": ["Target stage", "Corpus configuration", "Data version"],
