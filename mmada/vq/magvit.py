@@ -131,10 +131,11 @@ def save_magvit(model: MAGVITv2, folder: Path) -> None:
 
 def load_magvit(folder: str | Path) -> MAGVITv2:
     """Read a folder of published or of our own weights, in eval mode and fp32; CheckpointError if anything
-    differs."""
+    differs. The quantiser's two tables are constants and may be left out."""
     folder = Path(folder)
     sizes = _read_sizes(folder / CONFIG_FILE)
-    state = read_tensors(folder / WEIGHTS_FILE)
+    constants = LookupFreeQuantizer(sizes.z_channels).state_dict(prefix="quantize.")
+    state = {**constants, **read_tensors(folder / WEIGHTS_FILE)}
     with torch.device("meta"):
         model = MAGVITv2(sizes)
     wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}

@@ -122,6 +122,16 @@ def test_folder_returns_the_same_network(small: MAGVITv2, tmp_path: Path) -> Non
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in small.state_dict().items())
 
 
+def test_the_tables_of_the_quantiser_may_be_left_out(small: MAGVITv2, tmp_path: Path) -> None:
+    save_magvit(small, tmp_path)
+    path = tmp_path / "pytorch_model.safetensors"
+    state = load_file(str(path))
+    save_file({key: value for key, value in state.items() if not key.startswith("quantize.")}, str(path))
+    again = load_magvit(tmp_path).state_dict()
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[key], value) for key, value in state.items())
+
+
 def _break_config(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
