@@ -1,5 +1,6 @@
-"""Run all benchmarks, print ratios, and store them in perf/results/latest.json."""
+"""Run benchmarks, print ratios, and store them in perf/results/latest.json."""
 
+import argparse
 import json
 import platform
 import sys
@@ -27,13 +28,19 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> None:
-    """Each benchmark gives a dictionary of numbers with units in their names."""
-    results = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-    for name, bench in BENCHES.items():
-        results[name] = bench()
+    """Each benchmark gives a dictionary of numbers with units in their names. Those that are not run keep theirs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(BENCHES)} [default: all]")
+    names = parser.parse_args().names or list(BENCHES)
+    if unknown := set(names) - BENCHES.keys():
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
+    for name in names:
+        results[name] = BENCHES[name]()
         sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
