@@ -8,7 +8,7 @@ factor), N = h * w codes, Z bits of a code, C channels.
 """
 
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mmada.errors import CheckpointError, ContractError
 from mmada.tensor_files import check_shapes, read_tensors
 from mmada.vq.magvit_layers import Decoder, Encoder, MagvitSizes
-from mmada.vq.winograd import band_threads
+from mmada.vq.winograd import LEAST_WIDTH, band_threads
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "pytorch_model.safetensors"  # the published folder's own, odd, name
@@ -102,7 +102,9 @@ class MAGVITv2(nn.Module):
                 f"allowed [0, {self.sizes.num_codes})"
             )
         latents = self.quantize.latents(codes.to(self._device).view(-1, height, width))
-        with band_threads(), _exact_convolutions():
+        # Narrow networks gain from torch's own threads; unlike codes, pixels may differ in their last bit with those.
+        is_wide = self.sizes.ch >= LEAST_WIDTH
+        with band_threads() if is_wide else nullcontext(), _exact_convolutions():
             return torch.cat([self.decoder(grid[None].contiguous()) for grid in latents])
 
     @property

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 ResultT = TypeVar("ResultT")
 
-_LEAST_WIDTH: Final = 128
+LEAST_WIDTH: Final = 128
 _LEAST_PIXELS: Final = 256
 _BAND: Final = 2**16
 """Tiles times channels of a band: its 16 products per tile are 4 MB, which the cache holds."""
@@ -87,7 +87,7 @@ def applies(conv: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> bool:
         and x.device.type == "cpu"
         and x.dtype == conv.weight.dtype == torch.float32
         and len(x) == 1
-        and min(conv.in_channels, conv.out_channels) >= _LEAST_WIDTH
+        and min(conv.in_channels, conv.out_channels) >= LEAST_WIDTH
         and height % 2 == width % 2 == 0
         and height * width >= _LEAST_PIXELS
     )
