@@ -132,14 +132,14 @@ class Vocab:
 
         Raises ContractError when a code lies outside [0, num_codes).
         """
-        _check_range(codes, 0, self.num_codes, "image code")
+        check_range(codes, 0, self.num_codes, "image code")
         wide: Any = codes.astype(np.int64) if isinstance(codes, np.ndarray) else codes
         ids: ArrayT = wide + self.num_text
         return ids
 
     def image_codes(self, ids: ArrayT) -> ArrayT:
         """Image codes of ids. Raises ContractError when an id is no image id."""
-        _check_range(ids, self.num_text, self.num_text + self.num_codes, "image id")
+        check_range(ids, self.num_text, self.num_text + self.num_codes, "image id")
         codes: ArrayT = ids - self.num_text
         return codes
 
@@ -160,12 +160,8 @@ class Vocab:
 _SIZES = ("num_text", "num_codes", "size")
 
 
-def check_ids(ids: IntArray, vocab_size: int) -> None:
-    """Raise ContractError when an id has no embedding row."""
-    _check_range(ids, 0, vocab_size, "id")
-
-
-def _check_range(values: IntArray, low: int, high: int, what: str) -> None:
+def check_range(values: IntArray, low: int, high: int, what: str) -> None:
+    """Raise ContractError when a value lies outside [low, high)."""
     if 0 in values.shape:  # type: ignore[attr-defined]  # both kinds have a shape; a Protocol cannot name its type
         return
     least, most = int(values.min()), int(values.max())

@@ -40,11 +40,6 @@ class Speaker:
     vocab: Vocab
     identity: str
 
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(self.model.parameters()).device
-
 
 @dataclass(frozen=True)
 class Decoding:
@@ -108,7 +103,7 @@ def _generate(speaker: Speaker, batch: Sequence[Query], decoding: Decoding, star
         text=replace(decoding.text, stop_id=speaker.vocab.eos),
         image=decoding.image,
         num_image_tokens=decoding.num_image_tokens,
-        generator=torch.Generator(speaker.device).manual_seed(seed),
+        generator=torch.Generator(speaker.model.device).manual_seed(seed),
     )
     texts = generated.texts(speaker.tokenizer, speaker.vocab)
     codes = generated.codes(speaker.vocab).tolist() if decoding.num_image_tokens else [[] for _ in batch]

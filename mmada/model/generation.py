@@ -68,7 +68,7 @@ def generate(
     Text is sampled among text ids only. The result depends on the order of the queries through `generator`.
     """
     draws, writes = task in ("t2i", "r2i"), task != "t2i"
-    device = next(model.parameters()).device
+    device = model.device
     prompts, seen = left_pad([_prompt(task, query, tokenizer, vocab) for query in queries], vocab)
     window = text.new_tokens if writes else 0
     tail = [vocab.mask] * window

@@ -12,7 +12,7 @@ from mmada.errors import CheckpointError, ContractError
 from mmada.model.image_sampling import ImageSampling, fill_image
 from mmada.model.text_sampling import TextSampling, fill_text
 from mmada.model.transformer import Transformer
-from mmada.vocab import Vocab
+from mmada.vocab import Vocab, check_range
 
 
 def sample_text(
@@ -104,6 +104,4 @@ def _check(model: Transformer, ids: Int[Tensor, "B L"], vocab: Vocab) -> None:
             f"sequence of {ids.shape[1]} tokens, but the model takes {config.max_sequence_length}; shorten the prompt "
             "or sample fewer tokens"
         )
-    least, most = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
-    if least < 0 or most >= vocab.size:
-        raise ContractError(f"ids out of range: found [{least}, {most}], allowed [0, {vocab.size})")
+    check_range(ids, 0, vocab.size, "id")

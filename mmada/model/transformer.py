@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mmada.errors import CheckpointError
-from mmada.vocab import check_ids
+from mmada.vocab import check_range
 
 AttentionPolicy = Literal["masked", "full", "plus_one"]
 ATTENTION_POLICIES: Final[tuple[AttentionPolicy, ...]] = get_args(AttentionPolicy)
@@ -147,11 +147,17 @@ class Transformer(nn.Module):
         """The layers, first to last."""
         return list(self.model.transformer.blocks)  # type: ignore[arg-type]  # ModuleList is typed as modules
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.transformer.wte.weight.device
+        return device
+
     def forward(
         self, ids: Int[Tensor, "B L"], attendable: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | None = None
     ) -> Float[Tensor, "B L V"]:
         """Scores of all ids; for `attendable` see `hidden_states`. Raises ContractError for an id without embedding."""
-        check_ids(ids, self.config.embedding_size)
+        check_range(ids, 0, self.config.embedding_size, "id")
         return self.logits(self.hidden_states(ids, attendable))
 
     def hidden_states(

@@ -19,7 +19,7 @@ from mmada.model.transformer import Transformer
 from mmada.numerics import cpu_multiplies_bf16
 from mmada.training.checkpoints import Position, load_state, save_state
 from mmada.training.learning_rate import learning_rate
-from mmada.training.objectives import Objective, device_of
+from mmada.training.objectives import Objective
 from mmada.training.optimisers import make_optimisers
 from mmada.training.parallel import World, all_sum, gathered
 
@@ -130,7 +130,7 @@ def train(
 
 
 def _warn_of_slow_bf16(model: Transformer, settings: TrainSettings, world: World) -> None:
-    on_cpu = device_of(model).type == "cpu"
+    on_cpu = model.device.type == "cpu"
     if settings.precision == "bf16" and on_cpu and world.is_first and not cpu_multiplies_bf16():
         tqdm.write("this processor has no bf16 instructions: `precision: fp32` trains about 20 times faster on it")
 
@@ -160,7 +160,7 @@ def _update(
     meter: "_Meter",
 ) -> float:
     """One optimiser step over all micro-batches; returns the gradient norm before clipping."""
-    device = device_of(model)
+    device = model.device
     precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=settings.precision == "bf16")
     with precision():
         parts = objective.parts(model, step)

@@ -112,7 +112,7 @@ class MaskedPrediction:
         for chosen in split_rows([len(layout.ids) for layout in layouts], self.material):
             part = [layouts[index] for index in chosen]
             epochs = [rows[index].epoch for index in chosen]
-            parts.append(self._part(part, epochs, device_of(model)))
+            parts.append(self._part(part, epochs, model.device))
         return parts
 
     def _dropped(self, rows: Sequence[Row]) -> np.ndarray:
@@ -190,11 +190,6 @@ def split_rows(lengths: Sequence[int], material: Material) -> list[list[int]]:
     assert len(lengths) >= world.size * parts, "a global batch needs a row for every micro-batch of every process"
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [chunk.tolist() for chunk in np.array_split(order[world.rank :: world.size], parts)]
-
-
-def device_of(model: Transformer) -> torch.device:
-    """Where the model's weights are."""
-    return next(model.parameters()).device
 
 
 RecordT = TypeVar("RecordT", Batch, Noised)

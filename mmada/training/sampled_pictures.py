@@ -21,7 +21,6 @@ from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import TextTokenizer
-from mmada.training.objectives import device_of
 from mmada.training.rollouts import DecodePictures
 from mmada.vocab import Vocab
 
@@ -61,7 +60,7 @@ class PictureSampler:
             text=_NO_TEXT,
             image=_SAMPLING,
             num_image_tokens=grid[0] * grid[1],
-            generator=torch.Generator(device_of(model)).manual_seed(_SEED),
+            generator=torch.Generator(model.device).manual_seed(_SEED),
         )
         model.train(was_training)
         codes = generated.codes(self.vocab).cpu().view(-1, *grid)

@@ -23,7 +23,7 @@ from mmada.model.losses import Vocabulary, token_log_probs
 from mmada.model.masking import corrupt, mask_by_count, token_dice, uniforms
 from mmada.model.transformer import Transformer
 from mmada.rewards import Reward
-from mmada.training.objectives import Material, device_of
+from mmada.training.objectives import Material
 from mmada.training.policy_gradient import (
     NUM_TIMES,
     Advantage,
@@ -129,9 +129,7 @@ class UniGrpo:
         flat = np.repeat((groups.std(1) <= 1e-8).astype(float), groups.shape[1])
         logged = self._logged(phase.rollouts, scores, flat)
         chunks = np.array_split(np.arange(len(scores)), self.material.num_parts)
-        return [
-            self._part(phase, update, torch.from_numpy(rows), advantages, logged, device_of(model)) for rows in chunks
-        ]
+        return [self._part(phase, update, torch.from_numpy(rows), advantages, logged, model.device) for rows in chunks]
 
     def _part(
         self,
@@ -165,7 +163,7 @@ class UniGrpo:
             return unpack_phase(stored, rollout_keys(samples, self.settings.rollouts.group_size))
         material, settings = self.material, self.settings
         seed = int(uniforms([key], [iteration], seed=material.seed, purpose="rollouts", count=1)[0, 0] * 2**53)
-        generator = torch.Generator(device_of(model)).manual_seed(seed)
+        generator = torch.Generator(model.device).manual_seed(seed)
         rollouts = sample_rollouts(
             model, samples, settings.rollouts, material.tokenizer, material.vocab, generator=generator
         )
@@ -199,7 +197,7 @@ class UniGrpo:
     ) -> Float[Tensor, "R L"]:
         """Log-probabilities of the masked tokens, in micro-batches of the training step's size."""
         pieces = []
-        device, vocab = device_of(model), self.material.vocab
+        device, vocab = model.device, self.material.vocab
         for rows in np.array_split(np.arange(len(is_masked)), self.material.num_parts):
             batch = rollouts.batch
             hidden = is_masked[rows] | rollouts.beyond[rows]

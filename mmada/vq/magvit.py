@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mmada.errors import CheckpointError, ContractError
 from mmada.tensor_files import check_shapes, read_tensors
+from mmada.vocab import check_range
 from mmada.vq.magvit_layers import Decoder, Encoder, MagvitSizes
 from mmada.vq.winograd import LEAST_WIDTH, band_threads
 
@@ -96,11 +97,7 @@ class MAGVITv2(nn.Module):
         """
         if codes.dim() != 2 or codes.shape[1] != height * width:
             raise ContractError(f"codes of shape {tuple(codes.shape)}: expected [B, {height} x {width}]")
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.sizes.num_codes:
-            raise ContractError(
-                f"image code out of range: found [{int(codes.min())}, {int(codes.max())}], "
-                f"allowed [0, {self.sizes.num_codes})"
-            )
+        check_range(codes, 0, self.sizes.num_codes, "image code")
         latents = self.quantize.latents(codes.to(self._device).view(-1, height, width))
         # Narrow networks gain from torch's own threads; unlike codes, pixels may differ in their last bit with those.
         is_wide = self.sizes.ch >= LEAST_WIDTH
