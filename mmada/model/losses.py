@@ -80,6 +80,17 @@ def token_log_probs(
     return out
 
 
+def scored_tokens(
+    name: LossName, is_target: Bool[Tensor, "B L"], x0: Int[Tensor, "B L"], is_t2i: Bool[Tensor, "B"], vocab: Vocab
+) -> Bool[Tensor, "B L"]:
+    """The tokens that enter a loss: the masked ones, and under "published" also soi and eoi of t2i rows, though they
+    are given: the released code leaves them in its labels.
+    """
+    if name != "published":
+        return is_target
+    return is_target | (is_t2i[:, None] & ((x0 == vocab.soi) | (x0 == vocab.eoi)))
+
+
 def row_weights(
     rule: RuleName,
     is_target: Bool[Tensor, "B L"],

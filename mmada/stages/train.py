@@ -14,7 +14,7 @@ from mmada.training.job import Job
 from mmada.training.publication import Publication
 from mmada.unit_store import UnitStore, unit_key
 
-VERSION: Final = 3
+VERSION: Final = 4
 OUT: Final = "models"
 KEYED_BY: Final = "training"
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmada.contracts.sample import TASKS, Task
-from mmada.model.losses import LossName, Vocabulary, all_row_weights, by_task, token_log_probs
+from mmada.model.losses import LossName, Vocabulary, all_row_weights, by_task, scored_tokens, token_log_probs
 from mmada.model.masking import Noised, NoiseRule, add_noise, uniforms
 from mmada.model.sequences import Batch, Layout, Padding, Row, collate, lay_out
 from mmada.model.transformer import Transformer
@@ -135,7 +135,8 @@ class MaskedPrediction:
         vocab = self.material.vocab
         batch = collate(layouts, vocab, padding=self.settings.padding)
         noised = add_noise(batch, epochs, self.settings.noise, mask_id=vocab.mask, seed=self.material.seed)
-        batch, noised = on_device(batch, device), on_device(noised, device)
+        scored = scored_tokens(self.settings.loss, noised.is_target, batch.ids, batch.rows("t2i"), vocab)
+        batch, noised = on_device(batch, device), on_device(replace(noised, is_target=scored), device)
         weights, denominators = all_row_weights(
             self.settings.loss, batch.task, noised.is_target, noised.p_mask, batch.maskable, batch.attendable
         )

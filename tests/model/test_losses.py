@@ -5,7 +5,7 @@ import torch
 
 from mmada.contracts.sample import TASKS
 from mmada.model import losses, tiled_log_probs
-from mmada.model.losses import LOSSES, all_row_weights, by_task, row_weights, token_log_probs
+from mmada.model.losses import LOSSES, all_row_weights, by_task, row_weights, scored_tokens, token_log_probs
 from tests.tiny import parity, parity_model, parity_vocab, tiny_model
 
 
@@ -23,7 +23,9 @@ def test_t2i_loss_equals_the_reference():
     x0, x_t = tensors["loss.t2i.x0"], tensors["loss.t2i.x_t"]
     target = torch.zeros_like(x0, dtype=torch.bool)
     target[:, 14:30] = tensors["loss.t2i.is_masked"]
-    target[:, [13, 30]] = True  # the reference also counts soi and eoi
+    is_t2i = torch.ones(len(x0), dtype=torch.bool)
+    target = scored_tokens("published", target, x0, is_t2i, parity_vocab())
+    assert target[:, [13, 30]].all(), "soi and eoi"
     ones = torch.ones(x0.shape)
     assert _loss("t2i", x0, x_t, target, ones, target) == pytest.approx(float(tensors["loss.values"][0]), abs=1e-5)
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from mmada.contracts.sample import TASKS
 from mmada.training.objectives import split_rows
 from mmada.training.parallel import World
 from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
@@ -58,3 +59,15 @@ def test_a_task_without_coefficient_moves_nothing(tokenizer):
     (part,) = masked_objective(tokenizer, ALONE, coefficients={}).parts(model, 0)
     loss, _ = part.loss(model, part.denominators)
     assert float(loss.detach()) == 0.0
+
+
+def test_the_published_loss_of_a_drawing_also_scores_soi_and_eoi(tokenizer):
+    model = tiny_model(tiny_vocab(tokenizer))
+    drawings = TASKS.index("t2i")
+    scored = {}
+    for loss in ("published", "unified"):
+        (part,) = masked_objective(tokenizer, ALONE, loss=loss).parts(model, 0)
+        scored[loss] = part.noised.is_target[part.batch.task == drawings].sum(1)
+        masked = part.noised.is_masked[part.batch.task == drawings].sum(1)
+    assert scored["published"].tolist() == (masked + 2).tolist()
+    assert scored["unified"].tolist() == masked.tolist()
