@@ -7,14 +7,13 @@ decoded once.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import polars as pl
 
-from mmada.lineage.manifest import file_sha256
-from mmada.sources.adapters import corpus_files
-from mmada.sources.picture_files import Decode, picture_path, read_picture
+from mmada.sources.picture_files import Decode, picture_file, picture_sha256
+from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus, sibling
 from mmada.sources.raw_rows import Defect, Limits, Span
 from mmada.sources.units import (
     PICTURE_FACTS,
@@ -59,11 +58,11 @@ class CorpusRows:
     bounded.
     """
 
-    root: Path
+    folder: RawFolder
     spans: Sequence[Span]
     units: Sequence[Unit[RowTask]]
-    sha256: dict[Path, str]
-    """File -> sha256 of all files of rows (and sidecars)."""
+    sha256: dict[str, str]
+    """Location -> sha256 of all files of rows (and sidecars)."""
     max_rows: int | None
     store: UnitStore
 
@@ -75,8 +74,7 @@ class CorpusRows:
                 table = table.head(left)
                 left -= table.height
             table = table.with_columns(pl.col("row") + span.first_row)
-            name = _source_name(span, self.root)
-            yield Rows(name, self.sha256.get(span.file, span.digest), table)
+            yield Rows(span.file.name, self.sha256.get(span.file.location, span.digest), table)
 
 
 def read_corpus(
@@ -86,24 +84,28 @@ def read_corpus(
 
     Raises InputError when there is nothing to read.
     """
-    path = Path(declared.path)
     adapter = declared.adapter()
-    is_hub = declared.format == "huggingface"
-    files = [path] if is_hub else corpus_files(path, pattern, where)
+    folder, files = _files(declared, pattern, where)
     spans = _first_rows((span for file in files for span in adapter.split(file, reader.limits)), max_rows)
-    read = sorted({span.file for span in spans if span.file.is_file()})
-    sidecars = [file.with_name(declared.sidecar) for file in read if declared.sidecar]
-    sha256 = {file: file_sha256(file) for file in [*read, *sidecars] if file.is_file()}
+    sidecars = {span.file: folder.find(sibling(span.file, declared.sidecar)) for span in spans if declared.sidecar}
+    read = {span.file for span in spans if declared.format != "huggingface"} | {*sidecars.values()} - {None}
+    sha256 = {file.location: file.sha256() for file in read if file is not None}
     rules = [VERSION, declared.dependencies(), vars(reader.limits)]
     units = []
     for span in spans:
-        sidecar = sha256.get(span.file.with_name(declared.sidecar)) if declared.sidecar else None
-        key = unit_key("ingest rows", rules, span.digest, sidecar)
-        units.append(Unit(key, RowTask(span, declared, reader.limits, reader.decode)))
+        sidecar = sidecars.get(span.file)
+        key = unit_key("ingest rows", rules, span.digest, sha256[sidecar.location] if sidecar else None)
+        units.append(Unit(key, RowTask(span, declared, reader.limits, reader.decode, sidecar)))
     for _ in run_units(units, read_rows, reader.store, title=title):
         pass
-    root = path.parent if path.is_file() else path
-    return CorpusRows(root, spans, units, sha256, max_rows, reader.store)
+    return CorpusRows(folder, spans, units, sha256, max_rows, reader.store)
+
+
+def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, list[RawFile]]:
+    path = Path(declared.path)
+    if declared.format == "huggingface":  # its adapter finds the files itself
+        return LocalFolder(path), [LocalFile(path, "")]
+    return open_corpus(path, pattern, where)
 
 
 def _first_rows(spans: Iterable[Span], max_rows: int | None) -> list[Span]:
@@ -117,40 +119,34 @@ def _first_rows(spans: Iterable[Span], max_rows: int | None) -> list[Span]:
     return taken
 
 
-def _source_name(span: Span, root: Path) -> str:
-    if span.file.is_file():
-        return span.file.relative_to(root).as_posix()
-    return f"shard-{span.start:05d}-of-{span.stop:05d}"
-
-
 @dataclass(frozen=True)
 class NamedPictures:
-    """Pictures in files of their own: facts by name (schema units.PICTURE_FACTS and `image`), and their
-    paths.
+    """Pictures in files of their own: facts by name (schema units.PICTURE_FACTS and `image`), and the
+    files.
     """
 
     facts: pl.DataFrame
-    paths: dict[str, Path]
+    files: dict[str, RawFile]
 
-    def sha256(self) -> dict[Path, str]:
-        """File -> sha256 of every picture that could be read."""
+    def sha256(self) -> dict[str, str]:
+        """Location -> sha256 of every picture that could be read."""
         known = self.facts.filter(pl.col("image_sha256") != "").select("image", "image_sha256")
-        return {self.paths[name]: sha for name, sha in known.iter_rows()}
+        return {self.files[name].location: sha for name, sha in known.iter_rows()}
 
 
 def read_named_pictures(
-    names: Iterable[str], root: Path, template: str, reader: Reader, *, title: str
+    names: Iterable[str], folder: RawFolder, template: str, reader: Reader, *, title: str
 ) -> NamedPictures:
-    """Facts of the pictures `names` (see picture_files.picture_path), each decoded once for ever."""
+    """Facts of the pictures `names` (see picture_files.picture_file), each decoded once for ever."""
     found: list[_Found] = []
     refused: list[tuple[object, ...]] = []
     for name in sorted(set(names)):
-        path = picture_path(root, template, name)
-        data = path if isinstance(path, Defect) else read_picture(path, reader.limits)
-        if isinstance(path, Path) and isinstance(data, bytes):
-            found.append(_Found(name, path, hashlib.sha256(data).hexdigest()))
-        elif isinstance(data, Defect):
-            refused.append((name, "", data.reason, data.value, "", 0, 0))
+        file = picture_file(folder, template, name)
+        sha256 = file if isinstance(file, Defect) else picture_sha256(file, reader.limits)
+        if not isinstance(file, Defect) and isinstance(sha256, str):
+            found.append(_Found(name, file, sha256))
+        elif isinstance(sha256, Defect):
+            refused.append((name, "", sha256.reason, sha256.value, "", 0, 0))
     bunches = list(_bunches(found))
     units = [
         Unit(
@@ -158,9 +154,9 @@ def read_named_pictures(
                 "pictures",
                 VERSION,
                 vars(reader.limits),
-                [(picture.sha256, picture.path.suffix) for picture in bunch],
+                [(picture.sha256, PurePosixPath(picture.file.name).suffix) for picture in bunch],
             ),
-            PictureTask(tuple(picture.path for picture in bunch), reader.limits, reader.decode),
+            PictureTask(tuple(picture.file for picture in bunch), reader.limits, reader.decode),
         )
         for bunch in bunches
     ]
@@ -169,13 +165,13 @@ def read_named_pictures(
     for result, bunch in zip(results, bunches, strict=True):
         own = pl.Series("image", [picture.name for picture in bunch], dtype=pl.String)
         tables.append(from_parquet(result).insert_column(0, own))
-    return NamedPictures(pl.concat(tables), {picture.name: picture.path for picture in found})
+    return NamedPictures(pl.concat(tables), {picture.name: picture.file for picture in found})
 
 
 @dataclass(frozen=True)
 class _Found:
     name: str
-    path: Path
+    file: RawFile
     sha256: str
 
 

@@ -5,7 +5,7 @@ processes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final
 
 import polars as pl
@@ -15,7 +15,9 @@ from mmada.sources.adapters import ADAPTERS, hub_adapter
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
 from mmada.sources.picture_files import Decode, picture_facts, read_picture
+from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
+from mmada.sources.trajectories import with_thought
 
 # What a unit makes of a span. A row with a reason is dropped; its other columns are empty.
 ROWS: Final[Schema] = {
@@ -81,13 +83,14 @@ class RowTask:
     declared: Declaration
     limits: Limits
     decode: Decode
+    sidecar: RawFile | None = None
 
 
 @dataclass(frozen=True)
 class PictureTask:
     """Picture files to be decoded."""
 
-    paths: tuple[Path, ...]
+    files: tuple[RawFile, ...]
     limits: Limits
     decode: Decode
 
@@ -103,9 +106,10 @@ def read_rows(task: RowTask) -> bytes:
 def read_pictures(task: PictureTask) -> bytes:
     """Facts of the pictures as a table of schema PICTURE_FACTS (parquet), in order."""
     rows: list[tuple[object, ...]] = []
-    for path in task.paths:
-        data = read_picture(path, task.limits)
-        facts = data if isinstance(data, Defect) else picture_facts(data, path.suffix, task.decode)
+    for file in task.files:
+        data = read_picture(file, task.limits)
+        suffix = PurePosixPath(file.name).suffix
+        facts = data if isinstance(data, Defect) else picture_facts(data, suffix, task.decode)
         if isinstance(facts, Defect):
             rows.append(("", facts.reason, facts.value, "", 0, 0))
         else:
@@ -128,7 +132,9 @@ def from_parquet(data: bytes) -> pl.DataFrame:
 def _inherited(task: RowTask) -> dict[str, object] | Defect:
     if not task.declared.sidecar:
         return {}
-    return read_object(task.span.file.with_name(task.declared.sidecar), task.limits)
+    if task.sidecar is None:
+        return Defect("missing_field", f"no file {task.declared.sidecar}")
+    return read_object(task.sidecar, task.limits)
 
 
 def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
@@ -150,7 +156,7 @@ def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, t
     prompt = fields.get("prompt", declared.prompt)
     text = (
         prompt,
-        adapter.response(str(fields.get("response", ""))),
+        with_thought(str(fields.get("thought", "")), adapter.response(str(fields.get("response", "")))),
         reference,
         fields.get("kind", ""),
         fields.get("spec", ""),

@@ -12,6 +12,7 @@ from mmada.contracts.tables import write_table
 from mmada.errors import InputError
 from mmada.params_data import Benchmark, Ingest
 from mmada.pictures import PictureSpec
+from mmada.sources.raw_files import read_whole
 from mmada.sources.raw_rows import Limits
 from mmada.sources.reading import Reader, read_corpus, read_named_pictures
 from mmada.sources.units import Declaration
@@ -38,7 +39,7 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
     _refuse_defects(rows, where, benchmarks.path)
     pictures = read_named_pictures(
         rows["image"].filter(rows["image"] != ""),
-        corpus.root,
+        corpus.folder,
         benchmarks.image_path,
         reader,
         title=f"decode {key}",
@@ -46,12 +47,12 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
     _refuse_defects(pictures.facts.with_row_index("row").with_columns(excerpt="image"), where, benchmarks.path)
     items = _items(rows, pictures.facts, key, benchmarks.kind, where)
     write_table(items, out / "items.parquet", BENCHMARK_ITEMS)
-    if pictures.paths:
+    if pictures.files:
         distinct = pictures.facts.unique("image_sha256", keep="first", maintain_order=True)
-        data = pl.Series([pictures.paths[name].read_bytes() for name in distinct["image"]], dtype=pl.Binary)
+        data = pl.Series([read_whole(pictures.files[name]) for name in distinct["image"]], dtype=pl.Binary)
         write_table(distinct.with_columns(bytes=data).select(list(PICTURES)), out / "pictures.parquet", PICTURES)
     return StageReport(
-        raw_files={path.as_posix(): sha for path, sha in sorted((corpus.sha256 | pictures.sha256()).items())},
+        raw_files=corpus.sha256 | pictures.sha256(),
         rows_in=items.height,
         rows_kept=items.height,
         metrics={"items_by_category": dict(items.group_by("category").len().sort("category").iter_rows())},

@@ -15,6 +15,7 @@ from mmada.contracts.tables import write_table
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
 from mmada.sources.picture_files import Decode
+from mmada.sources.raw_files import read_whole
 from mmada.sources.raw_rows import Defect, Limits
 from mmada.sources.reading import NamedPictures, Reader, Rows, read_corpus, read_named_pictures
 from mmada.sources.units import Declaration
@@ -54,7 +55,7 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
         title=f"read {key}",
     )
     names = {name for rows in corpus for name in rows.table["image"].unique() if name}
-    pictures = read_named_pictures(names, corpus.root, corpora.image_path, reader, title=f"decode {key}")
+    pictures = read_named_pictures(names, corpus.folder, corpora.image_path, reader, title=f"decode {key}")
     tally = _Tally()
     for number, rows in enumerate(corpus):
         _write_rows(out, number, _with_pictures(rows.table, pictures), rows, key, corpora, tally)
@@ -63,7 +64,7 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     write_table(ledger, out / "dropped.parquet", DROPS)
     _refuse_if_useless(key, corpora, tally, ledger)
     return StageReport(
-        raw_files={path.as_posix(): sha for path, sha in sorted((corpus.sha256 | pictures.sha256()).items())},
+        raw_files=corpus.sha256 | pictures.sha256(),
         rows_in=tally.kept + tally.dropped.total(),
         rows_kept=tally.kept,
         dropped=dict(tally.dropped),
@@ -146,7 +147,7 @@ def _write_pictures(out: Path, pictures: NamedPictures, tally: _Tally) -> None:
     distinct = good.unique("image_sha256", keep="first", maintain_order=True)
     tally.pictures.update(distinct["image_sha256"])
     for number, part in enumerate(distinct.iter_slices(_PICTURES_PER_PART)):
-        data = [pictures.paths[name].read_bytes() for name in part["image"]]
+        data = [read_whole(pictures.files[name]) for name in part["image"]]
         table = part.with_columns(bytes=pl.Series(data, dtype=pl.Binary)).select(list(PICTURES))
         write_table(table, out / f"pictures-files-{number:05d}.parquet", PICTURES)
 
