@@ -12,8 +12,9 @@ from typing import Final
 
 import polars as pl
 
+from mmada.sources.captions import Beside
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
-from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus, sibling
+from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
 from mmada.sources.raw_rows import Defect, Limits, Span
 from mmada.sources.units import (
     PICTURE_FACTS,
@@ -62,7 +63,7 @@ class CorpusRows:
     spans: Sequence[Span]
     units: Sequence[Unit[RowTask]]
     sha256: dict[str, str]
-    """Location -> sha256 of all files of rows (and sidecars)."""
+    """Location -> sha256 of all files of rows (and what stands beside them)."""
     max_rows: int | None
     store: UnitStore
 
@@ -87,15 +88,17 @@ def read_corpus(
     adapter = declared.adapter()
     folder, files = _files(declared, pattern, where)
     spans = _first_rows((span for file in files for span in adapter.split(file, reader.limits)), max_rows)
-    sidecars = {span.file: folder.find(sibling(span.file, declared.sidecar)) for span in spans if declared.sidecar}
-    read = {span.file for span in spans if declared.format != "huggingface"} | {*sidecars.values()} - {None}
-    sha256 = {file.location: file.sha256() for file in read if file is not None}
+    read = {span.file for span in spans if declared.format != "huggingface"}
+    named = {file: folder.find(name) for file in read if (name := declared.beside(file))}
+    found = {beside for beside in named.values() if beside is not None}
+    sha256 = {file.location: file.sha256() for file in read | found}
     rules = [VERSION, declared.dependencies(), vars(reader.limits)]
     units = []
     for span in spans:
-        sidecar = sidecars.get(span.file)
-        key = unit_key("ingest rows", rules, span.digest, sha256[sidecar.location] if sidecar else None)
-        units.append(Unit(key, RowTask(span, declared, reader.limits, reader.decode, sidecar)))
+        file = named.get(span.file)
+        beside = None if file is None else Beside(file, sha256[file.location])
+        key = unit_key("ingest rows", rules, span.digest, beside and beside.sha256)
+        units.append(Unit(key, RowTask(span, declared, reader.limits, reader.decode, beside)))
     for _ in run_units(units, read_rows, reader.store, title=title):
         pass
     return CorpusRows(folder, spans, units, sha256, max_rows, reader.store)

@@ -12,6 +12,7 @@ import polars as pl
 
 from mmada.contracts.records import Schema
 from mmada.sources.adapters import ADAPTERS, hub_adapter
+from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
 from mmada.sources.picture_files import Decode, picture_facts, read_picture
@@ -60,6 +61,7 @@ class Declaration:
     prompt: str = ""
     reference_pattern: str = ""
     sidecar: str = ""
+    captions: Captions | None = None
     revision: str = ""
     split: str = ""
 
@@ -72,7 +74,14 @@ class Declaration:
     def dependencies(self) -> list[object]:
         """What a row depends on besides its bytes, for a unit's key."""
         rules = [self.format, sorted(self.columns.items()), sorted(self.required)]
-        return [*rules, self.prompt, self.reference_pattern, self.sidecar]
+        captions = [] if self.captions is None else [vars(self.captions)]
+        return [*rules, self.prompt, self.reference_pattern, self.sidecar, *captions]
+
+    def beside(self, file: RawFile) -> str:
+        """Name of the file beside a data file that its rows depend on, "" where there is none."""
+        name = self.captions.file if self.captions else self.sidecar
+        stem = PurePosixPath(file.name.removesuffix(".gz")).stem
+        return PurePosixPath(file.name).with_name(name.replace("{stem}", stem)).as_posix() if name else ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ class RowTask:
     declared: Declaration
     limits: Limits
     decode: Decode
-    sidecar: RawFile | None = None
+    beside: Beside | None = None
+    """The file that `declared.beside` names; None where it is absent."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,8 @@ class PictureTask:
 def read_rows(task: RowTask) -> bytes:
     """The span as a table of schema ROWS (parquet)."""
     adapter = task.declared.adapter()
-    inherited = _inherited(task)
-    rows = [_row(raw, inherited, adapter, task) for raw in adapter.read(task.span, task.limits)]
+    beside = _read_beside(task)
+    rows = [_row(raw.row, _joined(raw, beside, task), adapter, task) for raw in adapter.read(task.span, task.limits)]
     return to_parquet(pl.DataFrame(rows, schema=pl.Schema(ROWS), orient="row"))
 
 
@@ -129,30 +139,40 @@ def from_parquet(data: bytes) -> pl.DataFrame:
     return pl.read_parquet(BytesIO(data))
 
 
-def _inherited(task: RowTask) -> dict[str, object] | Defect:
-    if not task.declared.sidecar:
+def _read_beside(task: RowTask) -> Mapping[str, object] | Defect:
+    """The sidecar's fields, or the captions by key."""
+    if not task.declared.beside(task.span.file):
         return {}
-    if task.sidecar is None:
-        return Defect("missing_field", f"no file {task.declared.sidecar}")
-    return read_object(task.sidecar, task.limits)
+    if task.beside is None:
+        return Defect("missing_field", f"no file {task.declared.beside(task.span.file)}")
+    if task.declared.captions is None:
+        return read_object(task.beside.file, task.limits)
+    return read_captions(task.beside, task.declared.captions, task.limits)
 
 
-def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
+def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -> object:
+    """What a row holds together with what the file beside its own says of it."""
+    if isinstance(beside, Defect):
+        return beside
+    if not isinstance(raw.content, Mapping) or not beside:
+        return raw.content
+    if task.declared.captions is None:
+        return {**beside, **raw.content}
+    key = str(raw.content["__key__"]).removeprefix("./")
+    return {**raw.content, task.declared.captions.column: beside.get(key)}
+
+
+def _row(row: int, content: object, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
     declared = task.declared
-    content = raw.content
-    if isinstance(inherited, Defect):
-        content = inherited
-    elif isinstance(content, Mapping) and inherited:
-        content = {**inherited, **content}
     if isinstance(content, Defect):
-        return _dropped(raw.row, content)
+        return _dropped(row, content)
     columns = {**dict(adapter.columns), **declared.columns}
     fields = read_columns(content, columns, declared.required, task.limits)
     if isinstance(fields, Defect):
-        return _dropped(raw.row, fields)
+        return _dropped(row, fields)
     reference = find_reference(str(fields.get("reference", "")), declared.reference_pattern)
     if isinstance(reference, Defect):
-        return _dropped(raw.row, reference)
+        return _dropped(row, reference)
     prompt = fields.get("prompt", declared.prompt)
     text = (
         prompt,
@@ -163,14 +183,14 @@ def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, t
     )
     picture = fields.get("image", "")
     if isinstance(picture, str):
-        return (raw.row, "", "", "", *text, picture, "", "", 0, 0, b"")
+        return (row, "", "", "", *text, picture, "", "", 0, 0, b"")
     if len(picture) > task.limits.max_image_bytes:
-        return _dropped(raw.row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
+        return _dropped(row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
     facts = picture_facts(picture, "", task.decode)
     if isinstance(facts, Defect):
-        return _dropped(raw.row, Defect(facts.reason, facts.value, str(prompt)))
+        return _dropped(row, Defect(facts.reason, facts.value, str(prompt)))
     return (
-        *(raw.row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
+        *(row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
         *(facts.width, facts.height, picture),
     )
 

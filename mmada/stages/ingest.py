@@ -14,6 +14,7 @@ from mmada.contracts.records import DROPS, PICTURES, RECORDS, row_id
 from mmada.contracts.tables import write_table
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
+from mmada.sources.captions import Captions
 from mmada.sources.picture_files import Decode
 from mmada.sources.raw_files import read_whole
 from mmada.sources.raw_rows import Defect, Limits
@@ -94,6 +95,7 @@ def _declaration(corpus: Corpus) -> Declaration:
         prompt=corpus.prompt,
         reference_pattern=corpus.reference_pattern,
         sidecar=corpus.sidecar,
+        captions=Captions(**corpus.captions.model_dump()) if corpus.captions else None,
         revision=corpus.revision,
         split=corpus.split,
     )
