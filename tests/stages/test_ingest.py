@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mmada.contracts.records import DROPS, PICTURES, RECORDS
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.ingested import read_dropped, read_pictures, read_records
 from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Corpus, Ingest
@@ -21,7 +20,8 @@ from mmada.stages.ingest import ingest
 from mmada.unit_store import UnitStore
 
 LIMITS = Ingest(
-    max_row_bytes=2000, max_image_bytes=100_000, max_image_pixels=10_000, max_json_depth=20, rows_per_unit=4
+    max_row_bytes=2000, max_image_bytes=100_000, max_image_pixels=10_000, max_json_depth=20, rows_per_unit=4,
+    pictures_per_part=2,
 )
 
 
@@ -70,10 +70,10 @@ def test_rows_are_kept_or_dropped_with_a_reason_and_a_place(tmp_path: Path) -> N
     out, report = run(tmp_path, corpus(tmp_path / "raw"))
     assert (report.rows_in, report.rows_kept) == (5, 2)
     assert report.dropped == {"malformed_json": 1, "missing_field": 1, "row_too_long": 1}
-    drops = read_table(out / "dropped.parquet", DROPS, "drops")
+    drops = read_dropped(out, "drops")
     places = drops.select("source_file", "row", "reason").rows()
     assert places == [("b.jsonl", 1, "malformed_json"), ("b.jsonl", 2, "missing_field"), ("b.jsonl", 3, "row_too_long")]
-    records = read_tables(out, "records", RECORDS, "records")
+    records = read_records(out, "records")
     assert records.select("source_file", "row", "prompt").rows() == [("a.jsonl", 0, "5"), ("b.jsonl", 0, "1")]
     assert sorted(report.raw_files) == [(tmp_path / "raw" / name).as_posix() for name in ("a.jsonl", "b.jsonl")]
 
@@ -111,7 +111,7 @@ def test_a_picture_of_many_rows_is_decoded_and_written_once(tmp_path: Path, monk
     columns = {"prompt": "q", "response": "a", "image": "i"}
     declared = corpus(tmp_path / "raw", task="mmu", columns=columns, image_path="images/{}.png")
     out, report = run(tmp_path, declared)
-    pictures = read_tables(out, "pictures", PICTURES, "pictures")
+    pictures = read_pictures(out, "pictures")
     assert report.rows_kept == 12
     assert pictures.height == 2
     assert set(pictures["bytes"]) == {png(1), png(2)}
@@ -135,7 +135,7 @@ def test_rows_of_bad_pictures_are_dropped_by_reason(tmp_path: Path, monkeypatch:
     lines(tmp_path / "raw/a.jsonl", [{"q": "q", "a": "x", "i": name} for name in names])
     columns = {"prompt": "q", "response": "a", "image": "i"}
     out, report = run(tmp_path, corpus(tmp_path / "raw", task="mmu", columns=columns))
-    drops = read_table(out / "dropped.parquet", DROPS, "drops")
+    drops = read_dropped(out, "drops")
     assert dict(drops.select("excerpt", "reason").iter_rows()) == {
         "cut.png": "image_truncated",
         "page.png": "image_mislabelled",
@@ -160,14 +160,14 @@ def test_pictures_inside_a_table(tmp_path: Path) -> None:
     out, report = run(tmp_path, declared)
     assert report.rows_kept == 3
     assert [reason.startswith("image_") for reason in report.dropped] == [True]
-    assert read_tables(out, "pictures", PICTURES, "pictures").height == 2
+    assert read_pictures(out, "pictures").height == 2
 
 
 def test_max_rows_takes_the_first(tmp_path: Path) -> None:
     lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(10)])
     out, report = run(tmp_path, corpus(tmp_path / "raw", max_rows=5))
     assert report.rows_in == 5
-    assert read_tables(out, "records", RECORDS, "records")["prompt"].to_list() == list("01234")
+    assert read_records(out, "records")["prompt"].to_list() == list("01234")
 
 
 @pytest.mark.parametrize(
