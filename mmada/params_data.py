@@ -49,6 +49,7 @@ Format = Literal[
     "jsonl",
     "json",
     "parquet",
+    "arrow",
     "webdataset",
     "image_folder",
     "llava",
@@ -64,7 +65,7 @@ REQUIRED_FIELDS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "r2i": ("prompt", "response", "image"),
 }
 """What a row must have for each task. Without a response a chat or mmu row serves reinforcement learning only."""
-_FROM_FORMAT: Final = {"llava": ("prompt", "response", "image"), "messages": ("prompt", "response")}
+_FROM_FORMAT: Final = dict.fromkeys(("llava", "messages"), ("prompt", "response", "image"))
 
 
 def _check_pattern(pattern: str) -> None:
@@ -84,8 +85,11 @@ class Corpus(Section):
     task: TaskName
     files: str = "**/*"
     """Glob of the files to read below `path`."""
-    columns: dict[Literal["prompt", "response", "reference", "image", "kind"], str] = Field(default_factory=dict)
-    """Our field -> the corpus's column. A response or reference may be absent."""
+    columns: dict[Literal["prompt", "response", "reference", "image", "kind", "thought"], str] = Field(
+        default_factory=dict
+    )
+    """Our field -> the corpus's column. A response or reference may be absent; a thought in a column of its own is put
+    before the response."""
     prompt: str = ""
     """A fixed prompt for corpora whose rows have none (captioning)."""
     reference_pattern: str = ""

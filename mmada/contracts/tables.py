@@ -23,6 +23,11 @@ def to_parquet(table: pl.DataFrame, schema: Schema) -> bytes:
     return stream.getvalue()
 
 
+def from_parquet(data: bytes) -> pl.DataFrame:
+    """The table that `to_parquet` wrote."""
+    return pl.read_parquet(io.BytesIO(data))
+
+
 def _write(table: pl.DataFrame, target: Path | io.BytesIO) -> None:
     table.write_parquet(target, compression="zstd", statistics=True, row_group_size=100_000)
 
@@ -47,5 +52,7 @@ def read_tables(folder: Path, name: str, schema: Schema, where: str) -> pl.DataF
     try:
         table = pl.read_parquet(paths) if paths else pl.DataFrame(schema=pl.Schema(schema))
     except PolarsError as error:
-        raise ContractError(f"{where}: {folder}/{name}-*.parquet are no readable parts of one table ({error})") from None
+        raise ContractError(
+            f"{where}: {folder}/{name}-*.parquet are no readable parts of one table ({error})"
+        ) from None
     return check(table, schema, f"{where} ({folder})")

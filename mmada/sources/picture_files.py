@@ -6,12 +6,17 @@ Decoding is passed in (`Decode`), so that this package needs neither Pillow nor 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
+from mmada.errors import InputError
+from mmada.sources.raw_files import RawFile, RawFolder, read_whole
 from mmada.sources.raw_rows import Defect, Limits
+
+T = TypeVar("T")
 
 Decode = Callable[[bytes, str], "UInt8[np.ndarray, 'H W 3'] | Defect"]
 """RGB pixels of a picture's bytes, or what is wrong with it; the text is the suffix of its name, "" if it has
@@ -31,25 +36,39 @@ class PictureFacts:
     height: int
 
 
-def picture_path(root: Path, template: str, name: str) -> Path | Defect:
-    """Where the picture `name` lies: `template` below `root` with `{}` replaced. Names that lead out of
-    `root` are refused.
-    """
+def picture_file(folder: RawFolder, template: str, name: str) -> RawFile | Defect:
+    """The picture `name` of a corpus: `template` with `{}` replaced. Names that lead out of the corpus are refused."""
     relative = PurePosixPath(template.replace("{}", name))
     if relative.is_absolute() or ".." in relative.parts or "\0" in name:
         return Defect("image_missing", f"{name[:100]!r} leads out of the corpus")
-    return root / relative
+    return folder.find(relative.as_posix()) or Defect("image_missing", f"{name}: no such file"[:200])
 
 
-def read_picture(path: Path, limits: Limits) -> bytes | Defect:
+def picture_sha256(file: RawFile, limits: Limits) -> str | Defect:
+    """sha256 of a picture file within max_image_bytes."""
+    return _bounded(file, limits, lambda found: found.sha256())
+
+
+def read_picture(file: RawFile, limits: Limits) -> bytes | Defect:
     """Bytes of a picture file, within max_image_bytes."""
+    return _bounded(file, limits, read_whole)
+
+
+def read_known_picture(file: RawFile, sha256: str, limits: Limits) -> bytes:
+    """Bytes of a picture file whose sha256 was found before. Raises InputError when it is another file by now."""
+    data = read_picture(file, limits)
+    if isinstance(data, Defect) or hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+    return data
+
+
+def _bounded(file: RawFile, limits: Limits, take: Callable[[RawFile], T]) -> T | Defect:
     try:
-        size = path.stat().st_size
-        if size > limits.max_image_bytes:
-            return Defect("image_too_large", f"{size} bytes")
-        return path.read_bytes()
+        if file.size > limits.max_image_bytes:
+            return Defect("image_too_large", f"{file.size} bytes")
+        return take(file)
     except OSError as error:
-        return Defect("image_missing", f"{path.name}: {error.strerror}"[:200])
+        return Defect("image_missing", f"{file.name}: {error.strerror}"[:200])
 
 
 def picture_facts(data: bytes, suffix: str, decode: Decode) -> PictureFacts | Defect:

@@ -7,8 +7,9 @@ a row with a defect: nothing an adapter meets in a file may raise, hang or vanis
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from mmada.sources.raw_files import RawFile
 
 EXCERPT: Final = 200
 """Characters of a dropped row that are kept for people."""
@@ -36,7 +37,7 @@ class Span:
     `digest` covers all that reading the span depends on, its place in the file excepted.
     """
 
-    file: Path
+    file: RawFile
     start: int
     stop: int
     first_row: int
@@ -75,7 +76,7 @@ class Adapter:
     does to a response before it is one.
     """
 
-    split: Callable[[Path, Limits], Iterator[Span]]
+    split: Callable[[RawFile, Limits], Iterator[Span]]
     read: Callable[[Span, Limits], Iterator[RawRow]]
     columns: tuple[tuple[str, str], ...] = ()
     response: Callable[[str], str] = str

@@ -14,10 +14,11 @@ from typing import Final
 import polars as pl
 from tqdm import tqdm
 
+from mmada.contracts.tables import from_parquet
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus, sibling
-from mmada.sources.raw_rows import Adapter, Defect, Limits, Span
-from mmada.sources.units import PICTURE_FACTS, Declaration, PictureTask, RowTask, from_parquet, read_pictures
+from mmada.sources.raw_rows import Defect, Limits, Span
+from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
@@ -107,7 +108,10 @@ def _spans(file: RawFile, digest: str, declared: Declaration, reader: Reader) ->
     key = unit_key("spans", VERSION, declared.format, suffix, vars(reader.limits), digest)
     stored = reader.store.get(key)
     if stored is None:
-        cuts = [(span.start, span.stop, span.first_row, span.rows, span.digest) for span in adapter.split(file, reader.limits)]
+        cuts = [
+            (span.start, span.stop, span.first_row, span.rows, span.digest)
+            for span in adapter.split(file, reader.limits)
+        ]
         stored = json.dumps(cuts).encode()
         reader.store.put(key, stored)
     return [Span(file, *cut) for cut in json.loads(stored)]
@@ -172,7 +176,7 @@ def _picture_facts(wanted: Mapping[str, RawFile], reader: Reader, title: str) ->
     units = []
     for start in range(0, len(missing), _PICTURES_PER_UNIT):
         some = missing[start : start + _PICTURES_PER_UNIT]
-        task = PictureTask(tuple(file for _, file in some), reader.limits, reader.decode)
+        task = PictureTask(tuple(some), reader.limits, reader.decode)
         units.append(Unit(unit_key([sha for sha, _ in some]), task))
     new = run_units(units, read_pictures, memo, title=title) if units else iter(())
     return pl.concat([known, *map(from_parquet, new)]).unique("image_sha256", keep="first", maintain_order=True)

@@ -5,7 +5,6 @@ A span that names some is therefore read twice: the first time it only says whic
 spans that show them.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +15,16 @@ import polars as pl
 from mmada.contracts.ingested import STORED_RECORDS
 from mmada.contracts.records import DROPS, PICTURES, row_id
 from mmada.contracts.tables import to_parquet
-from mmada.errors import InputError
-from mmada.sources.picture_files import read_picture
+from mmada.sources.picture_files import read_known_picture
 from mmada.sources.raw_files import RawFile
-from mmada.sources.raw_rows import Defect
 from mmada.sources.units import PICTURE_FACTS, RowTask, parse_rows
 from mmada.unit_files import pack_files
 
 NAMES: Final = "names.json"
-"""In the result of a span whose pictures are not known yet: their names, in order of the rows. Nothing else is there."""
+"""The one file in the result of a span whose pictures are not known yet: their names, in order of the rows."""
 
 COUNTS: Final = "counts.json"
-"""In the result of a finished span: rows kept, dropped by reason, noted by remark, and sha256 of the pictures inside."""
+"""In the result of a finished span: rows kept, rows dropped by reason, and sha256 of the pictures in its parts."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +126,11 @@ def _picture_parts(kept: pl.DataFrame, task: RecordTask) -> Iterator[pl.DataFram
 
 
 def _read_files(some: Sequence[tuple[str, RawFile]], task: RecordTask) -> pl.DataFrame:
-    """Rows of PICTURES. Raises InputError when a file is not what it was when its facts were found."""
     assert task.pictures is not None
-    read = [read_picture(file, task.rows.limits) for _, file in some]
-    shas = ["" if isinstance(data, Defect) else hashlib.sha256(data).hexdigest() for data in read]
     names = pl.DataFrame({"image": [name for name, _ in some]})
     table = names.join(task.pictures.facts, on="image", how="left", maintain_order="left")
-    for (_, file), known, now in zip(some, table["image_sha256"], shas, strict=True):
-        if known != now:
-            raise InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
-    return table.with_columns(bytes=pl.Series(read, dtype=pl.Binary)).select(list(PICTURES))
+    data = [
+        read_known_picture(file, sha256, task.rows.limits)
+        for (_, file), sha256 in zip(some, table["image_sha256"], strict=True)
+    ]
+    return table.with_columns(bytes=pl.Series(data, dtype=pl.Binary)).select(list(PICTURES))

@@ -4,18 +4,22 @@ processes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import Schema
+from mmada.contracts.tables import to_parquet
 from mmada.sources.adapters import ADAPTERS, hub_adapter
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
-from mmada.sources.picture_files import Decode, picture_facts, read_picture
+from mmada.sources.picture_files import Decode, picture_facts, read_known_picture
+from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
+from mmada.sources.trajectories import with_thought
+
+HUGGING_FACE: Final = "huggingface"
+"""The format whose files its adapter finds itself."""
 
 # What a unit makes of a span. A row with a reason is dropped; its other columns are empty.
 ROWS: Final[Schema] = {
@@ -63,7 +67,7 @@ class Declaration:
 
     def adapter(self) -> Adapter:
         """The reader of the declared format."""
-        if self.format == "huggingface":
+        if self.format == HUGGING_FACE:
             return hub_adapter(self.path, self.revision, self.split)
         return ADAPTERS[self.format]
 
@@ -81,54 +85,46 @@ class RowTask:
     declared: Declaration
     limits: Limits
     decode: Decode
+    sidecar: RawFile | None = None
 
 
 @dataclass(frozen=True)
 class PictureTask:
-    """Picture files to be decoded."""
+    """Picture files to be decoded: sha256 of the content, file."""
 
-    paths: tuple[Path, ...]
+    files: tuple[tuple[str, RawFile], ...]
     limits: Limits
     decode: Decode
 
 
-def read_rows(task: RowTask) -> bytes:
-    """The span as a table of schema ROWS (parquet)."""
+def parse_rows(task: RowTask) -> pl.DataFrame:
+    """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
     inherited = _inherited(task)
     rows = [_row(raw, inherited, adapter, task) for raw in adapter.read(task.span, task.limits)]
-    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(ROWS), orient="row"))
+    columns = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
+    return pl.DataFrame(dict(zip(ROWS, columns, strict=True)), schema=pl.Schema(ROWS))
 
 
 def read_pictures(task: PictureTask) -> bytes:
     """Facts of the pictures as a table of schema PICTURE_FACTS (parquet), in order."""
     rows: list[tuple[object, ...]] = []
-    for path in task.paths:
-        data = read_picture(path, task.limits)
-        facts = data if isinstance(data, Defect) else picture_facts(data, path.suffix, task.decode)
+    for sha256, file in task.files:
+        data = read_known_picture(file, sha256, task.limits)
+        facts = picture_facts(data, "", task.decode)
         if isinstance(facts, Defect):
-            rows.append(("", facts.reason, facts.value, "", 0, 0))
+            rows.append((sha256, facts.reason, facts.value, "", 0, 0))
         else:
-            rows.append((facts.image_sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
-    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"))
-
-
-def to_parquet(table: pl.DataFrame) -> bytes:
-    """A table as bytes, for the unit store."""
-    stream = BytesIO()
-    table.write_parquet(stream, compression="zstd")
-    return stream.getvalue()
-
-
-def from_parquet(data: bytes) -> pl.DataFrame:
-    """The table that `to_parquet` wrote."""
-    return pl.read_parquet(BytesIO(data))
+            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
+    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"), PICTURE_FACTS)
 
 
 def _inherited(task: RowTask) -> dict[str, object] | Defect:
     if not task.declared.sidecar:
         return {}
-    return read_object(task.span.file.with_name(task.declared.sidecar), task.limits)
+    if task.sidecar is None:
+        return Defect("missing_field", f"no file {task.declared.sidecar}")
+    return read_object(task.sidecar, task.limits)
 
 
 def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
@@ -150,7 +146,7 @@ def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, t
     prompt = fields.get("prompt", declared.prompt)
     text = (
         prompt,
-        adapter.response(str(fields.get("response", ""))),
+        with_thought(str(fields.get("thought", "")), adapter.response(str(fields.get("response", "")))),
         reference,
         fields.get("kind", ""),
         fields.get("spec", ""),

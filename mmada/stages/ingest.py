@@ -57,7 +57,11 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
         pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
         raw_files |= pictures.sha256()
         finished = run_units(
-            _with_pictures(units, waiting, pictures), read_record_parts, store, title=f"finish {key}", total=len(waiting)
+            _with_pictures(units, waiting, pictures),
+            read_record_parts,
+            store,
+            title=f"finish {key}",
+            total=len(waiting),
         )
         for (number, _), result in zip(waiting, finished, strict=True):
             writer.write(number, unpack_files(result))
@@ -141,9 +145,10 @@ def _with_pictures(
 
 
 class _Writer:
-    """Puts the parts of spans in place and counts. A picture stands in the first span that shows it, and there alone."""
+    """Puts the parts of spans in place and counts. A picture stands with the first span that shows it only."""
 
     def __init__(self, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
         self.out = out
         self.kept = 0
         self.dropped: Counter[str] = Counter()

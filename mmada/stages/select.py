@@ -70,7 +70,6 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
     place = ["corpus", "source_file", "row"]
     excerpts = pl.concat(
-        read_records(artifact.path, name).select(*place, excerpt=text)
-        for name, artifact in ingested.items()
+        read_records(artifact.path, name).select(*place, excerpt=text) for name, artifact in ingested.items()
     )
     return dropped.join(excerpts, on=place, how="left", maintain_order="left", validate="1:1").select(list(DROPS))
