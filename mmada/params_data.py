@@ -135,13 +135,15 @@ class Corpus(Section):
 
 
 class Ingest(Section):
-    """Limits that bound what one raw row may cost."""
+    """Limits that bound what one raw row may cost, and the sizes of what is written."""
 
     max_row_bytes: Positive
     max_image_bytes: Positive
     max_image_pixels: Positive
     max_json_depth: Positive
     rows_per_unit: Positive
+    pictures_per_part: Positive
+    """Pictures in one file of ingested pictures and of codes; what is appended rewrites the last of each span."""
 
 
 class TextTokenizer(Section):

@@ -7,6 +7,7 @@ The store is git-ignored and no DVC output: deleting it costs time, never correc
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,14 @@ class UnitStore:
     def path(self, key: str) -> Path:
         """File that holds (or would hold) the result of `key`."""
         return self.root / key[:2] / key
+
+    def group(self, name: str) -> "UnitStore":
+        """A store within this one, whose keys can be listed by themselves."""
+        return UnitStore(self.root / name)
+
+    def keys(self) -> Iterator[str]:
+        """Keys that have a result, in no order."""
+        return (path.name for path in self.root.glob("[0-9a-f][0-9a-f]/[!.]*"))
 
     def get(self, key: str) -> bytes | None:
         """Result of a unit, or None if it is absent or its bytes are damaged."""

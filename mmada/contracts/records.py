@@ -4,10 +4,10 @@
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Final
 
+import orjson
 import polars as pl
 
 from mmada.errors import ContractError
@@ -66,9 +66,12 @@ SELECTED: Final[Schema] = {
 
 
 def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: str) -> str:
-    """sha256 (64 hex digits) of a row's canonical content: equal content gives equal ids, wherever it came from."""
-    content = json.dumps([task, prompt, response, reference, image_sha256], ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    """sha256 (64 hex digits) of a row's canonical content: equal content gives equal ids, wherever it came from.
+
+    The content is a JSON array in UTF-8 without spaces, nothing escaped that need not be.
+    """
+    content = orjson.dumps([task, prompt, response, reference, image_sha256])
+    return hashlib.sha256(content).hexdigest()
 
 
 def check(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from mmada.errors import InputError
 from mmada.sources.raw_files import RawFile, RawFolder, read_whole
 from mmada.sources.raw_rows import Defect, Limits
 
@@ -51,6 +52,14 @@ def picture_sha256(file: RawFile, limits: Limits) -> str | Defect:
 def read_picture(file: RawFile, limits: Limits) -> bytes | Defect:
     """Bytes of a picture file, within max_image_bytes."""
     return _bounded(file, limits, read_whole)
+
+
+def read_known_picture(file: RawFile, sha256: str, limits: Limits) -> bytes:
+    """Bytes of a picture file whose sha256 was found before. Raises InputError when it is another file by now."""
+    data = read_picture(file, limits)
+    if isinstance(data, Defect) or hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+    return data
 
 
 def _bounded(file: RawFile, limits: Limits, take: Callable[[RawFile], T]) -> T | Defect:

@@ -4,21 +4,24 @@ processes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import Schema
+from mmada.contracts.tables import to_parquet
 from mmada.sources.adapters import ADAPTERS, hub_adapter
 from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
-from mmada.sources.picture_files import Decode, picture_facts, read_picture
+from mmada.sources.picture_files import Decode, picture_facts, read_known_picture
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
 from mmada.sources.trajectories import with_thought
+
+HUGGING_FACE: Final = "huggingface"
+"""The format whose files its adapter finds itself."""
 
 # What a unit makes of a span. A row with a reason is dropped; its other columns are empty.
 ROWS: Final[Schema] = {
@@ -67,7 +70,7 @@ class Declaration:
 
     def adapter(self) -> Adapter:
         """The reader of the declared format."""
-        if self.format == "huggingface":
+        if self.format == HUGGING_FACE:
             return hub_adapter(self.path, self.revision, self.split)
         return ADAPTERS[self.format]
 
@@ -98,45 +101,33 @@ class RowTask:
 
 @dataclass(frozen=True)
 class PictureTask:
-    """Picture files to be decoded."""
+    """Picture files to be decoded: sha256 of the content, file."""
 
-    files: tuple[RawFile, ...]
+    files: tuple[tuple[str, RawFile], ...]
     limits: Limits
     decode: Decode
 
 
-def read_rows(task: RowTask) -> bytes:
-    """The span as a table of schema ROWS (parquet)."""
+def parse_rows(task: RowTask) -> pl.DataFrame:
+    """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
     beside = _read_beside(task)
     rows = [_row(raw.row, _joined(raw, beside, task), adapter, task) for raw in adapter.read(task.span, task.limits)]
-    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(ROWS), orient="row"))
+    columns = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
+    return pl.DataFrame(dict(zip(ROWS, columns, strict=True)), schema=pl.Schema(ROWS))
 
 
 def read_pictures(task: PictureTask) -> bytes:
     """Facts of the pictures as a table of schema PICTURE_FACTS (parquet), in order."""
     rows: list[tuple[object, ...]] = []
-    for file in task.files:
-        data = read_picture(file, task.limits)
-        suffix = PurePosixPath(file.name).suffix
-        facts = data if isinstance(data, Defect) else picture_facts(data, suffix, task.decode)
+    for sha256, file in task.files:
+        data = read_known_picture(file, sha256, task.limits)
+        facts = picture_facts(data, "", task.decode)
         if isinstance(facts, Defect):
-            rows.append(("", facts.reason, facts.value, "", 0, 0))
+            rows.append((sha256, facts.reason, facts.value, "", 0, 0))
         else:
-            rows.append((facts.image_sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
-    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"))
-
-
-def to_parquet(table: pl.DataFrame) -> bytes:
-    """A table as bytes, for the unit store."""
-    stream = BytesIO()
-    table.write_parquet(stream, compression="zstd")
-    return stream.getvalue()
-
-
-def from_parquet(data: bytes) -> pl.DataFrame:
-    """The table that `to_parquet` wrote."""
-    return pl.read_parquet(BytesIO(data))
+            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
+    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"), PICTURE_FACTS)
 
 
 def _read_beside(task: RowTask) -> Mapping[str, object] | Defect:

@@ -13,11 +13,10 @@ from mmada.errors import InputError
 from mmada.params_data import Benchmark, Ingest
 from mmada.pictures import PictureSpec
 from mmada.sources.raw_files import read_whole
-from mmada.sources.raw_rows import Limits
-from mmada.sources.reading import Reader, read_corpus, read_named_pictures
-from mmada.sources.units import Declaration
+from mmada.sources.reading import Reader, cut_corpus, read_named_pictures
+from mmada.sources.units import ROWS, Declaration, parse_rows
 from mmada.stage_report import StageReport
-from mmada.stages.ingest import decoder
+from mmada.stages.ingest import decoder, limits
 from mmada.unit_store import UnitStore
 
 VERSION: Final = 1
@@ -30,15 +29,16 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
 
     A benchmark is small and must be whole: raises InputError naming the first item that cannot be read.
     """
-    reader = Reader(Limits(**ingest.model_dump()), decoder(ingest.max_image_pixels), store)
+    reader = Reader(limits(ingest), decoder(ingest.max_image_pixels), store)
     where, last = f"benchmarks.{key}", benchmarks.first_row + benchmarks.max_items
-    corpus = read_corpus(_declaration(benchmarks), "", last, reader, where=where, title=f"read {key}")
-    rows = pl.concat([part.table for part in corpus] or [pl.DataFrame()]).slice(benchmarks.first_row)
+    corpus = cut_corpus(_declaration(benchmarks), "", last, reader, where=where)
+    rows = pl.concat([pl.DataFrame(schema=pl.Schema(ROWS)), *map(parse_rows, corpus.tasks)])
+    rows = rows.slice(benchmarks.first_row, benchmarks.max_items)
     if rows.is_empty():
         raise InputError(f"{where}: {benchmarks.path} has no items from row {benchmarks.first_row} on; mend first_row")
     _refuse_defects(rows, where, benchmarks.path)
     pictures = read_named_pictures(
-        rows["image"].filter(rows["image"] != ""),
+        rows["image"].filter(rows["image"] != "").unique(maintain_order=True).to_list(),
         corpus.folder,
         benchmarks.image_path,
         reader,
@@ -52,7 +52,7 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
         data = pl.Series([read_whole(pictures.files[name]) for name in distinct["image"]], dtype=pl.Binary)
         write_table(distinct.with_columns(bytes=data).select(list(PICTURES)), out / "pictures.parquet", PICTURES)
     return StageReport(
-        raw_files=corpus.sha256 | pictures.sha256(),
+        raw_files={**corpus.sha256, **pictures.sha256()},
         rows_in=items.height,
         rows_kept=items.height,
         metrics={"items_by_category": dict(items.group_by("category").len().sort("category").iter_rows())},

@@ -15,7 +15,12 @@ from mmada.unit_store import UnitStore
 from tests.stages.test_ingest import png
 
 LIMITS = Ingest(
-    max_row_bytes=2000, max_image_bytes=100_000, max_image_pixels=10_000, max_json_depth=20, rows_per_unit=2
+    max_row_bytes=2000,
+    max_image_bytes=100_000,
+    max_image_pixels=10_000,
+    max_json_depth=20,
+    rows_per_unit=2,
+    pictures_per_part=2,
 )
 CAPTIONS = {"000": "a cat", "001": "a dog", "003": "a fish"}
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from mmada.sources.adapters import ADAPTERS
 from mmada.sources.raw_files import LocalFile
 from mmada.sources.trajectories import with_thought
-from mmada.sources.units import Declaration, RowTask, from_parquet, read_rows
+from mmada.sources.units import Declaration, RowTask, parse_rows
 from tests.sources.reading_rows import LIMITS, reasons, rows_of
 
 QUESTION: Final = "What is 1 + 1?"
@@ -34,7 +34,7 @@ def _read(tmp_path: Path, format: str, row: dict[str, Any], columns: dict[str, s
     path.write_text(json.dumps([row]))
     declared = Declaration(format=format, path=str(path), columns=columns, required=["prompt", "response"])
     (span,) = ADAPTERS[format].split(LocalFile(tmp_path, path.name), LIMITS)
-    (read,) = from_parquet(read_rows(RowTask(span, declared, LIMITS, _decode))).to_dicts()
+    (read,) = parse_rows(RowTask(span, declared, LIMITS, _decode)).to_dicts()
     return read
 
 
