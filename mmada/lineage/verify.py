@@ -9,6 +9,7 @@ from tqdm import tqdm
 from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import MANIFEST_NAME, changed_files, file_sha256, read_artifact
 from mmada.lineage.trace import Lineage, Node
+from mmada.sources.pinning import object_sha256
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,20 @@ def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
     raw = lineage.raw_files()
     for path, sha256 in tqdm(raw.items(), desc="verify raw files", unit="file", mininterval=1.0):
         num_files += 1
-        if not (project / path).is_file():
-            findings.append(Finding("missing", path, "raw"))
-        elif file_sha256(project / path) != sha256:
-            findings.append(Finding("changed", path, "raw"))
+        found = _raw_sha256(path, project)
+        if found != sha256:
+            findings.append(Finding("changed" if found else "missing", path, "raw"))
     return Verification(num_files, tuple(findings))
+
+
+def _raw_sha256(path: str, project: Path) -> str | None:
+    """sha256 of a raw file of the project or of an object store; None where it is missing."""
+    if not path.startswith("s3://"):
+        return file_sha256(project / path) if (project / path).is_file() else None
+    try:
+        return object_sha256(path)
+    except InputError:
+        return None
 
 
 def _check_folder(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:

@@ -78,7 +78,7 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     return CorpusSpans(folder, tasks, digests, sha256)
 
 
-def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, list[RawFile]]:
+def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
     path = Path(declared.path)
     if declared.format == HUGGING_FACE:  # its adapter finds the files itself
         return LocalFolder(path), [LocalFile(path, "")]
