@@ -7,10 +7,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-import orjson
+import msgspec
 import polars as pl
 
 from mmada.errors import ContractError
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -70,7 +72,7 @@ def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: 
 
     The content is a JSON array in UTF-8 without spaces, nothing escaped that need not be.
     """
-    content = orjson.dumps([task, prompt, response, reference, image_sha256])
+    content = _ENCODER.encode([task, prompt, response, reference, image_sha256])
     return hashlib.sha256(content).hexdigest()
 
 

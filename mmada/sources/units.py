@@ -101,9 +101,10 @@ def parse_rows(task: RowTask) -> pl.DataFrame:
     """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
     inherited = _inherited(task)
-    rows = [_row(raw, inherited, adapter, task) for raw in adapter.read(task.span, task.limits)]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
-    return pl.DataFrame(dict(zip(ROWS, columns, strict=True)), schema=pl.Schema(ROWS))
+    columns = {**dict(adapter.columns), **task.declared.columns}
+    rows = [_row(raw, inherited, columns, adapter, task) for raw in adapter.read(task.span, task.limits)]
+    values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
+    return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
 
 
 def read_pictures(task: PictureTask) -> bytes:
@@ -127,7 +128,13 @@ def _inherited(task: RowTask) -> dict[str, object] | Defect:
     return read_object(task.sidecar, task.limits)
 
 
-def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
+def _row(
+    raw: RawRow,
+    inherited: dict[str, object] | Defect,
+    columns: Mapping[str, str],
+    adapter: Adapter,
+    task: RowTask,
+) -> tuple[object, ...]:
     declared = task.declared
     content = raw.content
     if isinstance(inherited, Defect):
@@ -136,7 +143,6 @@ def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, t
         content = {**inherited, **content}
     if isinstance(content, Defect):
         return _dropped(raw.row, content)
-    columns = {**dict(adapter.columns), **declared.columns}
     fields = read_columns(content, columns, declared.required, task.limits)
     if isinstance(fields, Defect):
         return _dropped(raw.row, fields)

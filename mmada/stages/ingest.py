@@ -1,6 +1,5 @@
 """Read a raw corpus into records, pictures, and a ledger of the rows that could not be read."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from jaxtyping import UInt8
 
 from mmada.contracts.ingested import part_name, read_dropped, write_files
 from mmada.contracts.records import PICTURES
-from mmada.contracts.tables import write_table
+from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
 from mmada.sources.picture_files import Decode
@@ -167,9 +166,9 @@ class _Writer:
                 continue
             path = self.out / part_name(kind, span, int(number) if number else None)
             if kind == "pictures" and again:
-                table = pl.read_parquet(io.BytesIO(data)).filter(~pl.col("image_sha256").is_in(list(again)))
+                table = from_parquet(data).filter(~pl.col("image_sha256").is_in(list(again)))
                 if not table.is_empty():
-                    write_table(table, path, PICTURES)
+                    path.write_bytes(to_parquet(table, PICTURES))
             else:
                 path.write_bytes(data)
 
