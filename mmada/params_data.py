@@ -77,6 +77,17 @@ def _check_pattern(pattern: str) -> None:
         raise ValueError(f"reference_pattern {pattern!r} has {groups} groups; it needs one, around the answer")
 
 
+class CaptionFile(Section):
+    """Captions of WebDataset samples in a file beside the tars: JSON (key -> caption), JSON lines or parquet."""
+
+    file: str
+    """Its name; `{stem}` stands for the tar's, where each tar has one of its own ("{stem}.parquet")."""
+    key: str = "key"
+    """Column with the sample's key."""
+    column: str = "caption"
+    """Column with the caption; samples then have a field of this name."""
+
+
 class Corpus(Section):
     """One raw corpus: where it lies, how it is written (declared, never guessed), what it is used for."""
 
@@ -98,6 +109,8 @@ class Corpus(Section):
     """Where a picture lies below `path`; `{}` stands for the image column ("images/{}.png")."""
     sidecar: str = ""
     """A JSON file beside each data file whose fields all rows of that file inherit (R1 dumps: problem.json)."""
+    captions: CaptionFile | None = None
+    """Where captions stand in a file of their own; a sample without one is dropped as missing_field."""
     max_rows: Positive | None = None
     """Read only the first rows of the corpus (smoke runs)."""
     revision: str = ""
@@ -111,6 +124,8 @@ class Corpus(Section):
     def _columns_fit(self) -> "Corpus":
         if self.format == "huggingface" and not self.revision:
             raise ValueError("a huggingface corpus needs `revision`, the commit to pin")
+        if self.captions and (self.format != "webdataset" or self.sidecar):
+            raise ValueError("`captions` are joined by the keys of webdataset samples, and exclude a `sidecar`")
         given = {*self.columns, *_FROM_FORMAT.get(self.format, ()), *(["prompt"] if self.prompt else [])}
         absent = sorted(set(REQUIRED_FIELDS[self.task]) - given)
         if absent:

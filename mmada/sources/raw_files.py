@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from mmada.errors import InputError
@@ -91,11 +91,6 @@ class LocalFolder:
         except OSError:  # a name longer than file systems allow
             return None
         return LocalFile(self.root, name) if there else None
-
-
-def sibling(file: RawFile, name: str) -> str:
-    """Name of a file that lies beside `file`."""
-    return PurePosixPath(file.name).with_name(name).as_posix()
 
 
 def read_whole(file: RawFile) -> bytes:

@@ -15,8 +15,9 @@ import polars as pl
 from tqdm import tqdm
 
 from mmada.contracts.tables import from_parquet
+from mmada.sources.captions import Beside
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
-from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus, sibling
+from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
 from mmada.sources.raw_rows import Defect, Limits, Span
 from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
 from mmada.unit_store import UnitStore, unit_key
@@ -61,22 +62,19 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     folder, files = _files(declared, pattern, where)
     spans: list[Span] = []
     sha256: dict[str, str] = {}
-    beside: dict[str, RawFile | None] = {}
+    beside: dict[str, Beside] = {}
     for file, digest in tqdm(_hashed(files, declared), total=len(files), desc=f"{where}: files", unit="file", delay=2):
         spans += _spans(file, digest, declared, reader)
         sha256 |= {file.location: digest} if digest else {}
-        if declared.sidecar:
-            beside[file.location] = found = folder.find(sibling(file, declared.sidecar))
-            sha256 |= {found.location: found.sha256()} if found else {}
+        if (name := declared.beside(file)) and (found := folder.find(name)):
+            sha256[found.location] = sha256.get(found.location) or found.sha256()
+            beside[file.location] = Beside(found, sha256[found.location])
         if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
             break
     spans = list(_first_rows(spans, max_rows))
     tasks = [RowTask(span, declared, reader.limits, reader.decode, beside.get(span.file.location)) for span in spans]
     rules = [VERSION, declared.dependencies(), vars(reader.limits)]
-    digests = [
-        unit_key("rows", rules, task.span.digest, sha256[task.sidecar.location] if task.sidecar else None)
-        for task in tasks
-    ]
+    digests = [unit_key("rows", rules, task.span.digest, task.beside.sha256 if task.beside else None) for task in tasks]
     return CorpusSpans(folder, tasks, digests, sha256)
 
 

@@ -4,6 +4,7 @@ processes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 
 import polars as pl
@@ -11,6 +12,7 @@ import polars as pl
 from mmada.contracts.records import Schema
 from mmada.contracts.tables import to_parquet
 from mmada.sources.adapters import ADAPTERS, hub_adapter
+from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
 from mmada.sources.picture_files import Decode, picture_facts, read_known_picture
@@ -62,6 +64,7 @@ class Declaration:
     prompt: str = ""
     reference_pattern: str = ""
     sidecar: str = ""
+    captions: Captions | None = None
     revision: str = ""
     split: str = ""
 
@@ -74,7 +77,14 @@ class Declaration:
     def dependencies(self) -> list[object]:
         """What a row depends on besides its bytes, for a unit's key."""
         rules = [self.format, sorted(self.columns.items()), sorted(self.required)]
-        return [*rules, self.prompt, self.reference_pattern, self.sidecar]
+        captions = [] if self.captions is None else [vars(self.captions)]
+        return [*rules, self.prompt, self.reference_pattern, self.sidecar, *captions]
+
+    def beside(self, file: RawFile) -> str:
+        """Name of the file beside a data file that its rows depend on, "" where there is none."""
+        name = self.captions.file if self.captions else self.sidecar
+        stem = PurePosixPath(file.name.removesuffix(".gz")).stem
+        return PurePosixPath(file.name).with_name(name.replace("{stem}", stem)).as_posix() if name else ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,8 @@ class RowTask:
     declared: Declaration
     limits: Limits
     decode: Decode
-    sidecar: RawFile | None = None
+    beside: Beside | None = None
+    """The file that `declared.beside` names; None where it is absent."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +111,12 @@ class PictureTask:
 def parse_rows(task: RowTask) -> pl.DataFrame:
     """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
-    inherited = _inherited(task)
+    beside = _read_beside(task)
     columns = {**dict(adapter.columns), **task.declared.columns}
-    rows = [_row(raw, inherited, columns, adapter, task) for raw in adapter.read(task.span, task.limits)]
+    rows = [
+        _row(raw.row, _joined(raw, beside, task), columns, adapter, task)
+        for raw in adapter.read(task.span, task.limits)
+    ]
     values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
     return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
 
@@ -120,35 +134,39 @@ def read_pictures(task: PictureTask) -> bytes:
     return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"), PICTURE_FACTS)
 
 
-def _inherited(task: RowTask) -> dict[str, object] | Defect:
-    if not task.declared.sidecar:
+def _read_beside(task: RowTask) -> Mapping[str, object] | Defect:
+    """The sidecar's fields, or the captions by key."""
+    if not task.declared.beside(task.span.file):
         return {}
-    if task.sidecar is None:
-        return Defect("missing_field", f"no file {task.declared.sidecar}")
-    return read_object(task.sidecar, task.limits)
+    if task.beside is None:
+        return Defect("missing_field", f"no file {task.declared.beside(task.span.file)}")
+    if task.declared.captions is None:
+        return read_object(task.beside.file, task.limits)
+    return read_captions(task.beside, task.declared.captions, task.limits)
 
 
-def _row(
-    raw: RawRow,
-    inherited: dict[str, object] | Defect,
-    columns: Mapping[str, str],
-    adapter: Adapter,
-    task: RowTask,
-) -> tuple[object, ...]:
+def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -> object:
+    """What a row holds together with what the file beside its own says of it."""
+    if isinstance(beside, Defect):
+        return beside
+    if not isinstance(raw.content, Mapping) or not beside:
+        return raw.content
+    if task.declared.captions is None:
+        return {**beside, **raw.content}
+    key = str(raw.content["__key__"]).removeprefix("./")
+    return {**raw.content, task.declared.captions.column: beside.get(key)}
+
+
+def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter, task: RowTask) -> tuple[object, ...]:
     declared = task.declared
-    content = raw.content
-    if isinstance(inherited, Defect):
-        content = inherited
-    elif isinstance(content, Mapping) and inherited:
-        content = {**inherited, **content}
     if isinstance(content, Defect):
-        return _dropped(raw.row, content)
+        return _dropped(row, content)
     fields = read_columns(content, columns, declared.required, task.limits)
     if isinstance(fields, Defect):
-        return _dropped(raw.row, fields)
+        return _dropped(row, fields)
     reference = find_reference(str(fields.get("reference", "")), declared.reference_pattern)
     if isinstance(reference, Defect):
-        return _dropped(raw.row, reference)
+        return _dropped(row, reference)
     prompt = fields.get("prompt", declared.prompt)
     text = (
         prompt,
@@ -159,14 +177,14 @@ def _row(
     )
     picture = fields.get("image", "")
     if isinstance(picture, str):
-        return (raw.row, "", "", "", *text, picture, "", "", 0, 0, b"")
+        return (row, "", "", "", *text, picture, "", "", 0, 0, b"")
     if len(picture) > task.limits.max_image_bytes:
-        return _dropped(raw.row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
+        return _dropped(row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
     facts = picture_facts(picture, "", task.decode)
     if isinstance(facts, Defect):
-        return _dropped(raw.row, Defect(facts.reason, facts.value, str(prompt)))
+        return _dropped(row, Defect(facts.reason, facts.value, str(prompt)))
     return (
-        *(raw.row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
+        *(row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
         *(facts.width, facts.height, picture),
     )
 

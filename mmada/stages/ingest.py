@@ -16,6 +16,7 @@ from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
+from mmada.sources.captions import Captions
 from mmada.sources.picture_files import Decode
 from mmada.sources.raw_rows import Defect, Limits
 from mmada.sources.reading import CorpusSpans, NamedPictures, Reader, cut_corpus, read_named_pictures
@@ -102,6 +103,7 @@ def _declaration(corpus: Corpus) -> Declaration:
         prompt=corpus.prompt,
         reference_pattern=corpus.reference_pattern,
         sidecar=corpus.sidecar,
+        captions=Captions(**corpus.captions.model_dump()) if corpus.captions else None,
         revision=corpus.revision,
         split=corpus.split,
     )

@@ -27,6 +27,9 @@ _SUFFIX_FORMATS: Final = {
     ".webp": "WEBP",
     ".gif": "GIF",
     ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
 }
 # Decoders that run other programs or interpret whole documents are never tried on foreign bytes.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -54,17 +57,14 @@ def decode_picture(data: bytes, *, max_pixels: int, suffix: str = "") -> UInt8[n
     """RGB pixels of a file: upright by its EXIF orientation, first frame, alpha over white, 16 bits scaled
     to 8.
 
-    `suffix` (such as ".png") is what the file's name says, if it says anything; a content of another format
-    is "image_mislabelled", as is one that is no picture at all under a picture's name. Raises
-    ImageDecodeError.
+    The bytes alone say what format it is. `suffix` (such as ".png") is what the file's name says, if it says anything:
+    what is no picture at all under a picture's name is "image_mislabelled". Raises ImageDecodeError.
     """
-    expected = _SUFFIX_FORMATS.get(suffix.lower())
+    expected = format_by_name(suffix)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of sizes that are bounded here
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if expected and image.format != expected:
-                raise ImageDecodeError("image_mislabelled", f"named {suffix}, but its bytes are {image.format}")
             if image.width * image.height > max_pixels:
                 raise ImageDecodeError("image_too_large", f"{image.width}x{image.height} pixels, limit {max_pixels}")
             image.load()
@@ -80,6 +80,22 @@ def decode_picture(data: bytes, *, max_pixels: int, suffix: str = "") -> UInt8[n
     except Exception as error:  # Pillow's plugins raise almost anything on broken files
         truncated = any(word in str(error).lower() for word in _TRUNCATED)
         raise ImageDecodeError("image_truncated" if truncated else "image_unreadable", str(error)[:200]) from None
+
+
+def picture_format(data: bytes) -> str:
+    """The format of a picture's bytes by Pillow's name: PNG, JPEG, WEBP, GIF, BMP, TIFF or PPM; "" if none of these."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = Image.open(io.BytesIO(data), formats=_FORMATS).format or ""
+    except Exception:  # Pillow's plugins raise almost anything on broken files
+        return ""
+    return "JPEG" if found == "MPO" else found  # a JPEG with more pictures behind the first, as cameras write
+
+
+def format_by_name(suffix: str) -> str:
+    """The format that a file name's suffix (".jpg") promises; "" if it promises none."""
+    return _SUFFIX_FORMATS.get(suffix.lower(), "")
 
 
 def _has_magic(data: bytes, expected: str) -> bool:
