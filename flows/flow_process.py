@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from mmada.workers import die_with_parent
+from mmada.processes import die_with_parent
 
 MARKS: Final = Path(".mmada/flow_runs")
 """One file per flow run that this machine has started; its process holds a lock on it while it lives."""

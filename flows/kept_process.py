@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mmada.workers import die_with_parent
+from mmada.processes import die_with_parent
 
 _LOG: Final = logging.getLogger("flows.serve")
 _CALM_SECONDS: Final = 60.0

@@ -9,7 +9,7 @@ import typer
 
 from mmada.errors import MmadaError
 from mmada.params_schema import load_params
-from mmada.workers import die_with_parent
+from mmada.processes import die_with_parent
 
 PARAMS_FILE: Final = Path("params.yaml")
 

@@ -34,4 +34,12 @@ class GateError(MmadaError):
 
 
 class StorageError(MmadaError):
-    """Writing or reading failed: no space, no permission, no such object."""
+    """Writing or reading failed: no space, no permission, no such object. `transient`: a later try may succeed."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class UnitsError(MmadaError):
+    """Units of work failed again and again and were set aside; what the others made is kept."""

@@ -84,7 +84,8 @@ def explain_s3_errors(url: str, endpoint: str) -> Iterator[None]:
         if refusal is None and isinstance(error, ValueError):
             raise
         said = f"{refusal.advice} ({_code(error)})" if refusal else f"{error}; mend that and run again"
-        raise StorageError(f"{url} at {endpoint}: {said}") from error
+        transient = refusal is not None and refusal.transient
+        raise StorageError(f"{url} at {endpoint}: {said}", transient=transient) from error
 
 
 def _code(error: Exception) -> str:

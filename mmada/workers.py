@@ -1,21 +1,21 @@
-"""Run units of work on this machine's processes: same results in the same order for any number of workers.
+"""Run units of work side by side: same results in the same order for any number of workers.
 
 A unit's result is stored as soon as it is there, so a kill costs at most the units in progress.
 """
 
-import ctypes
+import math
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Final, Generic, Never, TypeVar
 
 from tqdm import tqdm
 
+from mmada.processes import Engine, Processes, WorkerLostError
+from mmada.unit_failures import SetAside, patiently
 from mmada.unit_store import UnitStore
 
 T = TypeVar("T")
@@ -23,24 +23,31 @@ T = TypeVar("T")
 _ALONE_SECONDS: Final = 1.0
 """How long units are run in this process first: workers take one to three seconds of imports each to start."""
 
+_AHEAD_BYTES: Final = 256 * 2**20
+"""Memory that results may fill while they wait for one that comes before them."""
+
 
 @dataclass(frozen=True)
 class Unit(Generic[T]):
-    """A bounded piece of work: `run(payload)` in a worker process gives the bytes kept under `key`."""
+    """A bounded piece of work: `run(payload)` in a worker gives the bytes kept under `key`."""
 
     key: str
     payload: T
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, so that a kill leaves nothing running (Linux only)."""
-    if sys.platform != "linux":
-        return
-    pr_set_pdeathsig = 1  # linux/prctl.h
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended between the two calls
-        sys.exit(1)
+@dataclass(frozen=True)
+class LateUnit(Generic[T]):
+    """A unit whose payload is made by `load` when it is about to run, and never if its result is stored.
+
+    `load` is called in threads of this process, several at once.
+    """
+
+    key: str
+    load: Callable[[], T]
+
+    @property
+    def payload(self) -> T:
+        return self.load()
 
 
 def num_workers() -> int:
@@ -49,51 +56,118 @@ def num_workers() -> int:
 
 
 def run_units(
-    units: Sequence[Unit[T]],
+    units: Iterable[Unit[T] | LateUnit[T]],
     run: Callable[[T], bytes],
     store: UnitStore,
     *,
     title: str,
+    total: int | None = None,
     workers: int | None = None,
 ) -> Iterator[bytes]:
-    """Results of `units` in their order; units whose result is in the store are not run.
+    """Results of `units` in their order, each as soon as it and those before it are there.
 
-    `run` must be importable (a module's function): workers are spawned, so that no thread or lock is inherited.
-    An exception in a unit ends the run; results that were finished before it are kept.
+    Units whose result is in the store are not run. `units` is read as it is needed: about two units for each worker are
+    alive at once, and results that wait for an earlier one fill a bounded memory. `total` is their number, for the
+    forecast of units that have no length. `run` must be importable (a module's function).
+
+    A unit that fails by a transient error is tried again; one that kills its worker twice, or raises, is set aside:
+    all others run and are stored, then UnitsError names those. Errors that every unit would meet (ParamsError,
+    InputError, CheckpointError, StorageError) end the run at once.
     """
-    missing = list({unit.key: unit for unit in units if store.get(unit.key) is None}.values())
-    bar = tqdm(total=len(units), initial=len(units) - len(missing), desc=title, unit="unit", mininterval=1.0)
+    if total is None and isinstance(units, Sized):
+        total = len(units)
     count = workers or num_workers()
-    began = time.monotonic()
-    with bar:
-        while missing and (min(count, len(missing)) == 1 or time.monotonic() - began < _ALONE_SECONDS):
-            unit = missing.pop(0)
-            store.put(unit.key, run(unit.payload))
-            bar.update()
-        if missing:
-            _run_in_processes(missing, run, store, min(count, len(missing)), bar)
-    for unit in units:
-        result = store.get(unit.key)
-        yield result if result is not None else run(unit.payload)
-
-
-def _run_in_processes(
-    units: Sequence[Unit[T]], run: Callable[[T], bytes], store: UnitStore, count: int, bar: "tqdm[Never]"
-) -> None:
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
-        waiting: dict[Future[bytes], str] = {}
+    with tqdm(total=total, desc=title, unit="unit", mininterval=1.0) as bar:
+        books = _Books(title, bar)
         pending = iter(units)
+        yield from _in_this_process(pending, run, store, books, math.inf if count == 1 else _ALONE_SECONDS)
+        with Processes(run, count) as engine:
+            yield from _side_by_side(pending, engine, store, books)
+        books.set_aside.raise_if_any()
+
+
+class _Books:
+    """What became of the units so far. Kept by the thread that asks for results."""
+
+    def __init__(self, title: str, bar: "tqdm[Never]") -> None:
+        self.set_aside = SetAside(title)
+        self.largest = 1024
+        """Bytes of the largest result so far."""
+        self._bar = bar
+        self._worked = 0
+
+    def note_result(self, result: bytes) -> None:
+        self._worked += 1
+        self.largest = max(self.largest, len(result))
+        self._bar.update()
+
+    def note_failure(self, key: str, error: Exception) -> None:
+        """Raises what ends the run."""
+        self.set_aside.add(key, error, worked=self._worked)
+        self._bar.update()
+
+
+def _in_this_process(
+    pending: Iterator[Unit[T] | LateUnit[T]],
+    run: Callable[[T], bytes],
+    store: UnitStore,
+    books: _Books,
+    seconds: float,
+) -> Iterator[bytes]:
+    """Units one by one, as long as `seconds` allow."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and (unit := next(pending, None)) is not None:
         try:
-            while True:
-                # Twice as many units as workers in flight: enough to keep them busy, few enough to bound memory.
-                while len(waiting) < 2 * count and (unit := next(pending, None)) is not None:
-                    waiting[pool.submit(run, unit.payload)] = unit.key
-                if not waiting:
-                    return
-                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    store.put(waiting.pop(future), future.result())
-                    bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            result = _result(unit, run, store)
+        except Exception as error:
+            books.note_failure(unit.key, error)
+        else:
+            books.note_result(result)
+            if not books.set_aside:
+                yield result
+
+
+def _side_by_side(
+    pending: Iterator[Unit[T] | LateUnit[T]], engine: Engine[T], store: UnitStore, books: _Books
+) -> Iterator[bytes]:
+    """Twice as many units as workers in flight: enough to keep them busy, few enough to bound memory."""
+    in_flight = 2 * engine.slots
+    running: dict[str, Future[bytes]] = {}
+    waiting: deque[tuple[str, Future[bytes]]] = deque()  # results to give, in the order of units
+    threads = ThreadPoolExecutor(in_flight, thread_name_prefix="unit")
+    try:
+        while True:
+            while len(running) < in_flight and len(waiting) < max(in_flight, _AHEAD_BYTES // books.largest):
+                unit = next(pending, None)
+                if unit is None:
+                    break
+                if unit.key not in running:
+                    running[unit.key] = threads.submit(_result, unit, engine, store)
+                waiting.append((unit.key, running[unit.key]))
+            if not running and not waiting:
+                return
+            wait(running.values(), return_when=FIRST_COMPLETED)
+            for key in [key for key, future in running.items() if future.done()]:
+                try:
+                    books.note_result(running.pop(key).result())
+                except Exception as error:
+                    books.note_failure(key, error)
+            if books.set_aside:
+                waiting.clear()  # who asks for results gets an error at the end; they are in the store
+            while waiting and waiting[0][0] not in running:
+                yield waiting.popleft()[1].result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(unit: Unit[T] | LateUnit[T], run: Callable[[T], bytes], store: UnitStore) -> bytes:
+    """Result of a unit, from the store or new."""
+    stored = patiently(lambda: store.get(unit.key))
+    if stored is not None:
+        return stored
+    try:
+        result = patiently(lambda: run(unit.payload))
+    except WorkerLostError:  # perhaps by no fault of the unit's
+        result = patiently(lambda: run(unit.payload))
+    patiently(lambda: store.put(unit.key, result))
+    return result

@@ -23,6 +23,7 @@ from mmada.model.weights import load_model, load_vocab, save_state
 from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
+from mmada.processes import die_with_parent
 from mmada.rewards import build_rewards
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
@@ -42,7 +43,6 @@ from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.unit_store import UnitStore
 from mmada.vq.magvit import load_magvit, to_uint8
-from mmada.workers import die_with_parent
 
 _MAX_SHARD_BYTES = 5 * 10**9
 

@@ -1,0 +1,174 @@
+"""Worker processes of this machine that may die: each has a pipe of its own, so a dead one costs its unit and no other.
+
+(An executor of the standard library breaks as a whole when one process dies, and cannot say which unit killed it.)
+"""
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from queue import LifoQueue
+from threading import Lock
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class WorkerLostError(Exception):
+    """A worker ended while it ran a unit: out of memory, or a crash inside a decoder."""
+
+
+class Engine(Protocol[T_contra]):
+    """Where units run. Called from many threads at once; closing it ends whatever still runs."""
+
+    slots: int
+    """How many units run side by side."""
+
+    def __call__(self, payload: T_contra) -> bytes:
+        """Result of one unit, when a place is free. Raises WorkerLostError, or what the unit raised."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent ends, so that a kill leaves nothing running (Linux only)."""
+    if sys.platform != "linux":
+        return
+    pr_set_pdeathsig = 1  # linux/prctl.h
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended between the two calls
+        sys.exit(1)
+
+
+class Processes(Generic[T]):
+    """Up to `slots` processes that run `run`; each starts when it is first needed and keeps what it has loaded.
+
+    `run` must be importable (a module's function): processes are spawned, so that no thread or lock is inherited.
+    """
+
+    def __init__(self, run: Callable[[T], bytes], slots: int) -> None:
+        self.slots = slots
+        self._run = run
+        self._lock = Lock()
+        self._closed = False
+        self._alive: set[_Worker[T]] = set()
+        # The last worker that was put back comes first: a process is started only when all others are busy.
+        self._free: LifoQueue[_Worker[T] | None] = LifoQueue()
+        for _ in range(slots):
+            self._free.put(None)
+
+    def __call__(self, payload: T) -> bytes:
+        worker = self._free.get()
+        try:
+            worker = worker or self._start()
+            return worker(payload)
+        except WorkerLostError:
+            if worker:
+                self._alive.discard(worker)
+            worker = None
+            raise
+        finally:
+            self._free.put(worker)
+
+    def _start(self) -> "_Worker[T]":
+        with self._lock:
+            if self._closed:
+                raise WorkerLostError("the run has ended")
+            worker = _Worker(self._run)
+            self._alive.add(worker)
+            return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._closed = True
+        for worker in list(self._alive):  # they hold nothing that is not in this process already
+            worker.process.kill()
+        for worker in list(self._alive):
+            worker.process.join()
+
+
+class _Worker(Generic[T]):
+    """One process and the pipe to it. One thread at a time may call it."""
+
+    def __init__(self, run: Callable[[T], bytes]) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, run))
+        self.process.start()
+        theirs.close()  # so that the pipe ends when the process does
+
+    def __call__(self, payload: T) -> bytes:
+        data = pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)  # a failure here is the unit's, not the pipe's
+        try:
+            self.pipe.send_bytes(data)
+            kind = self.pipe.recv_bytes()
+            answer = self.pipe.recv_bytes()
+        except (EOFError, OSError):
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            raise WorkerLostError(f"its process died ({_exit_reason(self.process.exitcode)})") from None
+        if kind == _RESULT:
+            return answer
+        error = pickle.loads(answer)  # made by this program's own process
+        assert isinstance(error, Exception)
+        raise error
+
+
+_RESULT = b"result"
+_ERROR = b"error"
+
+
+def _serve(pipe: Connection, run: Callable[[T], bytes]) -> None:
+    """A worker's life: payloads in, results or exceptions out, until the pipe ends."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    while True:
+        try:
+            payload = pipe.recv_bytes()
+        except EOFError:
+            return
+        try:
+            kind, answer = _RESULT, run(pickle.loads(payload))
+        except Exception as error:
+            kind, answer = _ERROR, _portable(error)
+        pipe.send_bytes(kind)
+        pipe.send_bytes(answer)
+
+
+def _portable(error: Exception) -> bytes:
+    """An exception with its traceback as a note, or, where it cannot be pickled and read back, its text."""
+    where = f"in a worker process:\n{traceback.format_exc()}"
+    error.add_note(where)
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        stand_in.add_note(where)
+        return pickle.dumps(stand_in)
+    return data
+
+
+def _exit_reason(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "killed: the machine may be out of memory; fewer MMADA_WORKERS need less"
+    return signal.strsignal(-code) or str(code) if code is not None and code < 0 else f"exit code {code}"

@@ -1,0 +1,198 @@
+"""Units: done once, in order, lazily, the same for any number of workers; a failure costs what failed, nothing else."""
+
+import os
+import signal
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mmada import unit_failures, workers
+from mmada.errors import InputError, UnitsError
+from mmada.unit_store import UnitStore, unit_key
+from mmada.workers import LateUnit, Unit, run_units
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a unit of these tests does: it leaves a trace in `log`, misbehaves, and doubles `number`."""
+
+    log: Path
+    number: int
+    misbehaves: str = ""
+    weight: bytes = field(default=b"", repr=False)
+
+    @property
+    def key(self) -> str:
+        return unit_key("double", self.number)
+
+
+class _UnportableError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def double(task: Task) -> bytes:
+    with task.log.open("a") as stream:
+        stream.write(f"{task.number}\n")
+    tries = runs(task.log).count(task.number)
+    match task.misbehaves:
+        case "raises":
+            raise ValueError(f"unit {task.number} is bad")
+        case "unportable":
+            raise _UnportableError("one", "two")
+        case "no input":
+            raise InputError("there is nothing to read; give a folder")
+        case "falters" if tries < 3:
+            raise ConnectionResetError("the other side has gone")
+        case "kills":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "kills once" if tries == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "sleeps":
+            time.sleep(1)
+    return str(2 * task.number).encode()
+
+
+def runs(log: Path) -> list[int]:
+    return sorted(int(line) for line in log.read_text().split()) if log.exists() else []
+
+
+def units_of(*tasks: Task) -> list[Unit[Task]]:
+    return [Unit(task.key, task) for task in tasks]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> UnitStore:
+    return UnitStore(tmp_path / "units")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No unit runs in this process, and no pause is made between tries."""
+    monkeypatch.setattr(workers, "_ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(unit_failures, "_PAUSES", (0.0, 0.0))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.usefixtures("at_once")
+def test_each_unit_runs_once_and_results_keep_their_order(store: UnitStore, log: Path, count: int) -> None:
+    units = units_of(*(Task(log, number) for number in (5, 3, 9, 3)))
+    expected = [b"10", b"6", b"18", b"6"]
+    assert list(run_units(units, double, store, title="t", workers=count)) == expected
+    assert list(run_units(units, double, store, title="t", workers=count)) == expected
+    assert runs(log) == [3, 5, 9]
+
+
+def test_only_new_units_run(store: UnitStore, log: Path) -> None:
+    list(run_units(units_of(Task(log, 1), Task(log, 2)), double, store, title="t", workers=1))
+    list(run_units(units_of(Task(log, 1), Task(log, 2), Task(log, 3)), double, store, title="t", workers=1))
+    assert runs(log) == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_payloads_are_made_late_few_are_alive_and_none_for_a_stored_result(store: UnitStore, log: Path) -> None:
+    alive: weakref.WeakSet[Task] = weakref.WeakSet()
+    loaded: list[int] = []
+    most = 0
+
+    def load(number: int) -> Task:
+        nonlocal most
+        task = Task(log, number, weight=bytes(1000))
+        alive.add(task)
+        most = max(most, len(alive))
+        loaded.append(number)
+        return task
+
+    def late() -> Iterator[LateUnit[Task]]:
+        for number in range(100):
+            yield LateUnit(Task(log, number).key, lambda number=number: load(number))  # type: ignore[misc]
+
+    store.put(Task(log, 7).key, b"14")
+    results = list(run_units(late(), double, store, title="t", workers=2))
+    assert results == [str(2 * number).encode() for number in range(100)]
+    assert sorted(loaded) == [number for number in range(100) if number != 7]
+    assert most <= 4
+
+
+@pytest.mark.usefixtures("at_once")
+def test_results_come_while_later_units_are_not_yet_made(store: UnitStore, log: Path) -> None:
+    made = 0
+
+    def units() -> Iterator[Unit[Task]]:
+        nonlocal made
+        for number in range(1_000_000):
+            made += 1
+            yield from units_of(Task(log, number))
+
+    results = run_units(units(), double, store, title="t", workers=2)
+    for _ in range(3):
+        next(results)
+    assert made < 10_000
+    results.close()  # type: ignore[attr-defined]
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_slow_unit_does_not_stop_those_after_it(store: UnitStore, log: Path) -> None:
+    units = units_of(Task(log, 0, "sleeps"), *(Task(log, number) for number in range(1, 50)))
+    results = run_units(units, double, store, title="t", workers=2)
+    assert next(results) == b"0"
+    assert len(runs(log)) > 20
+    assert list(results) == [str(2 * number).encode() for number in range(1, 50)]
+
+
+@pytest.mark.parametrize("fault", ["falters", "kills once"])
+@pytest.mark.usefixtures("at_once")
+def test_what_heals_is_tried_again(store: UnitStore, log: Path, fault: str) -> None:
+    units = units_of(*(Task(log, number, fault if number == 2 else "") for number in range(8)))
+    results = list(run_units(units, double, store, title="t", workers=2))
+    assert results == [str(2 * number).encode() for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"), [("raises", "ValueError: unit 2 is bad"), ("kills", "Lost"), ("unportable", "one and two")]
+)
+@pytest.mark.usefixtures("at_once")
+def test_a_bad_unit_is_set_aside_and_a_rerun_touches_it_alone(
+    store: UnitStore, log: Path, fault: str, cause: str
+) -> None:
+    units = units_of(*(Task(log, number, fault if number == 2 else "") for number in range(8)))
+    with pytest.raises(UnitsError, match=f"t: 1 unit failed \\({units[2].key[:12]}\\).*{cause}"):
+        list(run_units(units, double, store, title="t", workers=2))
+    assert [store.get(unit.key) is not None for unit in units] == [number != 2 for number in range(8)]
+    log.unlink()
+    mended = units_of(*(Task(log, number) for number in range(8)))
+    assert list(run_units(mended, double, store, title="t", workers=2)) == [b"%d" % (2 * n) for n in range(8)]
+    assert runs(log) == [2]
+
+
+def test_a_bad_unit_is_set_aside_without_workers_too(store: UnitStore, log: Path) -> None:
+    with pytest.raises(UnitsError, match="ValueError: unit 1 is bad"):
+        list(run_units(units_of(Task(log, 1, "raises"), Task(log, 2)), double, store, title="t", workers=1))
+    assert store.get(Task(log, 2).key) == b"4"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.usefixtures("at_once")
+def test_an_error_that_every_unit_would_meet_ends_the_run(store: UnitStore, log: Path, count: int) -> None:
+    units = units_of(*(Task(log, number, "no input") for number in range(100)))
+    with pytest.raises(InputError, match="nothing to read"):
+        list(run_units(units, double, store, title="t", workers=count))
+    assert len(runs(log)) < 10
+
+
+def test_a_run_in_which_no_unit_works_ends_early(store: UnitStore, log: Path) -> None:
+    units = units_of(*(Task(log, number, "raises") for number in range(100)))
+    with pytest.raises(UnitsError, match="the first 20 units all failed"):
+        list(run_units(units, double, store, title="t", workers=1))
+    assert len(runs(log)) == 20
