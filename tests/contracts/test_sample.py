@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmada.contracts.code_packing import NUM_CODES, pack_codes, unpack_codes
+from mmada.contracts.code_packing import NUM_CODES, pack_codes, unpack_codes, unpack_pictures
 from mmada.contracts.sample import TASKS, Sample, pack, sample_key, unpack
 from mmada.errors import ContractError
 from mmada.params_section import PICTURE_TASKS
@@ -39,6 +39,19 @@ def test_unpack_undoes_pack(sample: Sample) -> None:
 def test_codes_survive_packing(codes: list[int]) -> None:
     array = np.array(codes, dtype=np.uint16)
     np.testing.assert_array_equal(unpack_codes(pack_codes(array), len(codes)), array)
+
+
+@given(st.integers(0, 40), st.lists(st.integers(0, 2**32), max_size=5))
+def test_many_pictures_are_unpacked_at_once(count, seeds):
+    pictures = [np.random.default_rng(seed).integers(0, NUM_CODES, count).astype(np.uint16) for seed in seeds]
+    unpacked = unpack_pictures([pack_codes(codes) for codes in pictures], count)
+    assert unpacked.shape == (len(seeds), count)
+    assert all((row == codes).all() for row, codes in zip(unpacked, pictures, strict=True))
+
+
+def test_a_picture_of_another_length_is_refused():
+    with pytest.raises(ContractError, match="picture 1"):
+        unpack_pictures([bytes(13), bytes(12)], 8)
 
 
 def test_1024_codes_fit_in_1664_bytes() -> None:
