@@ -196,7 +196,8 @@ def open_storage(url: str) -> Storage:
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     # Six tries wait about 10 s in all for a store that is away. boto3 would let our number hide the user's variable.
     tries = int(os.environ.get("AWS_MAX_ATTEMPTS", "6"))
-    config = Config(retries={"mode": "standard", "total_max_attempts": tries})
+    # Threads share a client; with fewer connections than threads, boto3 opens new ones all the time, and says so.
+    config = Config(retries={"mode": "standard", "total_max_attempts": tries}, max_pool_connections=128)
     with explain_s3_errors(url, os.environ.get("AWS_ENDPOINT_URL", "AWS")):
         # A session of its own: boto3's default one keeps the first credentials that it ever saw.
         client = boto3.Session().client("s3", config=config)
