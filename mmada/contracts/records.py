@@ -39,6 +39,7 @@ PICTURES: Final[Schema] = {
     "pixels_sha256": pl.String,  # of the decoded RGB pixels and their size: equal pictures in other containers
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,  # of the bytes, whatever the file was called: PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM
     "bytes": pl.Binary,
 }
 

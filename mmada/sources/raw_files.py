@@ -1,5 +1,6 @@
 """Files of raw corpora, wherever they lie: an adapter asks for a name, a size, a digest and a stream."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Protocol
 
 from mmada.errors import InputError
 from mmada.lineage.manifest import file_sha256
+from mmada.sources.pins import SUFFIX, read_pins
 
 
 class RawFile(Protocol):
@@ -39,7 +41,7 @@ class RawFile(Protocol):
 class RawFolder(Protocol):
     """The files of a corpus, known by name."""
 
-    def files(self, pattern: str) -> list[RawFile]:
+    def files(self, pattern: str) -> Sequence[RawFile]:
         """Files whose name matches a glob pattern ('**' crosses folders), sorted by name."""
         ...
 
@@ -81,11 +83,11 @@ class LocalFolder:
 
     root: Path
 
-    def files(self, pattern: str) -> list[RawFile]:
+    def files(self, pattern: str) -> list[LocalFile]:
         paths = sorted(path for path in self.root.glob(pattern) if path.is_file())
         return [LocalFile(self.root, path.relative_to(self.root).as_posix()) for path in paths]
 
-    def find(self, name: str) -> RawFile | None:
+    def find(self, name: str) -> LocalFile | None:
         try:
             there = (self.root / name).is_file()
         except OSError:  # a name longer than file systems allow
@@ -99,16 +101,22 @@ def read_whole(file: RawFile) -> bytes:
         return stream.read()
 
 
-def open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, list[RawFile]]:
-    """The folder of a corpus and the files of it to read: `path` itself when it is a file, else what `pattern` matches.
+def open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
+    """The folder of a corpus and the files of it to read: `path` itself when it is a file, else what `pattern` matches
+    below it, or among the objects that a pins file names.
 
     Raises InputError when there is nothing; `where` names the entry of params.yaml.
     """
+    if path.name.endswith(SUFFIX):
+        return _matching(read_pins(path), path, pattern, where)
     if path.is_file():
         return LocalFolder(path.parent), [LocalFile(path.parent, path.name)]
     if not path.exists():
         raise InputError(f"{where}.path: {path} does not exist; run `dvc pull` to fetch it, or put the raw data there")
-    folder = LocalFolder(path)
+    return _matching(LocalFolder(path), path, pattern, where)
+
+
+def _matching(folder: RawFolder, path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
     files = folder.files(pattern)
     if not files:
         raise InputError(f"{where}.files: no file below {path} matches {pattern!r}; mend the pattern or the path")

@@ -78,7 +78,7 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     return CorpusSpans(folder, tasks, digests, sha256)
 
 
-def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, list[RawFile]]:
+def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
     path = Path(declared.path)
     if declared.format == HUGGING_FACE:  # its adapter finds the files itself
         return LocalFolder(path), [LocalFile(path, "")]
@@ -154,7 +154,7 @@ def read_named_pictures(
         for name, (file, digest) in tqdm(found, total=len(names), desc=f"{title}: files", unit="file", delay=2):
             if file is None or isinstance(digest, Defect):
                 assert isinstance(digest, Defect)
-                refused.append((name, "", digest.reason, digest.value, "", 0, 0))
+                refused.append((name, "", digest.reason, digest.value, "", 0, 0, ""))
             else:
                 files[name], sha256[name] = file, digest
     known = _picture_facts({sha: files[name] for name, sha in sha256.items()}, reader, title)

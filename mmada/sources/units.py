@@ -39,6 +39,7 @@ ROWS: Final[Schema] = {
     "pixels_sha256": pl.String,
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,
     "bytes": pl.Binary,
 }
 
@@ -50,6 +51,7 @@ PICTURE_FACTS: Final[Schema] = {
     "pixels_sha256": pl.String,
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,
 }
 
 
@@ -126,11 +128,11 @@ def read_pictures(task: PictureTask) -> bytes:
     rows: list[tuple[object, ...]] = []
     for sha256, file in task.files:
         data = read_known_picture(file, sha256, task.limits)
-        facts = picture_facts(data, "", task.decode)
+        facts = picture_facts(data, task.decode)
         if isinstance(facts, Defect):
-            rows.append((sha256, facts.reason, facts.value, "", 0, 0))
+            rows.append((sha256, facts.reason, facts.value, "", 0, 0, ""))
         else:
-            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
+            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height, facts.format))
     return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"), PICTURE_FACTS)
 
 
@@ -177,19 +179,19 @@ def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter
     )
     picture = fields.get("image", "")
     if isinstance(picture, str):
-        return (row, "", "", "", *text, picture, "", "", 0, 0, b"")
+        return (row, "", "", "", *text, picture, "", "", 0, 0, "", b"")
     if len(picture) > task.limits.max_image_bytes:
         return _dropped(row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
-    facts = picture_facts(picture, "", task.decode)
+    facts = picture_facts(picture, task.decode)
     if isinstance(facts, Defect):
         return _dropped(row, Defect(facts.reason, facts.value, str(prompt)))
     return (
         *(row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
-        *(facts.width, facts.height, picture),
+        *(facts.width, facts.height, facts.format, picture),
     )
 
 
 def _dropped(row: int, defect: Defect) -> tuple[object, ...]:
     shown = defect.excerpt[:200].encode("utf-8", "replace").decode()
     value = defect.value[:300].encode("utf-8", "replace").decode()
-    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, b"")
+    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, "", b"")
