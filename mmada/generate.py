@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from mmada.contracts.sample import Task
 from mmada.errors import CheckpointError, InputError
@@ -24,6 +23,7 @@ from mmada.model.text_sampling import TextSampling
 from mmada.model.weights import load_model, load_vocab
 from mmada.numerics import compute_device
 from mmada.params_schema import Params, load_params
+from mmada.progress import progress_bar
 from mmada.single_pictures import PictureCodec, parse_size, read_picture, write_picture
 from mmada.text_tokenizer import load_tokenizer
 from mmada.vocab import Vocab
@@ -133,7 +133,7 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
     num_tokens = codec.grid[0] * codec.grid[1] if codec is not None else 0
     frames = _Frames(slice(-num_tokens - 1, -1), vocab.mask)
     steps = (image.steps if wish.draw else 0) + (text.steps if wish.task != "t2i" else 0)
-    with tqdm(total=None if text.is_parallel else steps, desc=wish.task, unit="step") as bar:
+    with progress_bar(wish.task, None if text.is_parallel else steps, "step") as bar:
 
         def on_step(ids: Int[Tensor, "1 L"]) -> None:
             bar.update()

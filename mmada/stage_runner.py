@@ -28,7 +28,7 @@ from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
 from mmada.stage_report import StageReport, write_report
 from mmada.storage import exclusive, explain_os_errors
-from mmada.unit_store import UnitStore
+from mmada.unit_store import open_unit_store
 
 WORK_DIR: Final = Path(".mmada")
 """Unfinished work, locks and the unit store; git-ignored, safe to delete."""
@@ -130,7 +130,7 @@ def _arguments(stage: Stage, params: Params, partial: Path) -> dict[str, Any]:
         "out": partial,
         "key": stage.key,
         "paths": params.paths,
-        "store": UnitStore(WORK_DIR / "units"),
+        "store": open_unit_store(WORK_DIR / "units"),
     }
     wanted = inspect.signature(stage.function).parameters
     if "checkpoint" in wanted:

@@ -7,12 +7,14 @@ The store is git-ignored and no DVC output: deleting it costs time, never correc
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mmada.storage import atomic_write
+from mmada.errors import InputError
+from mmada.storage import Storage, atomic_write, open_storage
 
 _DIGEST_BYTES: Final = 32
 
@@ -25,31 +27,67 @@ def unit_key(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class UnitStore:
-    """Byte strings by key below `root`."""
+    """Byte strings by key: files below `root`, and, where machines share results, the same objects in `shared`."""
 
     root: Path
-
-    def path(self, key: str) -> Path:
-        """File that holds (or would hold) the result of `key`."""
-        return self.root / key[:2] / key
+    shared: Storage | None = None
+    folder: str = ""
+    """Of a group: its folder below `root`, with a slash at the end."""
 
     def group(self, name: str) -> "UnitStore":
-        """A store within this one, whose keys can be listed by themselves."""
-        return UnitStore(self.root / name)
+        """A store in a folder of its own within this one; only such a store can list its keys by themselves."""
+        return replace(self, folder=f"{self.folder}{name}/")
 
-    def keys(self) -> Iterator[str]:
-        """Keys that have a result, in no order."""
-        return (path.name for path in self.root.glob("[0-9a-f][0-9a-f]/[!.]*"))
+    def path(self, key: str) -> Path:
+        """File that holds (or would hold) the result of `key` on this machine."""
+        return self.root / self._name(key)
 
     def get(self, key: str) -> bytes | None:
-        """Result of a unit, or None if it is absent or its bytes are damaged."""
+        """Result of a unit, or None if it is absent or its bytes are damaged. What only `shared` has is copied here."""
         try:
-            stored = self.path(key).read_bytes()
+            data = _verified(self.path(key).read_bytes())
         except FileNotFoundError:
-            return None
-        digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-        return data if hashlib.sha256(data).digest() == digest else None
+            data = None
+        if data is None and self.shared is not None:
+            try:
+                data = _verified(self.shared.read(self._name(key)))
+            except InputError:  # no such object
+                return None
+            if data is not None:
+                atomic_write(self.path(key), _with_digest(data))
+        return data
 
     def put(self, key: str, data: bytes) -> None:
         """Keep the result of a unit; equal keys hold equal results, so the last writer is as good as the first."""
-        atomic_write(self.path(key), hashlib.sha256(data).digest() + data)
+        stored = _with_digest(data)
+        atomic_write(self.path(key), stored)
+        if self.shared is not None:
+            self.shared.write(self._name(key), stored)
+
+    def keys(self) -> Iterator[str]:
+        """Keys that have a result, here or in `shared`, in no particular order; those of groups within are left out."""
+        here = {path.name for path in (self.root / self.folder).glob("??/*") if not path.name.startswith(".")}
+        yield from here
+        if self.shared is not None:
+            for name in self.shared.names(self.folder):
+                two, _, key = name.removeprefix(self.folder).partition("/")
+                if len(two) == 2 and key not in here:
+                    yield key
+
+    def _name(self, key: str) -> str:
+        return f"{self.folder}{key[:2]}/{key}"
+
+
+def open_unit_store(root: Path) -> UnitStore:
+    """The store at `root`, shared with others where MMADA_UNIT_STORE is set (s3://bucket/prefix or a folder)."""
+    url = os.environ.get("MMADA_UNIT_STORE", "")
+    return UnitStore(root, open_storage(url) if url else None)
+
+
+def _with_digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest() + data
+
+
+def _verified(stored: bytes) -> bytes | None:
+    digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+    return data if hashlib.sha256(data).digest() == digest else None

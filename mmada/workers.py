@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Final, Generic, Never, TypeVar
-
-from tqdm import tqdm
+from typing import Final, Generic, TypeVar
 
 from mmada.processes import Engine, Processes, WorkerLostError
 from mmada.unit_failures import SetAside, patiently
+from mmada.unit_progress import UnitProgress
 from mmada.unit_store import UnitStore
 
 T = TypeVar("T")
@@ -63,12 +62,17 @@ def run_units(
     title: str,
     total: int | None = None,
     workers: int | None = None,
+    rows_of: Callable[[bytes], int] | None = None,
+    rows: str = "rows",
 ) -> Iterator[bytes]:
     """Results of `units` in their order, each as soon as it and those before it are there.
 
     Units whose result is in the store are not run. `units` is read as it is needed: about two units for each worker are
-    alive at once, and results that wait for an earlier one fill a bounded memory. `total` is their number, for the
-    forecast of units that have no length. `run` must be importable (a module's function).
+    alive at once, and results that wait for an earlier one fill a bounded memory. `run` must be importable (a module's
+    function).
+
+    Shown meanwhile: time left and the disk that all results will need (`total` is the number of units that have no
+    length), and `rows` per second where `rows_of` counts those of a result.
 
     A unit that fails by a transient error is tried again; one that kills its worker twice, or raises, is set aside:
     all others run and are stored, then UnitsError names those. Errors that every unit would meet (ParamsError,
@@ -77,8 +81,9 @@ def run_units(
     if total is None and isinstance(units, Sized):
         total = len(units)
     count = workers or num_workers()
-    with tqdm(total=total, desc=title, unit="unit", mininterval=1.0) as bar:
-        books = _Books(title, bar)
+    progress = UnitProgress(title, total, store.root, rows_of, rows)
+    with progress:
+        books = _Books(SetAside(title), progress)
         pending = iter(units)
         yield from _in_this_process(pending, run, store, books, math.inf if count == 1 else _ALONE_SECONDS)
         with Processes(run, count) as engine:
@@ -86,25 +91,33 @@ def run_units(
         books.set_aside.raise_if_any()
 
 
+@dataclass(frozen=True)
+class _Result:
+    """Bytes of a unit, and whether they were made just now."""
+
+    data: bytes
+    is_new: bool
+
+
+@dataclass
 class _Books:
     """What became of the units so far. Kept by the thread that asks for results."""
 
-    def __init__(self, title: str, bar: "tqdm[Never]") -> None:
-        self.set_aside = SetAside(title)
-        self.largest = 1024
-        """Bytes of the largest result so far."""
-        self._bar = bar
-        self._worked = 0
+    set_aside: SetAside
+    progress: UnitProgress
+    worked: int = 0
+    largest: int = 1024
+    """Bytes of the largest result so far."""
 
-    def note_result(self, result: bytes) -> None:
-        self._worked += 1
-        self.largest = max(self.largest, len(result))
-        self._bar.update()
+    def note_result(self, result: _Result) -> None:
+        self.worked += 1
+        self.largest = max(self.largest, len(result.data))
+        self.progress.note_result(result.data, is_new=result.is_new)
 
     def note_failure(self, key: str, error: Exception) -> None:
         """Raises what ends the run."""
-        self.set_aside.add(key, error, worked=self._worked)
-        self._bar.update()
+        self.set_aside.add(key, error, worked=self.worked)
+        self.progress.note_failure()
 
 
 def _in_this_process(
@@ -124,7 +137,7 @@ def _in_this_process(
         else:
             books.note_result(result)
             if not books.set_aside:
-                yield result
+                yield result.data
 
 
 def _side_by_side(
@@ -132,8 +145,8 @@ def _side_by_side(
 ) -> Iterator[bytes]:
     """Twice as many units as workers in flight: enough to keep them busy, few enough to bound memory."""
     in_flight = 2 * engine.slots
-    running: dict[str, Future[bytes]] = {}
-    waiting: deque[tuple[str, Future[bytes]]] = deque()  # results to give, in the order of units
+    running: dict[str, Future[_Result]] = {}
+    waiting: deque[tuple[str, Future[_Result]]] = deque()  # results to give, in the order of units
     threads = ThreadPoolExecutor(in_flight, thread_name_prefix="unit")
     try:
         while True:
@@ -155,19 +168,19 @@ def _side_by_side(
             if books.set_aside:
                 waiting.clear()  # who asks for results gets an error at the end; they are in the store
             while waiting and waiting[0][0] not in running:
-                yield waiting.popleft()[1].result()
+                yield waiting.popleft()[1].result().data
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(unit: Unit[T] | LateUnit[T], run: Callable[[T], bytes], store: UnitStore) -> bytes:
+def _result(unit: Unit[T] | LateUnit[T], run: Callable[[T], bytes], store: UnitStore) -> _Result:
     """Result of a unit, from the store or new."""
     stored = patiently(lambda: store.get(unit.key))
     if stored is not None:
-        return stored
+        return _Result(stored, is_new=False)
     try:
         result = patiently(lambda: run(unit.payload))
     except WorkerLostError:  # perhaps by no fault of the unit's
         result = patiently(lambda: run(unit.payload))
     patiently(lambda: store.put(unit.key, result))
-    return result
+    return _Result(result, is_new=True)

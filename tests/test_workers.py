@@ -1,12 +1,15 @@
 """Units: done once, in order, lazily, the same for any number of workers; a failure costs what failed, nothing else."""
 
 import os
+import re
+import shutil
 import signal
 import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -196,3 +199,28 @@ def test_a_run_in_which_no_unit_works_ends_early(store: UnitStore, log: Path) ->
     with pytest.raises(UnitsError, match="the first 20 units all failed"):
         list(run_units(units, double, store, title="t", workers=1))
     assert len(runs(log)) == 20
+
+
+def test_a_log_gets_lines_with_rates_and_a_forecast(
+    store: UnitStore, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put(Task(log, 0).key, b"0")
+    units = (unit for unit in units_of(*(Task(log, number) for number in range(10))))
+    list(run_units(units, double, store, title="t", total=10, workers=1, rows_of=lambda _: 3, rows="pictures"))
+    said = capsys.readouterr().err
+    assert "\r" not in said
+    rates = r"[\d.]+ pictures/s, 14.0B of about 14.0B written"
+    assert re.fullmatch(f"t: 10 of 10 units in .* left, {rates}", said.split("\n")[-2])
+
+
+def test_a_disk_that_is_too_small_is_told_of_once_and_early(
+    store: UnitStore, log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50))
+    units = units_of(*(Task(log, number) for number in range(1000, 1100)))
+    results = run_units(units, double, store, title="t", workers=1)
+    for _ in range(10):
+        next(results)
+    assert "need about 380B" in capsys.readouterr().err
+    assert len(list(results)) == 90
+    assert "need about" not in capsys.readouterr().err

@@ -52,6 +52,11 @@ def read_dropped(folder: Path, where: str) -> pl.DataFrame:
     return read_tables(folder, "dropped", DROPS, where)
 
 
+def read_noted(folder: Path, where: str) -> pl.DataFrame:
+    """Remarks on rows that were kept (DROPS)."""
+    return read_tables(folder, "noted", DROPS, where)
+
+
 def parts(folder: Path, kind: str) -> list[Path]:
     """Files of the parts of one kind, in order of their spans."""
     return sorted(folder.glob(f"{kind}-*.parquet"))

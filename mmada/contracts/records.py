@@ -7,10 +7,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-import orjson
+import msgspec
 import polars as pl
 
 from mmada.errors import ContractError
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -37,6 +39,7 @@ PICTURES: Final[Schema] = {
     "pixels_sha256": pl.String,  # of the decoded RGB pixels and their size: equal pictures in other containers
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,  # of the bytes, whatever the file was called: PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM
     "bytes": pl.Binary,
 }
 
@@ -70,7 +73,7 @@ def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: 
 
     The content is a JSON array in UTF-8 without spaces, nothing escaped that need not be.
     """
-    content = orjson.dumps([task, prompt, response, reference, image_sha256])
+    content = _ENCODER.encode([task, prompt, response, reference, image_sha256])
     return hashlib.sha256(content).hexdigest()
 
 

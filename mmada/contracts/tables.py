@@ -13,23 +13,20 @@ from mmada.errors import ContractError, InputError
 def write_table(table: pl.DataFrame, path: Path, schema: Schema) -> None:
     """Write `table` after checking it against `schema`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(check(table, schema, str(path)), path)
+    check(table, schema, str(path)).write_parquet(path, compression="zstd", statistics=True, row_group_size=100_000)
 
 
 def to_parquet(table: pl.DataFrame, schema: Schema) -> bytes:
-    """The file that `write_table` writes, as bytes."""
+    """`table` as the result of a unit of work, after checking it against `schema`."""
     stream = io.BytesIO()
-    _write(check(table, schema, "table"), stream)
+    # The lowest level: text is written twice as fast as at the usual one and takes a fifth more room.
+    check(table, schema, "table").write_parquet(stream, compression="zstd", compression_level=1, statistics=True)
     return stream.getvalue()
 
 
 def from_parquet(data: bytes) -> pl.DataFrame:
     """The table that `to_parquet` wrote."""
     return pl.read_parquet(io.BytesIO(data))
-
-
-def _write(table: pl.DataFrame, target: Path | io.BytesIO) -> None:
-    table.write_parquet(target, compression="zstd", statistics=True, row_group_size=100_000)
 
 
 def read_table(path: Path, schema: Schema, where: str) -> pl.DataFrame:

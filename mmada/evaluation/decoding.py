@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from mmada.contracts.sample import Task
 from mmada.model.generation import Query, generate
 from mmada.model.image_sampling import ImageSampling
 from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
+from mmada.progress import progress_bar
 from mmada.text_tokenizer import TextTokenizer
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vocab import Vocab
@@ -79,7 +79,7 @@ def answer_items(
 ) -> list[Answer]:
     """One answer per query, in order."""
     answers: list[Answer] = []
-    with tqdm(total=len(queries), desc=title, unit="item", mininterval=1.0) as bar:
+    with progress_bar(title, len(queries), "item") as bar:
         for start in range(0, len(queries), decoding.batch_size):
             batch = queries[start : start + decoding.batch_size]
             key = unit_key("answers", speaker.identity, decoding.identity(), start, _asked(batch))

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import MANIFEST_NAME, changed_files, file_sha256, read_artifact
 from mmada.lineage.trace import Lineage, Node
+from mmada.progress import progress_bar
 from mmada.sources.pinning import object_sha256
 
 
@@ -39,16 +38,19 @@ def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
     num_files = len(root.files)
     findings = _check_folder(folder, root, lineage)
     others = [node for node in lineage.nodes.values() if node.id != root.id]
-    for node in tqdm(others, desc="verify outputs", unit="output", mininterval=1.0):
-        num_files += len(node.files)
-        findings += _check_folder(project / node.path, node, lineage)
+    with progress_bar("verify outputs", len(others), "output") as bar:
+        for node in others:
+            num_files += len(node.files)
+            findings += _check_folder(project / node.path, node, lineage)
+            bar.update()
     raw = lineage.raw_files()
-    for path, sha256 in tqdm(raw.items(), desc="verify raw files", unit="file", mininterval=1.0):
-        num_files += 1
-        found = _raw_sha256(path, project)
-        if found != sha256:
-            findings.append(Finding("changed" if found else "missing", path, "raw"))
-    return Verification(num_files, tuple(findings))
+    with progress_bar("verify raw files", len(raw), "file") as bar:
+        for path, sha256 in raw.items():
+            found = _raw_sha256(path, project)
+            if found != sha256:
+                findings.append(Finding("changed" if found else "missing", path, "raw"))
+            bar.update()
+    return Verification(num_files + len(raw), tuple(findings))
 
 
 def _raw_sha256(path: str, project: Path) -> str | None:

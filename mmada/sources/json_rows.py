@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, TypeAlias
 
+import msgspec
+
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span, excerpt
 
@@ -26,6 +28,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+_FAST: Final = msgspec.json.Decoder()
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
@@ -39,6 +42,10 @@ def parse_json(data: bytes, limits: Limits) -> object:
         return Defect("row_too_long", f"{len(data)} bytes", excerpt(data))
     if _nested_deeper(data, limits.max_json_depth):
         return Defect("malformed_json", f"nested deeper than {limits.max_json_depth}", excerpt(data))
+    try:
+        return _FAST.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass  # the other decoder takes byte order marks, half surrogates and huge exponents, or says what is wrong
     try:
         return _DECODER.decode(data.decode("utf-8-sig"))
     except ValueError as error:
@@ -65,20 +72,39 @@ def _nested_deeper(data: bytes, depth: int) -> bool:
 
 def split_lines(file: RawFile, limits: Limits) -> Iterator[Span]:
     """Spans of whole lines; also a line of many gigabytes is passed over block by block."""
-    start = position = first = lines = 0
+    start = position = first = ended = 0  # `ended`: lines of this span whose end was met
     inside = False  # a line has begun and not ended
     digest = hashlib.sha256()
     with file.open() as stream:
-        while block := stream.readline(_BLOCK):
-            digest.update(block)
-            position += len(block)
-            lines += not inside
+        while block := stream.read(_BLOCK):
+            begin = 0
             inside = not block.endswith(b"\n")
-            if not inside and (lines == limits.rows_per_unit or position - start >= SPAN_BYTES):
-                yield Span(file, start, position, first, lines, digest.hexdigest())
-                start, first, lines, digest = position, first + lines, 0, hashlib.sha256()
+            while begin < len(block):
+                more = limits.rows_per_unit - ended
+                end = _span_end(block, begin, more, SPAN_BYTES - (position - start))
+                stop = len(block) if end is None else end
+                ended += block.count(b"\n", begin, stop)
+                digest.update(memoryview(block)[begin:stop])
+                position, begin = position + stop - begin, stop
+                if end is not None:
+                    yield Span(file, start, position, first, ended, digest.hexdigest())
+                    start, first, ended, digest = position, first + ended, 0, hashlib.sha256()
     if position > start:
-        yield Span(file, start, position, first, lines, digest.hexdigest())
+        yield Span(file, start, position, first, ended + inside, digest.hexdigest())
+
+
+def _span_end(block: bytes, begin: int, lines: int, size: int) -> int | None:
+    """Where a span ends that takes so many more lines, or so many more bytes and the rest of their line; None: beyond
+    this block.
+    """
+    by_size = block.find(b"\n", begin + max(0, size - 1))
+    stop = len(block) if by_size < 0 else by_size + 1
+    if block.count(b"\n", begin, stop) < lines:
+        return None if by_size < 0 else stop
+    end = begin
+    for _ in range(lines):
+        end = block.index(b"\n", end) + 1
+    return end
 
 
 def read_lines(span: Span, limits: Limits) -> Iterator[RawRow]:
@@ -86,15 +112,16 @@ def read_lines(span: Span, limits: Limits) -> Iterator[RawRow]:
     line's.
     """
     with span.file.open() as stream:
-        stream.seek(span.start)
+        position = stream.seek(span.start)
         row = 0
-        while stream.tell() < span.stop:
-            line = stream.readline(limits.max_row_bytes + 2)
-            if not line.endswith(b"\n") and stream.tell() < span.stop:
-                size = len(line) + _skip_line(stream)
-                yield RawRow(row, Defect("row_too_long", f"{size} bytes", excerpt(line)))
-            elif line.strip(_SPACE):
-                yield RawRow(row, parse_json(line.rstrip(b"\r\n"), limits))
+        while position < span.stop and (line := stream.readline(limits.max_row_bytes + 2)):
+            position += len(line)
+            if not line.endswith(b"\n") and position < span.stop:
+                skipped = _skip_line(stream)
+                position += skipped
+                yield RawRow(row, Defect("row_too_long", f"{len(line) + skipped} bytes", excerpt(line)))
+            elif bare := line.strip(_SPACE):
+                yield RawRow(row, parse_json(bare, limits))
             row += 1
 
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,10 +18,28 @@ from mmada.sources.raw_rows import Defect, Limits
 
 T = TypeVar("T")
 
-Decode = Callable[[bytes, str], "UInt8[np.ndarray, 'H W 3'] | Defect"]
-"""RGB pixels of a picture's bytes, or what is wrong with it; the text is the suffix of its name, "" if it has
-none.
-"""
+_FORMATS: Final = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+}
+
+
+class DecodedPicture(NamedTuple):
+    """A picture's pixels, and the format that its bytes are of (PNG, JPEG, ...)."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    format: str
+
+
+Decode = Callable[[bytes], DecodedPicture | Defect]
+"""What a picture's bytes show, or what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ class PictureFacts:
     pixels_sha256: str
     width: int
     height: int
+    format: str
 
 
 def picture_file(folder: RawFolder, template: str, name: str) -> RawFile | Defect:
@@ -71,13 +90,18 @@ def _bounded(file: RawFile, limits: Limits, take: Callable[[RawFile], T]) -> T |
         return Defect("image_missing", f"{file.name}: {error.strerror}"[:200])
 
 
-def picture_facts(data: bytes, suffix: str, decode: Decode) -> PictureFacts | Defect:
+def picture_facts(data: bytes, decode: Decode) -> PictureFacts | Defect:
     """What a picture file holds; reasons image_truncated, image_mislabelled, image_unreadable,
     image_too_large.
     """
-    pixels = decode(data, suffix)
-    if isinstance(pixels, Defect):
-        return pixels
-    height, width, _ = pixels.shape
-    content = hashlib.sha256(f"{width}x{height}:".encode() + np.ascontiguousarray(pixels).tobytes())
-    return PictureFacts(hashlib.sha256(data).hexdigest(), content.hexdigest(), width, height)
+    decoded = decode(data)
+    if isinstance(decoded, Defect):
+        return decoded
+    height, width, _ = decoded.pixels.shape
+    content = hashlib.sha256(f"{width}x{height}:".encode() + np.ascontiguousarray(decoded.pixels).tobytes())
+    return PictureFacts(hashlib.sha256(data).hexdigest(), content.hexdigest(), width, height, decoded.format)
+
+
+def promised_format(name: str) -> str:
+    """The format that a picture's name promises by its suffix, "" if it promises none."""
+    return _FORMATS.get(PurePosixPath(name).suffix.lower(), "")

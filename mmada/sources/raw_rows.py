@@ -7,7 +7,7 @@ a row with a defect: nothing an adapter meets in a file may raise, hang or vanis
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mmada.sources.raw_files import RawFile
 
@@ -56,8 +56,7 @@ class Defect:
     excerpt: str = ""
 
 
-@dataclass(frozen=True)
-class RawRow:
+class RawRow(NamedTuple):
     """One row of a span. `row` counts from 0 within the span; `content` is what was parsed, or the defect.
 
     Content is an object (name -> value), a list, or whatever else stood there; columns are looked up in it

@@ -154,7 +154,7 @@ def read_named_pictures(
         for name, (file, digest) in tqdm(found, total=len(names), desc=f"{title}: files", unit="file", delay=2):
             if file is None or isinstance(digest, Defect):
                 assert isinstance(digest, Defect)
-                refused.append((name, "", digest.reason, digest.value, "", 0, 0))
+                refused.append((name, "", digest.reason, digest.value, "", 0, 0, ""))
             else:
                 files[name], sha256[name] = file, digest
     known = _picture_facts({sha: files[name] for name, sha in sha256.items()}, reader, title)

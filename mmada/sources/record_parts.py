@@ -15,16 +15,16 @@ import polars as pl
 from mmada.contracts.ingested import STORED_RECORDS
 from mmada.contracts.records import DROPS, PICTURES, row_id
 from mmada.contracts.tables import to_parquet
-from mmada.sources.picture_files import read_known_picture
+from mmada.sources.picture_files import promised_format, read_known_picture
 from mmada.sources.raw_files import RawFile
 from mmada.sources.units import PICTURE_FACTS, RowTask, parse_rows
-from mmada.unit_files import pack_files
+from mmada.unit_files import pack_files, unpack_files
 
 NAMES: Final = "names.json"
 """The one file in the result of a span whose pictures are not known yet: their names, in order of the rows."""
 
 COUNTS: Final = "counts.json"
-"""In the result of a finished span: rows kept, rows dropped by reason, and sha256 of the pictures in its parts."""
+"""In the result of a finished span: rows kept, dropped and noted (by reason), sha256 of the pictures in its parts."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ def read_record_parts(task: RecordTask) -> bytes:
     if not dropped.is_empty():
         ledger = dropped.with_columns(row_id=pl.lit("")).select(list(DROPS))
         files["dropped"] = to_parquet(ledger, DROPS)
+    noted = _misnamed(kept, task.rows.declared.columns.get("image", ""))
+    if not noted.is_empty():
+        files["noted"] = to_parquet(noted, DROPS)
     shown: list[str] = []
     for number, part in enumerate(_picture_parts(kept, task)):
         files[f"pictures-{number:03d}"] = to_parquet(part, PICTURES)
@@ -89,9 +92,16 @@ def read_record_parts(task: RecordTask) -> bytes:
     counts = {
         "kept": kept.height,
         "dropped": dict(dropped.group_by("reason").len().sort("reason").iter_rows()),
+        "noted": dict(noted.group_by("reason").len().sort("reason").iter_rows()),
         "pictures": shown,
     }
     return pack_files({**files, COUNTS: json.dumps(counts).encode()})
+
+
+def num_rows(result: bytes) -> int:
+    """Rows of a span, kept and dropped, by the result of its unit; 0 where its pictures are not known yet."""
+    counts = json.loads(unpack_files(result).get(COUNTS, b'{"kept": 0, "dropped": {}}'))
+    return int(counts["kept"]) + sum(map(int, counts["dropped"].values()))
 
 
 def _with_named_pictures(table: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
@@ -112,6 +122,21 @@ def _records(kept: pl.DataFrame, labels: Labels) -> pl.DataFrame:
         source=pl.lit(labels.source),
         licence=pl.lit(labels.licence),
     ).select(list(STORED_RECORDS))
+
+
+def _misnamed(kept: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Remarks (DROPS) on rows whose picture is of another format than its name says, or the tar member's (`column`)."""
+    names = kept.select("image", "format").unique()
+    rows = [
+        (image, is_, f"called {promised}, but its bytes are {is_}")
+        for image, is_ in names.iter_rows()
+        if is_ and (promised := promised_format(image or f"member.{column}")) not in ("", is_)
+    ]
+    remarks = pl.DataFrame(rows, schema={"image": pl.String, "format": pl.String, "remark": pl.String}, orient="row")
+    found = kept.join(remarks, on=["image", "format"], how="inner", maintain_order="left")
+    return found.with_columns(
+        reason=pl.lit("image_mislabelled"), value="remark", excerpt="image", row_id=pl.lit("")
+    ).select(list(DROPS))
 
 
 def _picture_parts(kept: pl.DataFrame, task: RecordTask) -> Iterator[pl.DataFrame]:

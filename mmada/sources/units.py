@@ -39,6 +39,7 @@ ROWS: Final[Schema] = {
     "pixels_sha256": pl.String,
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,
     "bytes": pl.Binary,
 }
 
@@ -50,6 +51,7 @@ PICTURE_FACTS: Final[Schema] = {
     "pixels_sha256": pl.String,
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,
 }
 
 
@@ -112,9 +114,13 @@ def parse_rows(task: RowTask) -> pl.DataFrame:
     """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
     beside = _read_beside(task)
-    rows = [_row(raw.row, _joined(raw, beside, task), adapter, task) for raw in adapter.read(task.span, task.limits)]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
-    return pl.DataFrame(dict(zip(ROWS, columns, strict=True)), schema=pl.Schema(ROWS))
+    columns = {**dict(adapter.columns), **task.declared.columns}
+    rows = [
+        _row(raw.row, _joined(raw, beside, task), columns, adapter, task)
+        for raw in adapter.read(task.span, task.limits)
+    ]
+    values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
+    return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
 
 
 def read_pictures(task: PictureTask) -> bytes:
@@ -122,11 +128,11 @@ def read_pictures(task: PictureTask) -> bytes:
     rows: list[tuple[object, ...]] = []
     for sha256, file in task.files:
         data = read_known_picture(file, sha256, task.limits)
-        facts = picture_facts(data, "", task.decode)
+        facts = picture_facts(data, task.decode)
         if isinstance(facts, Defect):
-            rows.append((sha256, facts.reason, facts.value, "", 0, 0))
+            rows.append((sha256, facts.reason, facts.value, "", 0, 0, ""))
         else:
-            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
+            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height, facts.format))
     return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"), PICTURE_FACTS)
 
 
@@ -153,11 +159,10 @@ def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -
     return {**raw.content, task.declared.captions.column: beside.get(key)}
 
 
-def _row(row: int, content: object, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
+def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter, task: RowTask) -> tuple[object, ...]:
     declared = task.declared
     if isinstance(content, Defect):
         return _dropped(row, content)
-    columns = {**dict(adapter.columns), **declared.columns}
     fields = read_columns(content, columns, declared.required, task.limits)
     if isinstance(fields, Defect):
         return _dropped(row, fields)
@@ -174,19 +179,19 @@ def _row(row: int, content: object, adapter: Adapter, task: RowTask) -> tuple[ob
     )
     picture = fields.get("image", "")
     if isinstance(picture, str):
-        return (row, "", "", "", *text, picture, "", "", 0, 0, b"")
+        return (row, "", "", "", *text, picture, "", "", 0, 0, "", b"")
     if len(picture) > task.limits.max_image_bytes:
         return _dropped(row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
-    facts = picture_facts(picture, "", task.decode)
+    facts = picture_facts(picture, task.decode)
     if isinstance(facts, Defect):
         return _dropped(row, Defect(facts.reason, facts.value, str(prompt)))
     return (
         *(row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
-        *(facts.width, facts.height, picture),
+        *(facts.width, facts.height, facts.format, picture),
     )
 
 
 def _dropped(row: int, defect: Defect) -> tuple[object, ...]:
     shown = defect.excerpt[:200].encode("utf-8", "replace").decode()
     value = defect.value[:300].encode("utf-8", "replace").decode()
-    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, b"")
+    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, "", b"")

@@ -1,6 +1,5 @@
 """Read a raw corpus into records, pictures, and a ledger of the rows that could not be read."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,25 +7,31 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
-from jaxtyping import UInt8
 
 from mmada.contracts.ingested import part_name, read_dropped, write_files
 from mmada.contracts.records import PICTURES
-from mmada.contracts.tables import write_table
+from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
 from mmada.sources.captions import Captions
-from mmada.sources.picture_files import Decode
+from mmada.sources.picture_files import Decode, DecodedPicture
 from mmada.sources.raw_rows import Defect, Limits
 from mmada.sources.reading import CorpusSpans, NamedPictures, Reader, cut_corpus, read_named_pictures
-from mmada.sources.record_parts import COUNTS, NAMES, Labels, RecordTask, SpanPictures, read_record_parts
+from mmada.sources.record_parts import (
+    COUNTS,
+    NAMES,
+    Labels,
+    RecordTask,
+    SpanPictures,
+    num_rows,
+    read_record_parts,
+)
 from mmada.sources.units import Declaration
 from mmada.stage_report import StageReport
 from mmada.unit_files import unpack_files
 from mmada.unit_store import UnitStore, unit_key
-from mmada.vq.preprocess import ImageDecodeError, decode_picture
+from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
 from mmada.workers import Unit, run_units
 
 VERSION: Final = 2
@@ -45,8 +50,8 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     units = list(_units(spans, labels, corpora.max_rows, ingest.pictures_per_part))
     writer = _Writer(out)
     waiting: list[tuple[int, list[str]]] = []  # spans from the first one on that names pictures, with the names
-    results = run_units(units, read_record_parts, store, title=f"read {key}")
-    for number, result in enumerate(results):
+    read = partial(run_units, run=read_record_parts, store=store, rows_of=num_rows)
+    for number, result in enumerate(read(units, title=f"read {key}")):
         files = unpack_files(result)
         if waiting or NAMES in files:
             waiting.append((number, json.loads(files.get(NAMES, b"[]"))))
@@ -57,13 +62,7 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
         names = list(dict.fromkeys(name for _, names in waiting for name in names))
         pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
         raw_files |= pictures.sha256()
-        finished = run_units(
-            _with_pictures(units, waiting, pictures),
-            read_record_parts,
-            store,
-            title=f"finish {key}",
-            total=len(waiting),
-        )
+        finished = read(_with_pictures(units, waiting, pictures), title=f"finish {key}", total=len(waiting))
         for (number, _), result in zip(waiting, finished, strict=True):
             writer.write(number, unpack_files(result))
     write_files(out, {task.span.file.name: spans.file_sha256(task) for task in spans.tasks})
@@ -73,7 +72,7 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
         rows_in=writer.kept + writer.dropped.total(),
         rows_kept=writer.kept,
         dropped=dict(writer.dropped),
-        metrics={"pictures": len(writer.pictures)},
+        metrics={"pictures": len(writer.pictures), "noted": dict(writer.noted)},
     )
 
 
@@ -82,9 +81,9 @@ def decoder(max_pixels: int) -> Decode:
     return partial(_decode, max_pixels=max_pixels)
 
 
-def _decode(data: bytes, suffix: str, *, max_pixels: int) -> "UInt8[np.ndarray, 'H W 3'] | Defect":
+def _decode(data: bytes, *, max_pixels: int) -> DecodedPicture | Defect:
     try:
-        return decode_picture(data, max_pixels=max_pixels, suffix=suffix)
+        return DecodedPicture(decode_picture(data, max_pixels=max_pixels), picture_format(data))
     except ImageDecodeError as error:
         return Defect(error.reason, str(error))
 
@@ -154,6 +153,7 @@ class _Writer:
         self.out = out
         self.kept = 0
         self.dropped: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
         self.pictures: set[str] = set()
 
     def write(self, span: int, files: Mapping[str, bytes]) -> None:
@@ -161,6 +161,7 @@ class _Writer:
         counts = json.loads(files[COUNTS])
         self.kept += counts["kept"]
         self.dropped.update(counts["dropped"])
+        self.noted.update(counts["noted"])
         again = self.pictures & set(counts["pictures"])
         self.pictures.update(counts["pictures"])
         for name, data in files.items():
@@ -169,9 +170,9 @@ class _Writer:
                 continue
             path = self.out / part_name(kind, span, int(number) if number else None)
             if kind == "pictures" and again:
-                table = pl.read_parquet(io.BytesIO(data)).filter(~pl.col("image_sha256").is_in(list(again)))
+                table = from_parquet(data).filter(~pl.col("image_sha256").is_in(list(again)))
                 if not table.is_empty():
-                    write_table(table, path, PICTURES)
+                    path.write_bytes(to_parquet(table, PICTURES))
             else:
                 path.write_bytes(data)
 

@@ -14,7 +14,7 @@ import polars as pl
 from mmada.contracts.code_packing import NUM_CODES, unpack_pictures
 from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
 from mmada.contracts.ingested import parts
-from mmada.contracts.tables import write_table
+from mmada.contracts.tables import from_parquet, write_table
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.numerics import numerics_class
 from mmada.params_data import Corpus, Ingest, Vq
@@ -66,7 +66,15 @@ def tokenize_images(
     )
     known = _KnownCodes(memo)
     units = list(_units(pictures, known, task))
-    for unit, result in zip(units, run_units(units, encode_pictures, memo, title="tokenize pictures"), strict=True):
+    results = run_units(
+        units,
+        encode_pictures,
+        memo,
+        title="tokenize pictures",
+        rows_of=lambda result: from_parquet(result).height,
+        rows="pictures",
+    )
+    for unit, result in zip(units, results, strict=True):
         known.add(unit.key, result)
     quality = _write_codes(out, pictures, known)
     _write_indexes(out, ingested, pictures)
@@ -121,7 +129,7 @@ class _KnownCodes:
         if key not in self._tables:
             result = self._memo.get(key)
             assert result is not None, "it was there when this stage began, and nothing deletes results"
-            self._tables[key] = pl.read_parquet(io.BytesIO(result))
+            self._tables[key] = from_parquet(result)
             if len(self._tables) > _TABLES_AT_HAND:
                 self._tables.popitem(last=False)
         return self._tables[key]

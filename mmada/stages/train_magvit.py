@@ -8,13 +8,13 @@ import polars as pl
 from jaxtyping import UInt8
 from safetensors.torch import load, save
 from torch import Tensor
-from tqdm import tqdm
 
 from mmada.contracts.ingested import read_pictures
 from mmada.lineage.manifest import file_sha256, open_artifact
 from mmada.numerics import numerics_class
 from mmada.params_data import Corpus, Ingest, Vq
 from mmada.params_schema import Paths
+from mmada.progress import progress_bar
 from mmada.stage_report import StageReport
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.image_quality import to_picture
@@ -43,7 +43,7 @@ def train_magvit(
         numerics_class(vq.threads),
     )
     images = _images(pictures, vq, ingest.max_image_pixels)
-    with tqdm(total=vq.steps, desc="fit MAGVIT-v2", unit="step", mininterval=1.0) as bar:
+    with progress_bar("fit MAGVIT-v2", vq.steps, "step") as bar:
 
         def on_progress(step: int, losses: dict[str, float]) -> None:
             bar.update(step - bar.n)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mmada.model.transformer import Transformer
 from mmada.numerics import cpu_multiplies_bf16
+from mmada.progress import progress_bar
 from mmada.training.checkpoints import Position, load_state, save_state
 from mmada.training.learning_rate import learning_rate
 from mmada.training.objectives import Objective
@@ -98,14 +99,7 @@ def train(
     began = time.monotonic()
     meter = _Meter(objective.metric_names, world)
     values: Mapping[str, float] = {}
-    bar = tqdm(
-        total=settings.max_steps,
-        initial=position.step,
-        desc=label,
-        unit="step",
-        mininterval=1.0,
-        disable=not world.is_first,
-    )
+    bar = progress_bar(label, settings.max_steps, "step", initial=position.step, disable=not world.is_first)
     with bar:
         for step in range(position.step, settings.max_steps):
             rate = _set_learning_rate(optimisers, step, settings)

@@ -1,6 +1,5 @@
 """The unit of work of picture tokenization: a few picture files in, their codes and what these are worth out."""
 
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int
 
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.image_codes import IMAGE_CODES
+from mmada.contracts.tables import to_parquet
 from mmada.numerics import compute_device
 from mmada.vq.image_quality import code_entropy, pixel_std, psnr, to_picture
 from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
@@ -62,9 +62,7 @@ def encode_pictures(task: EncodingTask) -> bytes:
         while batch := list(islice(prepared, _BATCH)):
             done = names[len(rows) : len(rows) + len(batch)]
             rows += [own + facts for own, facts in zip(done, _encode(model, np.stack(batch)), strict=True)]
-    stream = io.BytesIO()
-    pl.DataFrame(rows, schema=pl.Schema(IMAGE_CODES), orient="row").write_parquet(stream)
-    return stream.getvalue()
+    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(IMAGE_CODES), orient="row"), IMAGE_CODES)
 
 
 def _encode(model: MAGVITv2, pixels: Float[np.ndarray, "B 3 R R"]) -> Iterator[tuple[object, ...]]:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from jaxtyping import UInt8
 
 from mmada.sources.adapters import ADAPTERS
+from mmada.sources.picture_files import DecodedPicture
 from mmada.sources.raw_files import LocalFile
 from mmada.sources.trajectories import with_thought
 from mmada.sources.units import Declaration, RowTask, parse_rows
@@ -24,8 +24,8 @@ URL: Final = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
 ROLES: Final = [{"role": "user", "content": QUESTION}]
 
 
-def _decode(data: bytes, suffix: str) -> UInt8[np.ndarray, "H W 3"]:
-    return np.zeros((1, 1, 3), dtype=np.uint8)
+def _decode(data: bytes) -> DecodedPicture:
+    return DecodedPicture(np.zeros((1, 1, 3), dtype=np.uint8), "PNG")
 
 
 def _read(tmp_path: Path, format: str, row: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:

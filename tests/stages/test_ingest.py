@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mmada.contracts.ingested import read_dropped, read_pictures, read_records
+from mmada.contracts.ingested import read_dropped, read_noted, read_pictures, read_records
 from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Corpus, Ingest
@@ -150,7 +150,13 @@ def test_rows_of_bad_pictures_are_dropped_by_reason(tmp_path: Path, monkeypatch:
         "absent.png": "image_missing",
         "../out.png": "image_missing",
     }
-    assert report.rows_kept == 2  # a JPEG named .png is a picture all the same
+    assert report.rows_kept == 2
+    noted = read_noted(out, "noted")  # a JPEG named .png is a picture all the same
+    assert noted.select("excerpt", "reason", "value").rows() == [
+        ("jpeg.png", "image_mislabelled", "called PNG, but its bytes are JPEG")
+    ]
+    assert report.metrics["noted"] == {"image_mislabelled": 1}
+    assert dict(read_pictures(out, "pictures").select("bytes", "format").iter_rows())[contents["jpeg.png"]] == "JPEG"
 
 
 def test_pictures_inside_a_table(tmp_path: Path) -> None:
