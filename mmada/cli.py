@@ -64,6 +64,22 @@ def patch(
 
 
 @app.command()
+def pin(
+    url: Annotated[str, typer.Argument(help="Where the corpus lies: s3://bucket/prefix.")],
+    out: Annotated[Path, typer.Argument(help="File to write and commit: data/raw/<corpus>.pins.json.")],
+    pattern: Annotated[str, typer.Option(help="Which objects below the prefix, by their names.")] = "**/*",
+) -> None:
+    """Pin a corpus that stays in an object store: name, size, ETag, version and sha256 of every object.
+
+    The file is the `path` of the corpus. What is pinned already and has not changed is not read again.
+    """
+    from mmada.sources import pinning
+
+    found = pinning.pin(url, out, pattern)
+    typer.echo(f"{out} pins {found.objects:,} objects, {found.bytes:,} bytes ({found.bytes_read:,} read); commit it")
+
+
+@app.command()
 def generate(
     model: Annotated[Path, typer.Argument(help="Checkpoint folder: config.json, safetensors, its text tokenizer.")],
     prompt: Annotated[str, typer.Argument(help="What to ask, or what to draw.")],

@@ -49,6 +49,7 @@ Format = Literal[
     "jsonl",
     "json",
     "parquet",
+    "arrow",
     "webdataset",
     "image_folder",
     "llava",
@@ -64,7 +65,7 @@ REQUIRED_FIELDS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "r2i": ("prompt", "response", "image"),
 }
 """What a row must have for each task. Without a response a chat or mmu row serves reinforcement learning only."""
-_FROM_FORMAT: Final = {"llava": ("prompt", "response", "image"), "messages": ("prompt", "response")}
+_FROM_FORMAT: Final = dict.fromkeys(("llava", "messages"), ("prompt", "response", "image"))
 
 
 def _check_pattern(pattern: str) -> None:
@@ -76,6 +77,17 @@ def _check_pattern(pattern: str) -> None:
         raise ValueError(f"reference_pattern {pattern!r} has {groups} groups; it needs one, around the answer")
 
 
+class CaptionFile(Section):
+    """Captions of WebDataset samples in a file beside the tars: JSON (key -> caption), JSON lines or parquet."""
+
+    file: str
+    """Its name; `{stem}` stands for the tar's, where each tar has one of its own ("{stem}.parquet")."""
+    key: str = "key"
+    """Column with the sample's key."""
+    column: str = "caption"
+    """Column with the caption; samples then have a field of this name."""
+
+
 class Corpus(Section):
     """One raw corpus: where it lies, how it is written (declared, never guessed), what it is used for."""
 
@@ -84,8 +96,11 @@ class Corpus(Section):
     task: TaskName
     files: str = "**/*"
     """Glob of the files to read below `path`."""
-    columns: dict[Literal["prompt", "response", "reference", "image", "kind"], str] = Field(default_factory=dict)
-    """Our field -> the corpus's column. A response or reference may be absent."""
+    columns: dict[Literal["prompt", "response", "reference", "image", "kind", "thought"], str] = Field(
+        default_factory=dict
+    )
+    """Our field -> the corpus's column. A response or reference may be absent; a thought in a column of its own is put
+    before the response."""
     prompt: str = ""
     """A fixed prompt for corpora whose rows have none (captioning)."""
     reference_pattern: str = ""
@@ -94,6 +109,8 @@ class Corpus(Section):
     """Where a picture lies below `path`; `{}` stands for the image column ("images/{}.png")."""
     sidecar: str = ""
     """A JSON file beside each data file whose fields all rows of that file inherit (R1 dumps: problem.json)."""
+    captions: CaptionFile | None = None
+    """Where captions stand in a file of their own; a sample without one is dropped as missing_field."""
     max_rows: Positive | None = None
     """Read only the first rows of the corpus (smoke runs)."""
     revision: str = ""
@@ -107,6 +124,8 @@ class Corpus(Section):
     def _columns_fit(self) -> "Corpus":
         if self.format == "huggingface" and not self.revision:
             raise ValueError("a huggingface corpus needs `revision`, the commit to pin")
+        if self.captions and (self.format != "webdataset" or self.sidecar):
+            raise ValueError("`captions` are joined by the keys of webdataset samples, and exclude a `sidecar`")
         given = {*self.columns, *_FROM_FORMAT.get(self.format, ()), *(["prompt"] if self.prompt else [])}
         absent = sorted(set(REQUIRED_FIELDS[self.task]) - given)
         if absent:
@@ -116,13 +135,15 @@ class Corpus(Section):
 
 
 class Ingest(Section):
-    """Limits that bound what one raw row may cost."""
+    """Limits that bound what one raw row may cost, and the sizes of what is written."""
 
     max_row_bytes: Positive
     max_image_bytes: Positive
     max_image_pixels: Positive
     max_json_depth: Positive
     rows_per_unit: Positive
+    pictures_per_part: Positive
+    """Pictures in one file of ingested pictures and of codes; what is appended rewrites the last of each span."""
 
 
 class TextTokenizer(Section):

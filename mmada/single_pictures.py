@@ -71,7 +71,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """RGB pixels of a picture file. Raises InputError when there is none, ImageDecodeError when it is broken."""
-    return decode_picture(_read(path), max_pixels=MAX_PIXELS, suffix=path.suffix)
+    return decode_picture(_read(path), max_pixels=MAX_PIXELS)
 
 
 def write_picture(pixels: UInt8[np.ndarray, "H W 3"], path: Path) -> None:

@@ -6,16 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from mmada.errors import InputError, MmadaError, StorageError
-from mmada.s3_errors import explain_s3_errors
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from mmada.s3_storage import open_s3
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -146,59 +143,6 @@ class LocalStorage:
         return iter(sorted(name for name in files if name.startswith(prefix)))
 
 
-@dataclass(frozen=True)
-class S3Storage:
-    """Objects below `prefix` of an S3 bucket. Every method raises StorageError when the store refuses or is away."""
-
-    bucket: str
-    prefix: str
-    client: "S3Client"
-
-    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
-        if length == 0:
-            return b""
-        stop = "" if length is None else str(start + length - 1)
-        wanted = f"bytes={start}-{stop}"
-        with self._explained(name):
-            try:
-                return self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, Range=wanted)["Body"].read()
-            except self.client.exceptions.NoSuchKey:
-                raise InputError(f"{self._url(name)} does not exist") from None
-
-    def write(self, name: str, data: bytes) -> None:
-        with self._explained(name):
-            self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
-
-    def names(self, prefix: str = "") -> Iterator[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        with self._explained(prefix):
-            for page in pages:
-                for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self.prefix)
-
-    def _explained(self, name: str) -> AbstractContextManager[None]:
-        return explain_s3_errors(self._url(name), self.client.meta.endpoint_url)
-
-    def _url(self, name: str) -> str:
-        return f"s3://{self.bucket}/{self.prefix}{name}"
-
-
 def open_storage(url: str) -> Storage:
-    """Storage at a local folder or at `s3://bucket/prefix` (retries with backoff are boto3's).
-
-    Credentials and endpoint come from the AWS_* environment as it is now; StorageError when it contradicts itself.
-    """
-    if not url.startswith("s3://"):
-        return LocalStorage(Path(url))
-    import boto3
-    from botocore.config import Config
-
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    # Six tries wait about 10 s in all for a store that is away. boto3 would let our number hide the user's variable.
-    tries = int(os.environ.get("AWS_MAX_ATTEMPTS", "6"))
-    # Threads share a client; with fewer connections than threads, boto3 opens new ones all the time, and says so.
-    config = Config(retries={"mode": "standard", "total_max_attempts": tries}, max_pool_connections=128)
-    with explain_s3_errors(url, os.environ.get("AWS_ENDPOINT_URL", "AWS")):
-        # A session of its own: boto3's default one keeps the first credentials that it ever saw.
-        client = boto3.Session().client("s3", config=config)
-    return S3Storage(bucket, prefix.rstrip("/") + "/" if prefix else "", client)
+    """Storage at a local folder or at `s3://bucket/prefix` (see s3_storage.open_s3)."""
+    return open_s3(url) if url.startswith("s3://") else LocalStorage(Path(url))

@@ -1,10 +1,16 @@
-"""The token table: every distinct picture once, as 13-bit codes with facts of its quality."""
+"""The token table: every distinct picture once, as 13-bit codes with facts of its quality.
 
+It has a folder per corpus with a part `codes-*.parquet` for each part of pictures that ingest made, less the pictures
+that an earlier part has, and an index `index-*.parquet` for each part of rows.
+"""
+
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import Schema
+from mmada.contracts.tables import read_tables
 
 IMAGE_CODES: Final[Schema] = {
     "image_sha256": pl.String,
@@ -16,3 +22,16 @@ IMAGE_CODES: Final[Schema] = {
     "pixel_std": pl.Float64,  # standard deviation of the preprocessed picture in [0, 255]; 0 = one flat colour
     "code_entropy": pl.Float64,  # bits per code within the picture
 }
+
+CODE_INDEX: Final[Schema] = {
+    "row_id": pl.String,
+    "image_sha256": pl.String,
+    "part": pl.String,  # file below the token table's folder that holds the codes of the row's picture
+    "position": pl.Int64,  # row in that file
+}
+
+
+def read_codes(folder: Path) -> pl.DataFrame:
+    """The whole token table (IMAGE_CODES). Raises as contracts.tables.read_table."""
+    tables = [read_tables(corpus, "codes", IMAGE_CODES, "token table") for corpus in sorted(folder.glob("*/"))]
+    return pl.concat([pl.DataFrame(schema=pl.Schema(IMAGE_CODES)), *tables])

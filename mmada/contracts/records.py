@@ -4,13 +4,15 @@
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 import polars as pl
 
 from mmada.errors import ContractError
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -37,6 +39,7 @@ PICTURES: Final[Schema] = {
     "pixels_sha256": pl.String,  # of the decoded RGB pixels and their size: equal pictures in other containers
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,  # of the bytes, whatever the file was called: PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM
     "bytes": pl.Binary,
 }
 
@@ -66,9 +69,12 @@ SELECTED: Final[Schema] = {
 
 
 def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: str) -> str:
-    """sha256 (64 hex digits) of a row's canonical content: equal content gives equal ids, wherever it came from."""
-    content = json.dumps([task, prompt, response, reference, image_sha256], ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    """sha256 (64 hex digits) of a row's canonical content: equal content gives equal ids, wherever it came from.
+
+    The content is a JSON array in UTF-8 without spaces, nothing escaped that need not be.
+    """
+    content = _ENCODER.encode([task, prompt, response, reference, image_sha256])
+    return hashlib.sha256(content).hexdigest()
 
 
 def check(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:

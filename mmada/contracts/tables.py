@@ -1,5 +1,6 @@
 """Read and write the tables of mmada.contracts as parquet: checked on both sides, equal rows give equal bytes."""
 
+import io
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,19 @@ def write_table(table: pl.DataFrame, path: Path, schema: Schema) -> None:
     """Write `table` after checking it against `schema`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     check(table, schema, str(path)).write_parquet(path, compression="zstd", statistics=True, row_group_size=100_000)
+
+
+def to_parquet(table: pl.DataFrame, schema: Schema) -> bytes:
+    """`table` as the result of a unit of work, after checking it against `schema`."""
+    stream = io.BytesIO()
+    # The lowest level: text is written twice as fast as at the usual one and takes a fifth more room.
+    check(table, schema, "table").write_parquet(stream, compression="zstd", compression_level=1, statistics=True)
+    return stream.getvalue()
+
+
+def from_parquet(data: bytes) -> pl.DataFrame:
+    """The table that `to_parquet` wrote."""
+    return pl.read_parquet(io.BytesIO(data))
 
 
 def read_table(path: Path, schema: Schema, where: str) -> pl.DataFrame:
@@ -31,5 +45,11 @@ def read_table(path: Path, schema: Schema, where: str) -> pl.DataFrame:
 
 def read_tables(folder: Path, name: str, schema: Schema, where: str) -> pl.DataFrame:
     """All parts `<name>-*.parquet` of a folder, in order of their names; no part gives an empty table."""
-    parts = [read_table(path, schema, where) for path in sorted(folder.glob(f"{name}-*.parquet"))]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=pl.Schema(schema))
+    paths = sorted(folder.glob(f"{name}-*.parquet"))
+    try:
+        table = pl.read_parquet(paths) if paths else pl.DataFrame(schema=pl.Schema(schema))
+    except PolarsError as error:
+        raise ContractError(
+            f"{where}: {folder}/{name}-*.parquet are no readable parts of one table ({error})"
+        ) from None
+    return check(table, schema, f"{where} ({folder})")

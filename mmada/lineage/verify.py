@@ -8,6 +8,7 @@ from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import MANIFEST_NAME, changed_files, file_sha256, read_artifact
 from mmada.lineage.trace import Lineage, Node
 from mmada.progress import progress_bar
+from mmada.sources.pinning import object_sha256
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,21 @@ def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
     raw = lineage.raw_files()
     with progress_bar("verify raw files", len(raw), "file") as bar:
         for path, sha256 in raw.items():
-            if not (project / path).is_file():
-                findings.append(Finding("missing", path, "raw"))
-            elif file_sha256(project / path) != sha256:
-                findings.append(Finding("changed", path, "raw"))
+            found = _raw_sha256(path, project)
+            if found != sha256:
+                findings.append(Finding("changed" if found else "missing", path, "raw"))
             bar.update()
     return Verification(num_files + len(raw), tuple(findings))
+
+
+def _raw_sha256(path: str, project: Path) -> str | None:
+    """sha256 of a raw file of the project or of an object store; None where it is missing."""
+    if not path.startswith("s3://"):
+        return file_sha256(project / path) if (project / path).is_file() else None
+    try:
+        return object_sha256(path)
+    except InputError:
+        return None
 
 
 def _check_folder(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:

@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 
 from mmada.contracts.code_packing import unpack_codes
-from mmada.contracts.image_codes import IMAGE_CODES
-from mmada.contracts.records import PICTURES
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.image_codes import read_codes
+from mmada.contracts.ingested import read_pictures
 from mmada.site.thumbnail import thumbnail
 from mmada.vq.magvit import load_magvit, to_uint8
 
@@ -32,11 +31,11 @@ class Reconstruction:
 
 def reconstruct(codes: Path, magvit: Path, ingested: Sequence[Path]) -> list[Reconstruction]:
     """A few pictures from the worst to the best, evenly spread by rank, with their originals from `ingested`."""
-    table = read_table(codes / "codes.parquet", IMAGE_CODES, "token table").sort("psnr", "image_sha256")
+    table = read_codes(codes).sort("psnr", "image_sha256")
     ranks = torch.linspace(0, table.height - 1, min(_SHOWN, table.height)).round().long().tolist()
     chosen = table[ranks]
     wanted = chosen.get_column("image_sha256").implode()
-    pictures = [read_tables(path, "pictures", PICTURES, f"pictures of {path}") for path in ingested]
+    pictures = [read_pictures(path, f"pictures of {path}") for path in ingested]
     originals = pl.concat(pictures).filter(pl.col("image_sha256").is_in(wanted)).unique("image_sha256")
     by_sha256 = dict(originals.select("image_sha256", "bytes").iter_rows())
     model = load_magvit(magvit)

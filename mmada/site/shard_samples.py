@@ -9,8 +9,7 @@ from typing import Any, Final
 import polars as pl
 from PIL import Image
 
-from mmada.contracts.records import PICTURES, RECORDS
-from mmada.contracts.tables import read_tables
+from mmada.contracts.ingested import read_pictures, read_records
 from mmada.errors import InputError
 from mmada.lineage.trace import Lineage
 from mmada.site.thumbnail import thumbnail
@@ -75,7 +74,7 @@ def _sample(row: Mapping[str, Any], record: Mapping[str, Any] | None, pictures: 
 def _records(ingested: Sequence[Path], row_ids: set[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for folder in ingested:
-        rows = read_tables(folder, "records", RECORDS, f"records of {folder}")
+        rows = read_records(folder, f"records of {folder}")
         chosen = rows.filter(pl.col("row_id").is_in(row_ids))
         found |= {row["row_id"]: row for row in chosen.iter_rows(named=True)}
     return found
@@ -84,7 +83,7 @@ def _records(ingested: Sequence[Path], row_ids: set[str]) -> dict[str, dict[str,
 def _pictures(ingested: Sequence[Path], image_sha256s: set[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for folder in ingested:
-        rows = read_tables(folder, "pictures", PICTURES, f"pictures of {folder}")
+        rows = read_pictures(folder, f"pictures of {folder}")
         chosen = rows.filter(pl.col("image_sha256").is_in(image_sha256s - set(found)))
         for sha256, data in chosen.select("image_sha256", "bytes").iter_rows():
             found[sha256] = thumbnail(Image.open(io.BytesIO(data)))

@@ -9,7 +9,6 @@ from mmada.sources.json_rows import parse_json
 from mmada.sources.raw_rows import Defect, Limits
 
 _MISSING: Final = object()
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def read_columns(
@@ -23,7 +22,13 @@ def read_columns(
     """
     fields: dict[str, str | bytes] = {}
     size = 0
+    is_object = type(content) is dict
     for field, column in columns.items():
+        value = content.get(column) if is_object else None  # type: ignore[attr-defined]  # a dict
+        if type(value) is str and field != "image" and _is_unicode(value):  # nearly all values are of this kind
+            fields[field] = value
+            size += len(value)
+            continue
         value = _look_up(content, column, limits)
         if field == "image":
             read = _picture(value)
@@ -36,8 +41,10 @@ def read_columns(
             fields[field] = read
     if size > limits.max_row_bytes:
         return Defect("row_too_long", f"{size} characters", _shown(content))
-    empty = [columns[field] for field in required if field in columns and not fields.get(field)]
-    return Defect("missing_field", f"{empty[0]}: empty", _shown(content)) if empty else fields
+    for field in required:
+        if not fields.get(field) and field in columns:
+            return Defect("missing_field", f"{columns[field]}: empty", _shown(content))
+    return fields
 
 
 def find_reference(text: str, pattern: str) -> str | Defect:
@@ -48,6 +55,14 @@ def find_reference(text: str, pattern: str) -> str | Defect:
     if not matches:
         return Defect("missing_field", f"reference: nothing matches {pattern!r}", text[:200])
     return str(matches[-1]).strip()
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _look_up(content: object, path: str, limits: Limits) -> object:
@@ -79,7 +94,7 @@ def _text(value: object, *, as_json: bool) -> str | Defect:
         value = json.dumps(value, sort_keys=True, ensure_ascii=False)
     if not isinstance(value, str):
         return Defect("missing_field", f"a {type(value).__name__} where text should be")
-    if not value.isascii() and _SURROGATE.search(value):
+    if not _is_unicode(value):
         return Defect("invalid_text", "half of a surrogate pair")
     return value
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmada.errors import InputError
-from mmada.lineage.manifest import file_sha256
+from mmada.sources.raw_files import LocalFile, LocalFolder
 from mmada.sources.raw_rows import Limits, RawRow, Span
 from mmada.unit_store import unit_key
 
@@ -16,18 +16,17 @@ def hub_spans(path: str, revision: str, split: str) -> Iterator[Span]:
     """One span per data file of the dataset. The digest is the commit's, or for a local folder that of its
     files.
     """
-    folder = Path(path)
-    files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
-    content: list[object] = [(file.relative_to(folder).as_posix(), file_sha256(file)) for file in files]
+    content = [(file.name, file.sha256()) for file in LocalFolder(Path(path)).files("**/*")]
     dataset = _load(path, revision, split)
     for shard in range(dataset.num_shards):
         digest = unit_key(content or path, revision, split, shard, dataset.num_shards)
-        yield Span(Path(path), shard, dataset.num_shards, 0, 0, digest)
+        name = f"shard-{shard:05d}-of-{dataset.num_shards:05d}"
+        yield Span(LocalFile(Path(path), name), shard, dataset.num_shards, 0, 0, digest)
 
 
-def read_hub(span: Span, limits: Limits, *, revision: str, split: str) -> Iterator[RawRow]:
+def read_hub(span: Span, limits: Limits, *, path: str, revision: str, split: str) -> Iterator[RawRow]:
     """Rows of one data file; pictures come as {bytes, path}, undecoded."""
-    dataset = _load(str(span.file), revision, split).shard(span.stop, span.start)
+    dataset = _load(path, revision, split).shard(span.stop, span.start)
     for row, fields in enumerate(_undecoded(dataset)):
         yield RawRow(row, dict(fields))
 

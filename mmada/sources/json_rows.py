@@ -1,4 +1,4 @@
-"""JSON: one object per line (`jsonl`), or one document that is an array of rows (`json`).
+"""JSON: one object per line (`jsonl`), or a document that is an array of rows or one value after another (`json`).
 
 Both are cut at byte offsets without being parsed as a whole, so that memory is bounded by a row, not by a
 file.
@@ -7,10 +7,12 @@ file.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final, TypeAlias
 
+import msgspec
+
+from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span, excerpt
 
 _BLOCK: Final = 1 << 20
@@ -19,12 +21,14 @@ _OUTSIDE: Final = re.compile(rb'["\[\]{},]')
 _OPENING: Final = (b"[", b"{")
 _SPACE: Final = b" \t\r\n"
 _BOM: Final = b"\xef\xbb\xbf"
+_Ranges: TypeAlias = "Callable[[BinaryIO, int], Iterator[tuple[int, int]]]"
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+_FAST: Final = msgspec.json.Decoder()
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
@@ -38,6 +42,10 @@ def parse_json(data: bytes, limits: Limits) -> object:
         return Defect("row_too_long", f"{len(data)} bytes", excerpt(data))
     if _nested_deeper(data, limits.max_json_depth):
         return Defect("malformed_json", f"nested deeper than {limits.max_json_depth}", excerpt(data))
+    try:
+        return _FAST.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass  # the other decoder takes byte order marks, half surrogates and huge exponents, or says what is wrong
     try:
         return _DECODER.decode(data.decode("utf-8-sig"))
     except ValueError as error:
@@ -62,38 +70,58 @@ def _nested_deeper(data: bytes, depth: int) -> bool:
     return False
 
 
-def split_lines(file: Path, limits: Limits) -> Iterator[Span]:
+def split_lines(file: RawFile, limits: Limits) -> Iterator[Span]:
     """Spans of whole lines; also a line of many gigabytes is passed over block by block."""
-    start = position = first = lines = 0
+    start = position = first = ended = 0  # `ended`: lines of this span whose end was met
     inside = False  # a line has begun and not ended
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.readline(_BLOCK):
-            digest.update(block)
-            position += len(block)
-            lines += not inside
+    with file.open() as stream:
+        while block := stream.read(_BLOCK):
+            begin = 0
             inside = not block.endswith(b"\n")
-            if not inside and (lines == limits.rows_per_unit or position - start >= SPAN_BYTES):
-                yield Span(file, start, position, first, lines, digest.hexdigest())
-                start, first, lines, digest = position, first + lines, 0, hashlib.sha256()
+            while begin < len(block):
+                more = limits.rows_per_unit - ended
+                end = _span_end(block, begin, more, SPAN_BYTES - (position - start))
+                stop = len(block) if end is None else end
+                ended += block.count(b"\n", begin, stop)
+                digest.update(memoryview(block)[begin:stop])
+                position, begin = position + stop - begin, stop
+                if end is not None:
+                    yield Span(file, start, position, first, ended, digest.hexdigest())
+                    start, first, ended, digest = position, first + ended, 0, hashlib.sha256()
     if position > start:
-        yield Span(file, start, position, first, lines, digest.hexdigest())
+        yield Span(file, start, position, first, ended + inside, digest.hexdigest())
+
+
+def _span_end(block: bytes, begin: int, lines: int, size: int) -> int | None:
+    """Where a span ends that takes so many more lines, or so many more bytes and the rest of their line; None: beyond
+    this block.
+    """
+    by_size = block.find(b"\n", begin + max(0, size - 1))
+    stop = len(block) if by_size < 0 else by_size + 1
+    if block.count(b"\n", begin, stop) < lines:
+        return None if by_size < 0 else stop
+    end = begin
+    for _ in range(lines):
+        end = block.index(b"\n", end) + 1
+    return end
 
 
 def read_lines(span: Span, limits: Limits) -> Iterator[RawRow]:
     """Rows of a span of lines. Empty lines are no rows, but they count, so that a row's number is its
     line's.
     """
-    with span.file.open("rb") as stream:
-        stream.seek(span.start)
+    with span.file.open() as stream:
+        position = stream.seek(span.start)
         row = 0
-        while stream.tell() < span.stop:
-            line = stream.readline(limits.max_row_bytes + 2)
-            if not line.endswith(b"\n") and stream.tell() < span.stop:
-                size = len(line) + _skip_line(stream)
-                yield RawRow(row, Defect("row_too_long", f"{size} bytes", excerpt(line)))
-            elif line.strip(_SPACE):
-                yield RawRow(row, parse_json(line.rstrip(b"\r\n"), limits))
+        while position < span.stop and (line := stream.readline(limits.max_row_bytes + 2)):
+            position += len(line)
+            if not line.endswith(b"\n") and position < span.stop:
+                skipped = _skip_line(stream)
+                position += skipped
+                yield RawRow(row, Defect("row_too_long", f"{len(line) + skipped} bytes", excerpt(line)))
+            elif bare := line.strip(_SPACE):
+                yield RawRow(row, parse_json(bare, limits))
             row += 1
 
 
@@ -107,53 +135,39 @@ def _skip_line(stream: BinaryIO) -> int:
     return size
 
 
-def split_document(file: Path, limits: Limits) -> Iterator[Span]:
-    """Spans of the elements of a JSON array; a document of another kind is one row."""
-    with file.open("rb") as stream:
-        body = _array_start(stream)
-        if body is None:
-            stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            if stream.tell():
-                yield Span(file, 0, stream.tell(), 0, 1, digest)
-            return
-        start, stop, first, count = body, body, 0, 0
-        for _, stop in _elements(stream, body):
+def split_document(file: RawFile, limits: Limits) -> Iterator[Span]:
+    """Spans of the elements of an array, or of values that stand one after another, pretty-printed or not."""
+    with file.open() as stream:
+        body, ranges, gap = _values(stream)
+        start, first, count = body, 0, 0
+        for _, stop in ranges(stream, body):
             count += 1
             if count == limits.rows_per_unit or stop - start >= SPAN_BYTES:
                 yield Span(file, start, stop, first, count, _range_digest(file, start, stop))
-                start, first, count = stop + 1, first + count, 0
+                start, first, count = stop + gap, first + count, 0
         if count:
             yield Span(file, start, stop, first, count, _range_digest(file, start, stop))
 
 
 def read_document(span: Span, limits: Limits) -> Iterator[RawRow]:
-    """Rows of a span of array elements."""
-    with span.file.open("rb") as stream:
-        if span.start == 0:
-            yield RawRow(0, _whole(_read(stream, 0, span.stop, limits), limits))
-            return
-        for row, (start, stop) in enumerate(_elements(stream, span.start)):
+    """Rows of a span that `split_document` made."""
+    with span.file.open() as stream:
+        _, ranges, _ = _values(stream)
+        for row, (start, stop) in enumerate(ranges(stream, span.start)):
             if row == span.rows:
                 return
-            data = _read(stream, start, stop, limits)
+            stream.seek(start)
+            data = stream.read(min(stop - start, limits.max_row_bytes + 1))
             if stop - start > limits.max_row_bytes:
                 yield RawRow(row, Defect("row_too_long", f"{stop - start} bytes", excerpt(data)))
             else:
                 yield RawRow(row, parse_json(data.strip(_SPACE), limits))
 
 
-def _whole(data: bytes, limits: Limits) -> object:
-    content = parse_json(data, limits)
-    if isinstance(content, Defect) and "Extra data" in content.value:
-        hint = f"{content.value}; if these are JSON lines, declare format jsonl"
-        return Defect(content.reason, hint, content.excerpt)
-    return content
-
-
-def _read(stream: BinaryIO, start: int, stop: int, limits: Limits) -> bytes:
-    stream.seek(start)
-    return stream.read(min(stop - start, limits.max_row_bytes + 1))
+def _values(stream: BinaryIO) -> tuple[int, _Ranges, int]:
+    """Where the values of a document begin, their byte ranges from there, and the bytes between two of them."""
+    body = _array_start(stream)
+    return (0, _concatenated, 0) if body is None else (body, _elements, 1)
 
 
 def _array_start(stream: BinaryIO) -> int | None:
@@ -170,11 +184,11 @@ def _elements(stream: BinaryIO, start: int) -> Iterator[tuple[int, int]]:
     """
     scan = _scan(stream, start)
     begin, empty = start, True
-    for position, token in scan:
-        if token == b",":
+    for position, token, level in scan:
+        if level == 0 and token == b",":
             yield begin, position
             begin, empty = position + 1, False
-        elif token == b"]":
+        elif level == 0:
             if not empty or _holds_text(stream, begin, position):
                 yield begin, position
             end = stream.seek(0, 2)
@@ -184,8 +198,23 @@ def _elements(stream: BinaryIO, start: int) -> Iterator[tuple[int, int]]:
     yield begin, max(begin, stream.seek(0, 2))
 
 
-def _scan(stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
-    """Commas and the closing bracket at the array's own level, with their offsets."""
+def _concatenated(stream: BinaryIO, start: int) -> Iterator[tuple[int, int]]:
+    """Byte ranges of objects and arrays that stand one after another from `start` on; other text is a last range."""
+    begin = start
+    for position, _, level in _scan(stream, start):
+        if level == 1:
+            yield begin, position + 1
+            begin = position + 1
+    end = stream.seek(0, 2)
+    if _holds_text(stream, begin, end):
+        yield begin, end
+
+
+def _scan(stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes, int]]:
+    """Commas and the closing bracket at the text's own level (0), and what closes a value at that level (1).
+
+    Gives offset, character, level.
+    """
     base, level, in_string, escaped = start, 0, False, False
     while True:
         stream.seek(base)
@@ -202,10 +231,12 @@ def _scan(stream: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
             elif token == b'"':
                 in_string = not in_string
             elif level == 0 and token in (b",", b"]"):
-                yield base + match.start(), token
+                yield base + match.start(), token, 0
             elif token in _OPENING:
                 level += 1
             elif token != b"," and level:
+                if level == 1:
+                    yield base + match.start(), token, 1
                 level -= 1
         base += len(block)
 
@@ -219,9 +250,9 @@ def _holds_text(stream: BinaryIO, start: int, stop: int) -> bool:
     return False
 
 
-def _range_digest(file: Path, start: int, stop: int) -> str:
+def _range_digest(file: RawFile, start: int, stop: int) -> str:
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
+    with file.open() as stream:
         stream.seek(start)
         while start < stop and (block := stream.read(min(_BLOCK, stop - start))):
             digest.update(block)
@@ -229,7 +260,7 @@ def _range_digest(file: Path, start: int, stop: int) -> str:
     return digest.hexdigest()
 
 
-def split_array_or_lines(file: Path, limits: Limits) -> Iterator[Span]:
+def split_array_or_lines(file: RawFile, limits: Limits) -> Iterator[Span]:
     """Formats that are published both ways: an array when the first character is '[', lines otherwise."""
     return split_document(file, limits) if is_array(file) else split_lines(file, limits)
 
@@ -239,17 +270,16 @@ def read_array_or_lines(span: Span, limits: Limits) -> Iterator[RawRow]:
     return read_document(span, limits) if is_array(span.file) else read_lines(span, limits)
 
 
-def is_array(file: Path) -> bool:
+def is_array(file: RawFile) -> bool:
     """Whether the first character of a file opens an array."""
-    with file.open("rb") as stream:
+    with file.open() as stream:
         return _array_start(stream) is not None
 
 
-def read_object(file: Path, limits: Limits) -> dict[str, Any] | Defect:
+def read_object(file: RawFile, limits: Limits) -> dict[str, Any] | Defect:
     """The JSON object that a whole file holds."""
-    if not file.is_file():
-        return Defect("missing_field", f"no file {file.name}")
-    content = parse_json(file.read_bytes(), limits)
+    with file.open() as stream:
+        content = parse_json(stream.read(limits.max_row_bytes + 1), limits)
     if isinstance(content, dict | Defect):
         return content
     return Defect("malformed_json", f"{file.name} holds no object")

@@ -1,37 +1,74 @@
-"""Parquet tables, read in slices."""
+"""Parquet tables, read by row groups in small batches, so that memory is bounded also where one group is huge."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from io import BufferedReader
+from typing import Final
 
-import polars as pl
-from polars.exceptions import PolarsError
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from mmada.lineage.manifest import file_sha256
-from mmada.sources.raw_rows import Defect, Limits, RawRow, Span
+from mmada.sources.raw_files import RawFile
+from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span
 from mmada.unit_store import unit_key
 
+BATCH_ROWS: Final = 64
+"""Table rows that are Python objects at one time."""
 
-def split_parquet(file: Path, limits: Limits) -> Iterator[Span]:
-    """Spans of table rows; a file that is no parquet is one span, whose one row has the defect."""
-    sha256 = file_sha256(file)
+BROKEN: Final = (pa.ArrowException, EOFError, OSError, ValueError, MemoryError)
+"""What Arrow raises on bytes that are not what they say."""
+
+_READ_BYTES: Final = 1 << 20
+
+
+def split_parquet(file: RawFile, limits: Limits) -> Iterator[Span]:
+    """Spans of rows of one row group each; a file that is no parquet is one span, whose one row has the defect."""
+    sha256 = file.sha256()
     try:
-        rows = int(pl.scan_parquet(file).select(pl.len()).collect().item())
-    except (PolarsError, OSError):
+        with file.open() as stream:
+            metadata = _open(stream).metadata
+            groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    except BROKEN:
         yield Span(file, 0, 0, 0, 1, sha256)
         return
-    for start in range(0, rows, limits.rows_per_unit):
-        count = min(limits.rows_per_unit, rows - start)
-        yield Span(file, start, start + count, start, count, unit_key(sha256, start))
+    first = 0
+    for group in groups:
+        row_bytes = group.total_byte_size // max(1, group.num_rows)
+        most = max(1, min(limits.rows_per_unit, SPAN_BYTES // max(1, row_bytes)))
+        end = first + group.num_rows
+        for start in range(first, end, most):
+            stop = min(start + most, end)
+            yield Span(file, start, stop, start, stop - start, unit_key(sha256, start, stop))
+        first = end
 
 
 def read_parquet(span: Span, limits: Limits) -> Iterator[RawRow]:
-    """Rows of a slice; values are Python's (a picture column may hold bytes or Hugging Face's {bytes,
-    path}).
-    """
+    """Rows of a span; values are Python's (a picture column may hold bytes or Hugging Face's {bytes, path})."""
+    row = 0
     try:
-        table = pl.scan_parquet(span.file).slice(span.start, max(1, span.stop - span.start)).collect()
-    except (PolarsError, OSError) as error:
-        yield RawRow(0, Defect("malformed_file", f"no readable parquet: {error}"[:200]))
-        return
-    for row, fields in enumerate(table.iter_rows(named=True)):
-        yield RawRow(row, fields)
+        with span.file.open() as stream:
+            for batch in _batches(_open(stream), span.start, span.stop):
+                for fields in batch.to_pylist():
+                    yield RawRow(row, fields)
+                    row += 1
+    except BROKEN as error:
+        yield RawRow(row, Defect("malformed_file", f"no readable parquet: {error}"[:200]))
+
+
+def _open(stream: BufferedReader) -> pq.ParquetFile:
+    return pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
+
+
+def _batches(table: pq.ParquetFile, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Rows [start, stop) of the table, which lie in one row group."""
+    group = first = 0
+    while first + table.metadata.row_group(group).num_rows <= start:
+        first += table.metadata.row_group(group).num_rows
+        group += 1
+    for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False):
+        skipped = max(0, start - first)
+        wanted = batch.slice(skipped, max(0, stop - first - skipped))
+        first += batch.num_rows
+        if wanted.num_rows:
+            yield wanted
+        if first >= stop:
+            return

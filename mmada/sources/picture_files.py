@@ -6,17 +6,40 @@ Decoding is passed in (`Decode`), so that this package needs neither Pillow nor 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
+from mmada.errors import InputError
+from mmada.sources.raw_files import RawFile, RawFolder, read_whole
 from mmada.sources.raw_rows import Defect, Limits
 
-Decode = Callable[[bytes, str], "UInt8[np.ndarray, 'H W 3'] | Defect"]
-"""RGB pixels of a picture's bytes, or what is wrong with it; the text is the suffix of its name, "" if it has
-none.
-"""
+T = TypeVar("T")
+
+_FORMATS: Final = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+}
+
+
+class DecodedPicture(NamedTuple):
+    """A picture's pixels, and the format that its bytes are of (PNG, JPEG, ...)."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    format: str
+
+
+Decode = Callable[[bytes], DecodedPicture | Defect]
+"""What a picture's bytes show, or what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -29,36 +52,56 @@ class PictureFacts:
     pixels_sha256: str
     width: int
     height: int
+    format: str
 
 
-def picture_path(root: Path, template: str, name: str) -> Path | Defect:
-    """Where the picture `name` lies: `template` below `root` with `{}` replaced. Names that lead out of
-    `root` are refused.
-    """
+def picture_file(folder: RawFolder, template: str, name: str) -> RawFile | Defect:
+    """The picture `name` of a corpus: `template` with `{}` replaced. Names that lead out of the corpus are refused."""
     relative = PurePosixPath(template.replace("{}", name))
     if relative.is_absolute() or ".." in relative.parts or "\0" in name:
         return Defect("image_missing", f"{name[:100]!r} leads out of the corpus")
-    return root / relative
+    return folder.find(relative.as_posix()) or Defect("image_missing", f"{name}: no such file"[:200])
 
 
-def read_picture(path: Path, limits: Limits) -> bytes | Defect:
+def picture_sha256(file: RawFile, limits: Limits) -> str | Defect:
+    """sha256 of a picture file within max_image_bytes."""
+    return _bounded(file, limits, lambda found: found.sha256())
+
+
+def read_picture(file: RawFile, limits: Limits) -> bytes | Defect:
     """Bytes of a picture file, within max_image_bytes."""
+    return _bounded(file, limits, read_whole)
+
+
+def read_known_picture(file: RawFile, sha256: str, limits: Limits) -> bytes:
+    """Bytes of a picture file whose sha256 was found before. Raises InputError when it is another file by now."""
+    data = read_picture(file, limits)
+    if isinstance(data, Defect) or hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+    return data
+
+
+def _bounded(file: RawFile, limits: Limits, take: Callable[[RawFile], T]) -> T | Defect:
     try:
-        size = path.stat().st_size
-        if size > limits.max_image_bytes:
-            return Defect("image_too_large", f"{size} bytes")
-        return path.read_bytes()
+        if file.size > limits.max_image_bytes:
+            return Defect("image_too_large", f"{file.size} bytes")
+        return take(file)
     except OSError as error:
-        return Defect("image_missing", f"{path.name}: {error.strerror}"[:200])
+        return Defect("image_missing", f"{file.name}: {error.strerror}"[:200])
 
 
-def picture_facts(data: bytes, suffix: str, decode: Decode) -> PictureFacts | Defect:
+def picture_facts(data: bytes, decode: Decode) -> PictureFacts | Defect:
     """What a picture file holds; reasons image_truncated, image_mislabelled, image_unreadable,
     image_too_large.
     """
-    pixels = decode(data, suffix)
-    if isinstance(pixels, Defect):
-        return pixels
-    height, width, _ = pixels.shape
-    content = hashlib.sha256(f"{width}x{height}:".encode() + np.ascontiguousarray(pixels).tobytes())
-    return PictureFacts(hashlib.sha256(data).hexdigest(), content.hexdigest(), width, height)
+    decoded = decode(data)
+    if isinstance(decoded, Defect):
+        return decoded
+    height, width, _ = decoded.pixels.shape
+    content = hashlib.sha256(f"{width}x{height}:".encode() + np.ascontiguousarray(decoded.pixels).tobytes())
+    return PictureFacts(hashlib.sha256(data).hexdigest(), content.hexdigest(), width, height, decoded.format)
+
+
+def promised_format(name: str) -> str:
+    """The format that a picture's name promises by its suffix, "" if it promises none."""
+    return _FORMATS.get(PurePosixPath(name).suffix.lower(), "")

@@ -7,8 +7,9 @@ a row with a defect: nothing an adapter meets in a file may raise, hang or vanis
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from mmada.sources.raw_files import RawFile
 
 EXCERPT: Final = 200
 """Characters of a dropped row that are kept for people."""
@@ -36,7 +37,7 @@ class Span:
     `digest` covers all that reading the span depends on, its place in the file excepted.
     """
 
-    file: Path
+    file: RawFile
     start: int
     stop: int
     first_row: int
@@ -55,8 +56,7 @@ class Defect:
     excerpt: str = ""
 
 
-@dataclass(frozen=True)
-class RawRow:
+class RawRow(NamedTuple):
     """One row of a span. `row` counts from 0 within the span; `content` is what was parsed, or the defect.
 
     Content is an object (name -> value), a list, or whatever else stood there; columns are looked up in it
@@ -75,7 +75,7 @@ class Adapter:
     does to a response before it is one.
     """
 
-    split: Callable[[Path, Limits], Iterator[Span]]
+    split: Callable[[RawFile, Limits], Iterator[Span]]
     read: Callable[[Span, Limits], Iterator[RawRow]]
     columns: tuple[tuple[str, str], ...] = ()
     response: Callable[[str], str] = str

@@ -1,34 +1,29 @@
-"""Read the rows of a corpus and its pictures through the unit store: what is done once is never done twice.
+"""Read a raw corpus through the unit store: what is done once is never done twice.
 
-Rows are units of their bytes; pictures are units of theirs, so that a picture that a thousand rows show is
-decoded once.
+Rows are units of their span; pictures in files of their own are units of their bytes, so that a picture that a thousand
+rows show is decoded once, and never again when it comes with other rows.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import polars as pl
+from tqdm import tqdm
 
-from mmada.lineage.manifest import file_sha256
-from mmada.sources.adapters import corpus_files
-from mmada.sources.picture_files import Decode, picture_path, read_picture
+from mmada.contracts.tables import from_parquet
+from mmada.sources.captions import Beside
+from mmada.sources.picture_files import Decode, picture_file, picture_sha256
+from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
 from mmada.sources.raw_rows import Defect, Limits, Span
-from mmada.sources.units import (
-    PICTURE_FACTS,
-    Declaration,
-    PictureTask,
-    RowTask,
-    from_parquet,
-    read_pictures,
-    read_rows,
-)
+from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when a unit makes other bytes of equal input (decoding of pictures included)."""
 
 _PICTURES_PER_UNIT: Final = 128
@@ -44,150 +39,142 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one span, in order, with the file that they stand in."""
+class CorpusSpans:
+    """What a corpus holds, cut into spans, before any row of it is parsed."""
 
-    source_file: str
-    file_sha256: str
-    table: pl.DataFrame
-    """Schema units.ROWS, with `row` counted from the beginning of the file."""
+    folder: RawFolder
+    tasks: Sequence[RowTask]
+    digests: Sequence[str]
+    """Of each task: all that its rows depend on, their place in the corpus excepted."""
+    sha256: Mapping[str, str]
+    """Location -> sha256 of all files of rows, and of what lies beside them."""
 
-
-@dataclass(frozen=True)
-class CorpusRows:
-    """The spans of a corpus and their units; iterating gives `Rows` span by span, so that memory stays
-    bounded.
-    """
-
-    root: Path
-    spans: Sequence[Span]
-    units: Sequence[Unit[RowTask]]
-    sha256: dict[Path, str]
-    """File -> sha256 of all files of rows (and sidecars)."""
-    max_rows: int | None
-    store: UnitStore
-
-    def __iter__(self) -> Iterator[Rows]:
-        left = self.max_rows
-        for span, unit in zip(self.spans, self.units, strict=True):
-            table = from_parquet(self.store.get(unit.key) or read_rows(unit.payload))
-            if left is not None:
-                table = table.head(left)
-                left -= table.height
-            table = table.with_columns(pl.col("row") + span.first_row)
-            name = _source_name(span, self.root)
-            yield Rows(name, self.sha256.get(span.file, span.digest), table)
+    def file_sha256(self, task: RowTask) -> str:
+        """sha256 of the file that a span is of."""
+        return self.sha256.get(task.span.file.location, task.span.digest)
 
 
-def read_corpus(
-    declared: Declaration, pattern: str, max_rows: int | None, reader: Reader, *, where: str, title: str
-) -> CorpusRows:
-    """Read every span of a corpus that is not in the store yet. `where` names the corpus in params.yaml.
+def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader: Reader, *, where: str) -> CorpusSpans:
+    """The spans of a corpus that hold its first `max_rows` rows (all if None). `where` names it in params.yaml.
 
     Raises InputError when there is nothing to read.
     """
-    path = Path(declared.path)
-    adapter = declared.adapter()
-    is_hub = declared.format == "huggingface"
-    files = [path] if is_hub else corpus_files(path, pattern, where)
-    spans = _first_rows((span for file in files for span in adapter.split(file, reader.limits)), max_rows)
-    read = sorted({span.file for span in spans if span.file.is_file()})
-    sidecars = [file.with_name(declared.sidecar) for file in read if declared.sidecar]
-    sha256 = {file: file_sha256(file) for file in [*read, *sidecars] if file.is_file()}
+    folder, files = _files(declared, pattern, where)
+    spans: list[Span] = []
+    sha256: dict[str, str] = {}
+    beside: dict[str, Beside] = {}
+    for file, digest in tqdm(_hashed(files, declared), total=len(files), desc=f"{where}: files", unit="file", delay=2):
+        spans += _spans(file, digest, declared, reader)
+        sha256 |= {file.location: digest} if digest else {}
+        if (name := declared.beside(file)) and (found := folder.find(name)):
+            sha256[found.location] = sha256.get(found.location) or found.sha256()
+            beside[file.location] = Beside(found, sha256[found.location])
+        if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
+            break
+    spans = list(_first_rows(spans, max_rows))
+    tasks = [RowTask(span, declared, reader.limits, reader.decode, beside.get(span.file.location)) for span in spans]
     rules = [VERSION, declared.dependencies(), vars(reader.limits)]
-    units = []
-    for span in spans:
-        sidecar = sha256.get(span.file.with_name(declared.sidecar)) if declared.sidecar else None
-        key = unit_key("ingest rows", rules, span.digest, sidecar)
-        units.append(Unit(key, RowTask(span, declared, reader.limits, reader.decode)))
-    for _ in run_units(units, read_rows, reader.store, title=title):
-        pass
-    root = path.parent if path.is_file() else path
-    return CorpusRows(root, spans, units, sha256, max_rows, reader.store)
+    digests = [unit_key("rows", rules, task.span.digest, task.beside.sha256 if task.beside else None) for task in tasks]
+    return CorpusSpans(folder, tasks, digests, sha256)
 
 
-def _first_rows(spans: Iterable[Span], max_rows: int | None) -> list[Span]:
-    taken: list[Span] = []
+def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
+    path = Path(declared.path)
+    if declared.format == HUGGING_FACE:  # its adapter finds the files itself
+        return LocalFolder(path), [LocalFile(path, "")]
+    return open_corpus(path, pattern, where)
+
+
+def _hashed(files: Sequence[RawFile], declared: Declaration) -> Iterator[tuple[RawFile, str]]:
+    """Files with their sha256, hashed ahead by threads; a dataset of the hub has none of its own."""
+    if declared.format == HUGGING_FACE:
+        yield from ((file, "") for file in files)
+        return
+    with ThreadPoolExecutor() as pool:
+        try:
+            yield from zip(files, pool.map(lambda file: file.sha256(), files), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _spans(file: RawFile, digest: str, declared: Declaration, reader: Reader) -> list[Span]:
+    """How a file is cut, from the store if it was cut before."""
+    adapter = declared.adapter()
+    if not digest:
+        return list(adapter.split(file, reader.limits))
+    suffix = PurePosixPath(file.name).suffix
+    key = unit_key("spans", VERSION, declared.format, suffix, vars(reader.limits), digest)
+    stored = reader.store.get(key)
+    if stored is None:
+        cuts = [
+            (span.start, span.stop, span.first_row, span.rows, span.digest)
+            for span in adapter.split(file, reader.limits)
+        ]
+        stored = json.dumps(cuts).encode()
+        reader.store.put(key, stored)
+    return [Span(file, *cut) for cut in json.loads(stored)]
+
+
+def _first_rows(spans: Iterable[Span], max_rows: int | None) -> Iterator[Span]:
     known = 0
     for span in spans:
         if max_rows is not None and known >= max_rows:
-            break
-        taken.append(span)
+            return
+        yield span
         known += span.rows
-    return taken
-
-
-def _source_name(span: Span, root: Path) -> str:
-    if span.file.is_file():
-        return span.file.relative_to(root).as_posix()
-    return f"shard-{span.start:05d}-of-{span.stop:05d}"
 
 
 @dataclass(frozen=True)
 class NamedPictures:
-    """Pictures in files of their own: facts by name (schema units.PICTURE_FACTS and `image`), and their
-    paths.
-    """
+    """Pictures in files of their own. `facts`: `image` (the name) and units.PICTURE_FACTS; `files`: by name."""
 
     facts: pl.DataFrame
-    paths: dict[str, Path]
+    files: Mapping[str, RawFile]
 
-    def sha256(self) -> dict[Path, str]:
-        """File -> sha256 of every picture that could be read."""
+    def sha256(self) -> dict[str, str]:
+        """Location -> sha256 of every picture that could be read."""
         known = self.facts.filter(pl.col("image_sha256") != "").select("image", "image_sha256")
-        return {self.paths[name]: sha for name, sha in known.iter_rows()}
+        return {self.files[name].location: sha for name, sha in known.iter_rows()}
 
 
 def read_named_pictures(
-    names: Iterable[str], root: Path, template: str, reader: Reader, *, title: str
+    names: Sequence[str], folder: RawFolder, template: str, reader: Reader, *, title: str
 ) -> NamedPictures:
-    """Facts of the pictures `names` (see picture_files.picture_path), each decoded once for ever."""
-    found: list[_Found] = []
+    """Facts of the pictures `names` (see picture_files.picture_file), each content decoded once for ever."""
+    files: dict[str, RawFile] = {}
+    sha256: dict[str, str] = {}
     refused: list[tuple[object, ...]] = []
-    for name in sorted(set(names)):
-        path = picture_path(root, template, name)
-        data = path if isinstance(path, Defect) else read_picture(path, reader.limits)
-        if isinstance(path, Path) and isinstance(data, bytes):
-            found.append(_Found(name, path, hashlib.sha256(data).hexdigest()))
-        elif isinstance(data, Defect):
-            refused.append((name, "", data.reason, data.value, "", 0, 0))
-    bunches = list(_bunches(found))
-    units = [
-        Unit(
-            unit_key(
-                "pictures",
-                VERSION,
-                vars(reader.limits),
-                [(picture.sha256, picture.path.suffix) for picture in bunch],
-            ),
-            PictureTask(tuple(picture.path for picture in bunch), reader.limits, reader.decode),
-        )
-        for bunch in bunches
-    ]
-    tables = [pl.DataFrame(refused, schema=pl.Schema({"image": pl.String, **PICTURE_FACTS}), orient="row")]
-    results = run_units(units, read_pictures, reader.store, title=title) if units else iter(())
-    for result, bunch in zip(results, bunches, strict=True):
-        own = pl.Series("image", [picture.name for picture in bunch], dtype=pl.String)
-        tables.append(from_parquet(result).insert_column(0, own))
-    return NamedPictures(pl.concat(tables), {picture.name: picture.path for picture in found})
+
+    def find(name: str) -> tuple[RawFile | None, str | Defect]:
+        file = picture_file(folder, template, name)
+        return (None, file) if isinstance(file, Defect) else (file, picture_sha256(file, reader.limits))
+
+    with ThreadPoolExecutor() as pool:
+        found = zip(names, pool.map(find, names), strict=True)
+        for name, (file, digest) in tqdm(found, total=len(names), desc=f"{title}: files", unit="file", delay=2):
+            if file is None or isinstance(digest, Defect):
+                assert isinstance(digest, Defect)
+                refused.append((name, "", digest.reason, digest.value, "", 0, 0, ""))
+            else:
+                files[name], sha256[name] = file, digest
+    known = _picture_facts({sha: files[name] for name, sha in sha256.items()}, reader, title)
+    schema = pl.Schema({"image": pl.String, **PICTURE_FACTS})
+    named = pl.DataFrame(list(sha256.items()), schema={"image": pl.String, "image_sha256": pl.String}, orient="row")
+    facts = named.join(known, on="image_sha256", how="left", maintain_order="left").select(schema.names())
+    return NamedPictures(pl.concat([pl.DataFrame(refused, schema=schema, orient="row"), facts]), files)
 
 
-@dataclass(frozen=True)
-class _Found:
-    name: str
-    path: Path
-    sha256: str
-
-
-def _bunches(pictures: Iterable[_Found]) -> Iterator[list[_Found]]:
-    """Runs of pictures. A name ends a run by its own hash, so that a new picture changes one run and no
-    other.
-    """
-    bunch: list[_Found] = []
-    for picture in pictures:
-        bunch.append(picture)
-        if int(hashlib.sha256(picture.name.encode()).hexdigest()[:8], 16) % _PICTURES_PER_UNIT == 0:
-            yield bunch
-            bunch = []
-    if bunch:
-        yield bunch
+def _picture_facts(wanted: Mapping[str, RawFile], reader: Reader, title: str) -> pl.DataFrame:
+    """Facts of pictures by their sha256 (PICTURE_FACTS, and image_sha256 also where there is a defect)."""
+    memo = reader.store.group(f"pictures-{unit_key('pictures', VERSION, vars(reader.limits))[:16]}")
+    results = [result for key in sorted(memo.keys()) if (result := memo.get(key)) is not None]
+    known = pl.concat([pl.DataFrame(schema=pl.Schema(PICTURE_FACTS)), *map(from_parquet, results)])
+    there = set(known["image_sha256"])
+    missing = [(sha, file) for sha, file in wanted.items() if sha not in there]
+    units = []
+    for start in range(0, len(missing), _PICTURES_PER_UNIT):
+        some = missing[start : start + _PICTURES_PER_UNIT]
+        task = PictureTask(tuple(some), reader.limits, reader.decode)
+        units.append(Unit(unit_key([sha for sha, _ in some]), task))
+    new = run_units(units, read_pictures, memo, title=title) if units else iter(())
+    return pl.concat([known, *map(from_parquet, new)]).unique("image_sha256", keep="first", maintain_order=True)

@@ -12,3 +12,12 @@ def without_echo(response: str) -> str:
     """
     opening = _OPENING.search(response)
     return response[opening.start() :] if opening else response
+
+
+def with_thought(thought: str, answer: str) -> str:
+    """A response of a thought that was published in a field of its own, and the answer; an answer that has one keeps
+    it.
+    """
+    if not thought.strip() or _OPENING.search(answer):
+        return answer
+    return f"<think>{thought}</think>{answer}"

@@ -4,18 +4,24 @@ processes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import Schema
+from mmada.contracts.tables import to_parquet
 from mmada.sources.adapters import ADAPTERS, hub_adapter
+from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
-from mmada.sources.picture_files import Decode, picture_facts, read_picture
+from mmada.sources.picture_files import Decode, picture_facts, read_known_picture
+from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
+from mmada.sources.trajectories import with_thought
+
+HUGGING_FACE: Final = "huggingface"
+"""The format whose files its adapter finds itself."""
 
 # What a unit makes of a span. A row with a reason is dropped; its other columns are empty.
 ROWS: Final[Schema] = {
@@ -33,6 +39,7 @@ ROWS: Final[Schema] = {
     "pixels_sha256": pl.String,
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,
     "bytes": pl.Binary,
 }
 
@@ -44,6 +51,7 @@ PICTURE_FACTS: Final[Schema] = {
     "pixels_sha256": pl.String,
     "width": pl.Int64,
     "height": pl.Int64,
+    "format": pl.String,
 }
 
 
@@ -58,19 +66,27 @@ class Declaration:
     prompt: str = ""
     reference_pattern: str = ""
     sidecar: str = ""
+    captions: Captions | None = None
     revision: str = ""
     split: str = ""
 
     def adapter(self) -> Adapter:
         """The reader of the declared format."""
-        if self.format == "huggingface":
+        if self.format == HUGGING_FACE:
             return hub_adapter(self.path, self.revision, self.split)
         return ADAPTERS[self.format]
 
     def dependencies(self) -> list[object]:
         """What a row depends on besides its bytes, for a unit's key."""
         rules = [self.format, sorted(self.columns.items()), sorted(self.required)]
-        return [*rules, self.prompt, self.reference_pattern, self.sidecar]
+        captions = [] if self.captions is None else [vars(self.captions)]
+        return [*rules, self.prompt, self.reference_pattern, self.sidecar, *captions]
+
+    def beside(self, file: RawFile) -> str:
+        """Name of the file beside a data file that its rows depend on, "" where there is none."""
+        name = self.captions.file if self.captions else self.sidecar
+        stem = PurePosixPath(file.name.removesuffix(".gz")).stem
+        return PurePosixPath(file.name).with_name(name.replace("{stem}", stem)).as_posix() if name else ""
 
 
 @dataclass(frozen=True)
@@ -81,95 +97,101 @@ class RowTask:
     declared: Declaration
     limits: Limits
     decode: Decode
+    beside: Beside | None = None
+    """The file that `declared.beside` names; None where it is absent."""
 
 
 @dataclass(frozen=True)
 class PictureTask:
-    """Picture files to be decoded."""
+    """Picture files to be decoded: sha256 of the content, file."""
 
-    paths: tuple[Path, ...]
+    files: tuple[tuple[str, RawFile], ...]
     limits: Limits
     decode: Decode
 
 
-def read_rows(task: RowTask) -> bytes:
-    """The span as a table of schema ROWS (parquet)."""
+def parse_rows(task: RowTask) -> pl.DataFrame:
+    """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
-    inherited = _inherited(task)
-    rows = [_row(raw, inherited, adapter, task) for raw in adapter.read(task.span, task.limits)]
-    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(ROWS), orient="row"))
+    beside = _read_beside(task)
+    columns = {**dict(adapter.columns), **task.declared.columns}
+    rows = [
+        _row(raw.row, _joined(raw, beside, task), columns, adapter, task)
+        for raw in adapter.read(task.span, task.limits)
+    ]
+    values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
+    return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
 
 
 def read_pictures(task: PictureTask) -> bytes:
     """Facts of the pictures as a table of schema PICTURE_FACTS (parquet), in order."""
     rows: list[tuple[object, ...]] = []
-    for path in task.paths:
-        data = read_picture(path, task.limits)
-        facts = data if isinstance(data, Defect) else picture_facts(data, path.suffix, task.decode)
+    for sha256, file in task.files:
+        data = read_known_picture(file, sha256, task.limits)
+        facts = picture_facts(data, task.decode)
         if isinstance(facts, Defect):
-            rows.append(("", facts.reason, facts.value, "", 0, 0))
+            rows.append((sha256, facts.reason, facts.value, "", 0, 0, ""))
         else:
-            rows.append((facts.image_sha256, "", "", facts.pixels_sha256, facts.width, facts.height))
-    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"))
+            rows.append((sha256, "", "", facts.pixels_sha256, facts.width, facts.height, facts.format))
+    return to_parquet(pl.DataFrame(rows, schema=pl.Schema(PICTURE_FACTS), orient="row"), PICTURE_FACTS)
 
 
-def to_parquet(table: pl.DataFrame) -> bytes:
-    """A table as bytes, for the unit store."""
-    stream = BytesIO()
-    table.write_parquet(stream, compression="zstd")
-    return stream.getvalue()
-
-
-def from_parquet(data: bytes) -> pl.DataFrame:
-    """The table that `to_parquet` wrote."""
-    return pl.read_parquet(BytesIO(data))
-
-
-def _inherited(task: RowTask) -> dict[str, object] | Defect:
-    if not task.declared.sidecar:
+def _read_beside(task: RowTask) -> Mapping[str, object] | Defect:
+    """The sidecar's fields, or the captions by key."""
+    if not task.declared.beside(task.span.file):
         return {}
-    return read_object(task.span.file.with_name(task.declared.sidecar), task.limits)
+    if task.beside is None:
+        return Defect("missing_field", f"no file {task.declared.beside(task.span.file)}")
+    if task.declared.captions is None:
+        return read_object(task.beside.file, task.limits)
+    return read_captions(task.beside, task.declared.captions, task.limits)
 
 
-def _row(raw: RawRow, inherited: dict[str, object] | Defect, adapter: Adapter, task: RowTask) -> tuple[object, ...]:
+def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -> object:
+    """What a row holds together with what the file beside its own says of it."""
+    if isinstance(beside, Defect):
+        return beside
+    if not isinstance(raw.content, Mapping) or not beside:
+        return raw.content
+    if task.declared.captions is None:
+        return {**beside, **raw.content}
+    key = str(raw.content["__key__"]).removeprefix("./")
+    return {**raw.content, task.declared.captions.column: beside.get(key)}
+
+
+def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter, task: RowTask) -> tuple[object, ...]:
     declared = task.declared
-    content = raw.content
-    if isinstance(inherited, Defect):
-        content = inherited
-    elif isinstance(content, Mapping) and inherited:
-        content = {**inherited, **content}
     if isinstance(content, Defect):
-        return _dropped(raw.row, content)
-    columns = {**dict(adapter.columns), **declared.columns}
+        return _dropped(row, content)
     fields = read_columns(content, columns, declared.required, task.limits)
     if isinstance(fields, Defect):
-        return _dropped(raw.row, fields)
+        return _dropped(row, fields)
     reference = find_reference(str(fields.get("reference", "")), declared.reference_pattern)
     if isinstance(reference, Defect):
-        return _dropped(raw.row, reference)
+        return _dropped(row, reference)
     prompt = fields.get("prompt", declared.prompt)
     text = (
         prompt,
-        adapter.response(str(fields.get("response", ""))),
+        with_thought(str(fields.get("thought", "")), adapter.response(str(fields.get("response", "")))),
         reference,
         fields.get("kind", ""),
         fields.get("spec", ""),
     )
     picture = fields.get("image", "")
     if isinstance(picture, str):
-        return (raw.row, "", "", "", *text, picture, "", "", 0, 0, b"")
+        return (row, "", "", "", *text, picture, "", "", 0, 0, "", b"")
     if len(picture) > task.limits.max_image_bytes:
-        return _dropped(raw.row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
-    facts = picture_facts(picture, "", task.decode)
+        return _dropped(row, Defect("image_too_large", f"{len(picture)} bytes", str(prompt)))
+    facts = picture_facts(picture, task.decode)
     if isinstance(facts, Defect):
-        return _dropped(raw.row, Defect(facts.reason, facts.value, str(prompt)))
+        return _dropped(row, Defect(facts.reason, facts.value, str(prompt)))
     return (
-        *(raw.row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
-        *(facts.width, facts.height, picture),
+        *(row, "", "", "", *text, "", facts.image_sha256, facts.pixels_sha256),
+        *(facts.width, facts.height, facts.format, picture),
     )
 
 
 def _dropped(row: int, defect: Defect) -> tuple[object, ...]:
     shown = defect.excerpt[:200].encode("utf-8", "replace").decode()
     value = defect.value[:300].encode("utf-8", "replace").decode()
-    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, b"")
+    return (row, defect.reason, value, shown, "", "", "", "", "", "", "", "", 0, 0, "", b"")

@@ -7,10 +7,9 @@ webdataset library.
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from mmada.lineage.manifest import file_sha256
+from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Defect, Limits, RawRow, Span
 from mmada.unit_store import unit_key
 
@@ -32,13 +31,13 @@ class _Group:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-def split_tar(file: Path, limits: Limits) -> Iterator[Span]:
+def split_tar(file: RawFile, limits: Limits) -> Iterator[Span]:
     """Spans of samples at byte offsets; a compressed tar has no offsets and is one span."""
-    sha256, size = file_sha256(file), file.stat().st_size
+    sha256, size = file.sha256(), file.size
     start = first = count = 0
     if _is_plain(file):
         try:
-            with tarfile.open(file, "r:") as archive:
+            with file.open() as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
                 for group in _groups(archive, bound=0):
                     if count == limits.rows_per_unit:
                         yield Span(file, start, group.offset, first, count, unit_key(sha256, start))
@@ -54,10 +53,10 @@ def read_tar(span: Span, limits: Limits) -> Iterator[RawRow]:
     cut is a row.
     """
     bound = limits.max_row_bytes + limits.max_image_bytes
-    is_last = span.stop == span.file.stat().st_size
+    is_last = span.stop == span.file.size
     row = 0
     try:
-        with span.file.open("rb") as stream:
+        with span.file.open() as stream:
             stream.seek(span.start)
             with tarfile.open(fileobj=stream) as archive:
                 for group in _groups(archive, bound):
@@ -79,17 +78,17 @@ def _content(group: _Group, bound: int) -> dict[str, object] | Defect:
     return {"__key__": group.key, **group.fields}
 
 
-def _is_plain(file: Path) -> bool:
+def _is_plain(file: RawFile) -> bool:
     try:
-        with tarfile.open(file, "r:"):
+        with file.open() as stream, tarfile.open(fileobj=stream, mode="r:"):
             return True
     except _BROKEN:
         return False
 
 
-def _ends_with_zeros(file: Path) -> bool:
-    with file.open("rb") as stream:
-        stream.seek(max(0, file.stat().st_size - _BLOCK))
+def _ends_with_zeros(file: RawFile) -> bool:
+    with file.open() as stream:
+        stream.seek(max(0, file.size - _BLOCK))
         tail = stream.read(_BLOCK)
     return len(tail) == _BLOCK and not any(tail)
 

@@ -14,9 +14,10 @@ import polars as pl
 
 from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
 from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
-from mmada.contracts.image_codes import IMAGE_CODES
-from mmada.contracts.records import RECORDS, Schema
-from mmada.contracts.tables import read_table, read_tables, write_table
+from mmada.contracts.image_codes import read_codes
+from mmada.contracts.ingested import read_records
+from mmada.contracts.records import Schema
+from mmada.contracts.tables import read_table, write_table
 from mmada.curation.cot_facts import TEXT_FACTS, text_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
 from mmada.curation.dedup import alike_texts, group_hashes, text_keys_of_groups
@@ -52,10 +53,8 @@ def annotate(
         "codes": open_artifact(Path(paths.codes)),
         "tokenizer": open_artifact(Path(paths.text_tokenizer)),
     }
-    codes = read_table(inputs["codes"].path / "codes.parquet", IMAGE_CODES, "token table")
-    records = pl.concat(
-        read_tables(inputs[f"ingested {key}"].path, "records", RECORDS, f"ingested {key}") for key in corpora
-    )
+    codes = read_codes(inputs["codes"].path)
+    records = pl.concat(read_records(inputs[f"ingested {key}"].path, f"ingested {key}") for key in corpora)
     rows = with_image_facts(records, codes)
     units = list(_distinct_rows(rows))
     text = _text_facts(units, inputs["tokenizer"], annotation, store)

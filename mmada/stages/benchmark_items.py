@@ -12,11 +12,11 @@ from mmada.contracts.tables import write_table
 from mmada.errors import InputError
 from mmada.params_data import Benchmark, Ingest
 from mmada.pictures import PictureSpec
-from mmada.sources.raw_rows import Limits
-from mmada.sources.reading import Reader, read_corpus, read_named_pictures
-from mmada.sources.units import Declaration
+from mmada.sources.raw_files import read_whole
+from mmada.sources.reading import Reader, cut_corpus, read_named_pictures
+from mmada.sources.units import ROWS, Declaration, parse_rows
 from mmada.stage_report import StageReport
-from mmada.stages.ingest import decoder
+from mmada.stages.ingest import decoder, limits
 from mmada.unit_store import UnitStore
 
 VERSION: Final = 1
@@ -29,16 +29,17 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
 
     A benchmark is small and must be whole: raises InputError naming the first item that cannot be read.
     """
-    reader = Reader(Limits(**ingest.model_dump()), decoder(ingest.max_image_pixels), store)
+    reader = Reader(limits(ingest), decoder(ingest.max_image_pixels), store)
     where, last = f"benchmarks.{key}", benchmarks.first_row + benchmarks.max_items
-    corpus = read_corpus(_declaration(benchmarks), "", last, reader, where=where, title=f"read {key}")
-    rows = pl.concat([part.table for part in corpus] or [pl.DataFrame()]).slice(benchmarks.first_row)
+    corpus = cut_corpus(_declaration(benchmarks), "", last, reader, where=where)
+    rows = pl.concat([pl.DataFrame(schema=pl.Schema(ROWS)), *map(parse_rows, corpus.tasks)])
+    rows = rows.slice(benchmarks.first_row, benchmarks.max_items)
     if rows.is_empty():
         raise InputError(f"{where}: {benchmarks.path} has no items from row {benchmarks.first_row} on; mend first_row")
     _refuse_defects(rows, where, benchmarks.path)
     pictures = read_named_pictures(
-        rows["image"].filter(rows["image"] != ""),
-        corpus.root,
+        rows["image"].filter(rows["image"] != "").unique(maintain_order=True).to_list(),
+        corpus.folder,
         benchmarks.image_path,
         reader,
         title=f"decode {key}",
@@ -46,12 +47,12 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
     _refuse_defects(pictures.facts.with_row_index("row").with_columns(excerpt="image"), where, benchmarks.path)
     items = _items(rows, pictures.facts, key, benchmarks.kind, where)
     write_table(items, out / "items.parquet", BENCHMARK_ITEMS)
-    if pictures.paths:
+    if pictures.files:
         distinct = pictures.facts.unique("image_sha256", keep="first", maintain_order=True)
-        data = pl.Series([pictures.paths[name].read_bytes() for name in distinct["image"]], dtype=pl.Binary)
+        data = pl.Series([read_whole(pictures.files[name]) for name in distinct["image"]], dtype=pl.Binary)
         write_table(distinct.with_columns(bytes=data).select(list(PICTURES)), out / "pictures.parquet", PICTURES)
     return StageReport(
-        raw_files={path.as_posix(): sha for path, sha in sorted((corpus.sha256 | pictures.sha256()).items())},
+        raw_files={**corpus.sha256, **pictures.sha256()},
         rows_in=items.height,
         rows_kept=items.height,
         metrics={"items_by_category": dict(items.group_by("category").len().sort("category").iter_rows())},

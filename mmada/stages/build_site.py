@@ -9,6 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from mmada.contracts.facts import FACTS
+from mmada.contracts.ingested import read_dropped
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, read_tables
 from mmada.errors import InputError
@@ -125,7 +126,7 @@ def _ledger(inputs: Mapping[str, Artifact]) -> Ledger | None:
     if "selected" not in inputs or "facts" not in inputs:
         return None
     unread = [
-        read_table(artifact.path / "dropped.parquet", DROPS, f"ledger of {name}")
+        read_dropped(artifact.path, f"ledger of {name}")
         for name, artifact in inputs.items()
         if name.startswith("ingested ")
     ]

@@ -5,8 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.records import RECORDS
-from mmada.contracts.tables import read_tables
+from mmada.contracts.ingested import read_records
 from mmada.lineage.manifest import file_sha256, open_artifact
 from mmada.params_data import Corpus, TextTokenizer
 from mmada.params_schema import Paths
@@ -24,9 +23,7 @@ def fit_text_tokenizer(
     if text_tokenizer.folder:
         return _take_published(out, Path(text_tokenizer.folder))
     artifacts = {key: open_artifact(Path(paths.ingested) / key) for key in corpora}
-    records = pl.concat(
-        read_tables(artifact.path, "records", RECORDS, f"ingested {key}") for key, artifact in artifacts.items()
-    )
+    records = pl.concat(read_records(artifact.path, f"ingested {key}") for key, artifact in artifacts.items())
     chosen = records.unique("row_id").sort("row_id").head(text_tokenizer.rows)
     texts = chosen.select(pl.concat_str("prompt", pl.lit("\n"), "response")).to_series().to_list()
     train_tokenizer(texts, out, vocab_size=text_tokenizer.vocab_size)

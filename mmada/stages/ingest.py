@@ -1,73 +1,78 @@
 """Read a raw corpus into records, pictures, and a ledger of the rows that could not be read."""
 
+import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
-from jaxtyping import UInt8
 
-from mmada.contracts.records import DROPS, PICTURES, RECORDS, row_id
-from mmada.contracts.tables import write_table
+from mmada.contracts.ingested import part_name, read_dropped, write_files
+from mmada.contracts.records import PICTURES
+from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
-from mmada.sources.picture_files import Decode
+from mmada.sources.captions import Captions
+from mmada.sources.picture_files import Decode, DecodedPicture
 from mmada.sources.raw_rows import Defect, Limits
-from mmada.sources.reading import NamedPictures, Reader, Rows, read_corpus, read_named_pictures
+from mmada.sources.reading import CorpusSpans, NamedPictures, Reader, cut_corpus, read_named_pictures
+from mmada.sources.record_parts import (
+    COUNTS,
+    NAMES,
+    Labels,
+    RecordTask,
+    SpanPictures,
+    num_rows,
+    read_record_parts,
+)
 from mmada.sources.units import Declaration
 from mmada.stage_report import StageReport
-from mmada.unit_store import UnitStore
-from mmada.vq.preprocess import ImageDecodeError, decode_picture
+from mmada.unit_files import unpack_files
+from mmada.unit_store import UnitStore, unit_key
+from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
+from mmada.workers import Unit, run_units
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "ingested"
 KEYED_BY: Final = "corpora"
 
-_PICTURES_PER_PART: Final = 1000
-
-
-@dataclass
-class _Tally:
-    """What was written so far."""
-
-    kept: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    ledger: list[pl.DataFrame] = field(default_factory=list)
-    pictures: set[str] = field(default_factory=set)
-
 
 def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitStore) -> StageReport:
-    """Writes `records-*.parquet`, `pictures-*.parquet` and `dropped.parquet` (schemas: contracts.records).
+    """Writes the folder that contracts.ingested describes.
 
     Raises InputError when the corpus is missing or empty, or when every row of it is dropped.
     """
-    reader = Reader(Limits(**ingest.model_dump()), decoder(ingest.max_image_pixels), store)
-    corpus = read_corpus(
-        _declaration(corpora),
-        corpora.files,
-        corpora.max_rows,
-        reader,
-        where=f"corpora.{key}",
-        title=f"read {key}",
-    )
-    names = {name for rows in corpus for name in rows.table["image"].unique() if name}
-    pictures = read_named_pictures(names, corpus.root, corpora.image_path, reader, title=f"decode {key}")
-    tally = _Tally()
-    for number, rows in enumerate(corpus):
-        _write_rows(out, number, _with_pictures(rows.table, pictures), rows, key, corpora, tally)
-    _write_pictures(out, pictures, tally)
-    ledger = pl.concat([pl.DataFrame(schema=pl.Schema(DROPS)), *tally.ledger])
-    write_table(ledger, out / "dropped.parquet", DROPS)
-    _refuse_if_useless(key, corpora, tally, ledger)
+    reader = Reader(limits(ingest), decoder(ingest.max_image_pixels), store)
+    spans = cut_corpus(_declaration(corpora), corpora.files, corpora.max_rows, reader, where=f"corpora.{key}")
+    labels = Labels(key, corpora.task, corpora.source, corpora.licence)
+    units = list(_units(spans, labels, corpora.max_rows, ingest.pictures_per_part))
+    writer = _Writer(out)
+    waiting: list[tuple[int, list[str]]] = []  # spans from the first one on that names pictures, with the names
+    read = partial(run_units, run=read_record_parts, store=store, rows_of=num_rows)
+    for number, result in enumerate(read(units, title=f"read {key}")):
+        files = unpack_files(result)
+        if waiting or NAMES in files:
+            waiting.append((number, json.loads(files.get(NAMES, b"[]"))))
+        else:
+            writer.write(number, files)
+    raw_files = dict(spans.sha256)
+    if waiting:
+        names = list(dict.fromkeys(name for _, names in waiting for name in names))
+        pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
+        raw_files |= pictures.sha256()
+        finished = read(_with_pictures(units, waiting, pictures), title=f"finish {key}", total=len(waiting))
+        for (number, _), result in zip(waiting, finished, strict=True):
+            writer.write(number, unpack_files(result))
+    write_files(out, {task.span.file.name: spans.file_sha256(task) for task in spans.tasks})
+    _refuse_if_useless(key, corpora, writer)
     return StageReport(
-        raw_files={path.as_posix(): sha for path, sha in sorted((corpus.sha256 | pictures.sha256()).items())},
-        rows_in=tally.kept + tally.dropped.total(),
-        rows_kept=tally.kept,
-        dropped=dict(tally.dropped),
-        metrics={"pictures": len(tally.pictures)},
+        raw_files=raw_files,
+        rows_in=writer.kept + writer.dropped.total(),
+        rows_kept=writer.kept,
+        dropped=dict(writer.dropped),
+        metrics={"pictures": len(writer.pictures), "noted": dict(writer.noted)},
     )
 
 
@@ -76,11 +81,16 @@ def decoder(max_pixels: int) -> Decode:
     return partial(_decode, max_pixels=max_pixels)
 
 
-def _decode(data: bytes, suffix: str, *, max_pixels: int) -> "UInt8[np.ndarray, 'H W 3'] | Defect":
+def _decode(data: bytes, *, max_pixels: int) -> DecodedPicture | Defect:
     try:
-        return decode_picture(data, max_pixels=max_pixels, suffix=suffix)
+        return DecodedPicture(decode_picture(data, max_pixels=max_pixels), picture_format(data))
     except ImageDecodeError as error:
         return Defect(error.reason, str(error))
+
+
+def limits(ingest: Ingest) -> Limits:
+    """What of the section bounds the reading of rows."""
+    return Limits(**ingest.model_dump(exclude={"pictures_per_part"}))
 
 
 def _declaration(corpus: Corpus) -> Declaration:
@@ -93,72 +103,88 @@ def _declaration(corpus: Corpus) -> Declaration:
         prompt=corpus.prompt,
         reference_pattern=corpus.reference_pattern,
         sidecar=corpus.sidecar,
+        captions=Captions(**corpus.captions.model_dump()) if corpus.captions else None,
         revision=corpus.revision,
         split=corpus.split,
     )
 
 
-def _with_pictures(table: pl.DataFrame, pictures: NamedPictures) -> pl.DataFrame:
-    """Rows with the facts of the pictures that they name; a row whose picture has a defect takes its
-    reason.
-    """
-    joined = table.join(pictures.facts, on="image", how="left", suffix="_named", maintain_order="left")
-    is_named = (pl.col("image") != "") & (pl.col("reason") == "")
-    from_file = [
-        pl.when(is_named).then(f"{name}_named").otherwise(name).alias(name)
-        for name in ("image_sha256", "pixels_sha256", "width", "height", "reason", "value")
-    ]
-    shown = pl.when(is_named & (pl.col("reason_named") != "")).then("image").otherwise("excerpt").alias("excerpt")
-    return joined.with_columns(*from_file, shown).select(table.columns)
+def _units(
+    spans: CorpusSpans, labels: Labels, max_rows: int | None, pictures_per_part: int
+) -> Iterator[Unit[RecordTask]]:
+    left = max_rows
+    for task, digest in zip(spans.tasks, spans.digests, strict=True):
+        most = None if left is None or left >= task.span.rows > 0 else left
+        place = [task.span.file.name, task.span.first_row, most, pictures_per_part]
+        yield Unit(
+            unit_key("ingest", VERSION, digest, vars(labels), place), RecordTask(task, labels, most, pictures_per_part)
+        )
+        left = None if left is None else left - task.span.rows
 
 
-def _write_rows(
-    out: Path, number: int, table: pl.DataFrame, rows: Rows, key: str, corpus: Corpus, tally: _Tally
-) -> None:
-    where = [pl.lit(key).alias("corpus"), pl.lit(rows.source_file).alias("source_file")]
-    dropped = table.filter(pl.col("reason") != "")
-    tally.dropped.update(dropped["reason"].to_list())
-    tally.ledger.append(dropped.with_columns(*where, row_id=pl.lit("")).select(list(DROPS)))
-    kept = table.filter(pl.col("reason") == "")
-    if kept.is_empty():
+def _with_pictures(
+    units: Sequence[Unit[RecordTask]], waiting: Sequence[tuple[int, list[str]]], pictures: NamedPictures
+) -> Iterator[Unit[RecordTask]]:
+    """The spans that wait, each with what its pictures are and which of them it is the first to show."""
+    shown: set[str] = set()
+    for number, names in waiting:
+        unit = units[number]
+        if not names:
+            yield unit
+            continue
+        wanted = pl.DataFrame({"image": names})
+        facts = wanted.join(pictures.facts, on="image", how="left", maintain_order="left")
+        good = facts.filter((pl.col("reason") == "") & ~pl.col("image_sha256").is_in(list(shown)))
+        new = good.unique("image_sha256", keep="first", maintain_order=True)
+        shown.update(new["image_sha256"])
+        known = SpanPictures(facts, {name: pictures.files[name] for name in new["image"]})
+        found = facts.select("image", "image_sha256", "reason").rows()
+        yield Unit(
+            unit_key(unit.key, found, new["image"].to_list()),
+            RecordTask(**{**vars(unit.payload), "pictures": known}),
+        )
+
+
+class _Writer:
+    """Puts the parts of spans in place and counts. A picture stands with the first span that shows it only."""
+
+    def __init__(self, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.out = out
+        self.kept = 0
+        self.dropped: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
+        self.pictures: set[str] = set()
+
+    def write(self, span: int, files: Mapping[str, bytes]) -> None:
+        """The files of a finished span."""
+        counts = json.loads(files[COUNTS])
+        self.kept += counts["kept"]
+        self.dropped.update(counts["dropped"])
+        self.noted.update(counts["noted"])
+        again = self.pictures & set(counts["pictures"])
+        self.pictures.update(counts["pictures"])
+        for name, data in files.items():
+            kind, _, number = name.partition("-")
+            if name == COUNTS:
+                continue
+            path = self.out / part_name(kind, span, int(number) if number else None)
+            if kind == "pictures" and again:
+                table = from_parquet(data).filter(~pl.col("image_sha256").is_in(list(again)))
+                if not table.is_empty():
+                    path.write_bytes(to_parquet(table, PICTURES))
+            else:
+                path.write_bytes(data)
+
+
+def _refuse_if_useless(key: str, corpus: Corpus, writer: _Writer) -> None:
+    if writer.kept:
         return
-    tally.kept += kept.height
-    content = kept.select("prompt", "response", "reference", "image_sha256").iter_rows()
-    records = kept.with_columns(
-        *where,
-        row_id=pl.Series([row_id(corpus.task, *fields) for fields in content], dtype=pl.String),
-        file_sha256=pl.lit(rows.file_sha256),
-        task=pl.lit(corpus.task),
-        source=pl.lit(corpus.source),
-        licence=pl.lit(corpus.licence),
-    )
-    write_table(records.select(list(RECORDS)), out / f"records-{number:05d}.parquet", RECORDS)
-    inside = kept.filter(pl.col("bytes").bin.size() > 0).unique("image_sha256", keep="first", maintain_order=True)
-    new = inside.filter(~pl.col("image_sha256").is_in(list(tally.pictures)))
-    if not new.is_empty():
-        tally.pictures.update(new["image_sha256"])
-        write_table(new.select(list(PICTURES)), out / f"pictures-{number:05d}.parquet", PICTURES)
-
-
-def _write_pictures(out: Path, pictures: NamedPictures, tally: _Tally) -> None:
-    """The pictures that lie in files of their own, after those that came inside tables."""
-    good = pictures.facts.filter((pl.col("reason") == "") & ~pl.col("image_sha256").is_in(list(tally.pictures)))
-    distinct = good.unique("image_sha256", keep="first", maintain_order=True)
-    tally.pictures.update(distinct["image_sha256"])
-    for number, part in enumerate(distinct.iter_slices(_PICTURES_PER_PART)):
-        data = [pictures.paths[name].read_bytes() for name in part["image"]]
-        table = part.with_columns(bytes=pl.Series(data, dtype=pl.Binary)).select(list(PICTURES))
-        write_table(table, out / f"pictures-files-{number:05d}.parquet", PICTURES)
-
-
-def _refuse_if_useless(key: str, corpus: Corpus, tally: _Tally, ledger: pl.DataFrame) -> None:
-    if tally.kept:
-        return
-    if not tally.dropped:
+    if not writer.dropped:
         raise InputError(f"corpora.{key}: {corpus.path} holds no rows; put data there, or take the corpus out")
-    first = ledger.row(0, named=True)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in tally.dropped.most_common())
+    first = read_dropped(writer.out, f"ledger of {key}").row(0, named=True)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in writer.dropped.most_common())
     raise InputError(
-        f"corpora.{key}: all {tally.dropped.total()} rows of {corpus.path} were dropped: {reasons}. The "
+        f"corpora.{key}: all {writer.dropped.total()} rows of {corpus.path} were dropped: {reasons}. The "
         f"first, {first['source_file']} row {first['row']}: {first['value']}. Do `format` and `columns` fit?"
     )

@@ -6,8 +6,9 @@ from typing import Final
 import polars as pl
 
 from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
-from mmada.contracts.records import DROPS, RECORDS, SELECTED
-from mmada.contracts.tables import read_table, read_tables, write_table
+from mmada.contracts.ingested import read_records
+from mmada.contracts.records import DROPS, SELECTED
+from mmada.contracts.tables import read_table, write_table
 from mmada.curation.select import decide, kept_rows
 from mmada.errors import InputError, ParamsError
 from mmada.lineage.manifest import Artifact, open_artifact
@@ -69,7 +70,6 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
     place = ["corpus", "source_file", "row"]
     excerpts = pl.concat(
-        read_tables(artifact.path, "records", RECORDS, name).select(*place, excerpt=text)
-        for name, artifact in ingested.items()
+        read_records(artifact.path, name).select(*place, excerpt=text) for name, artifact in ingested.items()
     )
     return dropped.join(excerpts, on=place, how="left", maintain_order="left", validate="1:1").select(list(DROPS))

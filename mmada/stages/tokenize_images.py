@@ -1,121 +1,185 @@
-"""Encode every distinct picture once: 13-bit codes and facts of their quality."""
+"""Encode every distinct picture once, whatever corpora, files and versions of the data it comes in."""
 
 import io
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
-import torch
 
-from mmada.contracts.code_packing import pack_codes
-from mmada.contracts.image_codes import IMAGE_CODES
-from mmada.contracts.records import PICTURES
-from mmada.contracts.tables import read_tables, write_table
-from mmada.lineage.manifest import open_artifact
-from mmada.numerics import compute_device, numerics_class
+from mmada.contracts.code_packing import NUM_CODES, unpack_pictures
+from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
+from mmada.contracts.ingested import parts
+from mmada.contracts.tables import from_parquet, write_table
+from mmada.lineage.manifest import Artifact, open_artifact
+from mmada.numerics import numerics_class
 from mmada.params_data import Corpus, Ingest, Vq
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.unit_store import UnitStore, unit_key
-from mmada.vq.image_quality import code_entropy, pixel_std, psnr, to_picture
-from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
-from mmada.vq.preprocess import Policy, decode_picture, preprocess
-from mmada.workers import Unit, run_units
+from mmada.vq.picture_encoding import THREADS, EncodingTask, encode_pictures
+from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 2
+VERSION: Final = 3
 OUT: Final = "codes"
 
-_PICTURES_PER_UNIT: Final = 256
-# Small pictures give threads too little to do; processes side by side share the machine better.
-_THREADS: Final = 1
+_PICTURES_PER_UNIT: Final = 128
+_TABLES_AT_HAND: Final = 64
 
 
 @dataclass(frozen=True)
-class _Payload:
-    """Pictures of one unit (image sha256, pixels sha256, file bytes), and how they are to be encoded."""
+class _Part:
+    """A part of ingested pictures, and those of them that no earlier part has."""
 
-    pictures: tuple[tuple[str, str, bytes], ...]
-    magvit: str
-    resolution: int
-    crop_policy: Policy
-    max_pixels: int
+    corpus: str
+    file: Path
+    new: Sequence[str]
+
+    @property
+    def output(self) -> str:
+        """Where their codes go, below the token table's folder."""
+        return f"{self.corpus}/{self.file.name.replace('pictures', 'codes', 1)}"
 
 
 def tokenize_images(
     *, out: Path, paths: Paths, store: UnitStore, corpora: dict[str, Corpus], ingest: Ingest, vq: Vq
 ) -> StageReport:
-    """One row per distinct picture in `codes.parquet`, in order of the pictures' sha256."""
-    ingested = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
+    """Writes the token table (contracts.image_codes), part by part as ingest wrote the pictures.
+
+    Pictures that were encoded before, by the same network from the same size, are not encoded again.
+    """
+    ingested = {key: open_artifact(Path(paths.ingested) / key) for key in corpora}
     magvit = open_artifact(Path(paths.magvit))
-    tables = [read_tables(artifact.path, "pictures", PICTURES, name) for name, artifact in ingested.items()]
-    pictures = pl.concat(tables).unique("image_sha256").sort("image_sha256")
-    identity = [magvit.id, vq.resolution, vq.crop_policy, ingest.max_image_pixels, numerics_class(_THREADS)]
-    units = [
-        Unit(unit_key("tokenize_images", VERSION, identity, [sha for sha, _, _ in payload.pictures]), payload)
-        for payload in _payloads(pictures, magvit.path, ingest, vq)
-    ]
-    results = run_units(units, encode_unit, store, title="tokenize pictures")
-    parts = [pl.read_parquet(io.BytesIO(result)) for result in results]
-    table = pl.concat([pl.DataFrame(schema=pl.Schema(IMAGE_CODES)), *parts])
-    write_table(table, out / "codes.parquet", IMAGE_CODES)
+    identity = [magvit.id, vq.resolution, vq.crop_policy, ingest.max_image_pixels, numerics_class(THREADS)]
+    memo = store.group(f"codes-{unit_key('tokenize_images', VERSION, identity)[:16]}")
+    pictures = list(_new_pictures(ingested))
+    task = partial(
+        EncodingTask,
+        magvit=magvit.path,
+        resolution=vq.resolution,
+        crop_policy=vq.crop_policy,
+        max_pixels=ingest.max_image_pixels,
+    )
+    known = _KnownCodes(memo)
+    units = list(_units(pictures, known, task))
+    results = run_units(
+        units,
+        encode_pictures,
+        memo,
+        title="tokenize pictures",
+        rows_of=lambda result: from_parquet(result).height,
+        rows="pictures",
+    )
+    for unit, result in zip(units, results, strict=True):
+        known.add(unit.key, result)
+    quality = _write_codes(out, pictures, known)
+    _write_indexes(out, ingested, pictures)
+    count = sum(len(part.new) for part in pictures)
     return StageReport(
-        inputs={**ingested, "magvit": magvit},
-        rows_in=pictures.height,
-        rows_kept=table.height,
-        metrics={"mean_psnr": table.get_column("psnr").mean()},
+        inputs={**{f"ingested {key}": artifact for key, artifact in ingested.items()}, "magvit": magvit},
+        rows_in=count,
+        rows_kept=count,
+        metrics=quality,
         metadata={"crop_policy": vq.crop_policy, "resolution": vq.resolution, "magvit": magvit.id},
     )
 
 
-def _payloads(pictures: pl.DataFrame, magvit: Path, ingest: Ingest, vq: Vq) -> Iterator[_Payload]:
-    for part in pictures.iter_slices(_PICTURES_PER_UNIT):
-        yield _Payload(
-            pictures=tuple(part.select("image_sha256", "pixels_sha256", "bytes").iter_rows()),
-            magvit=magvit.as_posix(),
-            resolution=vq.resolution,
-            crop_policy=vq.crop_policy,
-            max_pixels=ingest.max_image_pixels,
-        )
+def _new_pictures(ingested: Mapping[str, Artifact]) -> Iterator[_Part]:
+    seen: set[str] = set()
+    for corpus, artifact in ingested.items():
+        for file in parts(artifact.path, "pictures"):
+            new = [sha for sha in pl.read_parquet(file, columns=["image_sha256"])["image_sha256"] if sha not in seen]
+            seen.update(new)
+            if new:
+                yield _Part(corpus, file, new)
 
 
-def encode_unit(payload: _Payload) -> bytes:
-    """The rows of one unit as a parquet file."""
-    torch.set_num_threads(_THREADS)
-    model = _load(payload.magvit)
-    size = (payload.resolution, payload.resolution)
-    decoded = (decode_picture(data, max_pixels=payload.max_pixels) for _, _, data in payload.pictures)
-    pixels = torch.from_numpy(
-        np.stack([preprocess(picture, size=size, policy=payload.crop_policy) for picture in decoded])
+class _KnownCodes:
+    """Codes of pictures by their sha256, from the results of all units that ever ran with this network."""
+
+    def __init__(self, memo: UnitStore) -> None:
+        self._memo = memo
+        self._unit: dict[str, str] = {}
+        self._tables: OrderedDict[str, pl.DataFrame] = OrderedDict()
+        for key in sorted(memo.keys()):
+            result = memo.get(key)
+            if result is not None:
+                self.add(key, result)
+
+    def __contains__(self, image_sha256: object) -> bool:
+        return image_sha256 in self._unit
+
+    def add(self, key: str, result: bytes) -> None:
+        """Take up the result of a unit."""
+        table = pl.read_parquet(io.BytesIO(result), columns=["image_sha256"])
+        self._unit.update(dict.fromkeys(table["image_sha256"], key))
+
+    def rows(self, image_sha256: Sequence[str]) -> pl.DataFrame:
+        """Rows of IMAGE_CODES, in order of `image_sha256`."""
+        tables = [self._table(key) for key in dict.fromkeys(self._unit[sha] for sha in image_sha256)]
+        wanted = pl.DataFrame({"image_sha256": image_sha256})
+        distinct = pl.concat(tables).unique("image_sha256", keep="first", maintain_order=True)
+        return wanted.join(distinct, on="image_sha256", how="left", maintain_order="left")
+
+    def _table(self, key: str) -> pl.DataFrame:
+        if key not in self._tables:
+            result = self._memo.get(key)
+            assert result is not None, "it was there when this stage began, and nothing deletes results"
+            self._tables[key] = from_parquet(result)
+            if len(self._tables) > _TABLES_AT_HAND:
+                self._tables.popitem(last=False)
+        return self._tables[key]
+
+
+def _units(
+    pictures: Iterable[_Part], known: _KnownCodes, task: "partial[EncodingTask]"
+) -> Iterator[LateUnit[EncodingTask]]:
+    missing = [(sha, part.file) for part in pictures for sha in part.new if sha not in known]
+    for start in range(0, len(missing), _PICTURES_PER_UNIT):
+        some = missing[start : start + _PICTURES_PER_UNIT]
+        yield LateUnit(unit_key([sha for sha, _ in some]), partial(_read_pictures, some, task))
+
+
+def _read_pictures(wanted: Sequence[tuple[str, Path]], task: "partial[EncodingTask]") -> EncodingTask:
+    files = dict.fromkeys(file for _, file in wanted)
+    columns = ["image_sha256", "pixels_sha256", "bytes"]
+    tables = pl.concat([pl.read_parquet(file, columns=columns) for file in files])
+    rows = pl.DataFrame({"image_sha256": [sha for sha, _ in wanted]})
+    return task(
+        rows.join(tables.unique("image_sha256"), on="image_sha256", how="left", maintain_order="left", validate="1:1")
     )
-    codes = model.encode(pixels).cpu()
-    side = payload.resolution // model.sizes.factor
-    decoded_again = to_uint8(model.decode(codes, height=side, width=side))
-    originals = [to_picture(picture) for picture in pixels.numpy()]
-    rows = []
-    for (image_sha256, pixels_sha256, _), own, original, again in zip(
-        payload.pictures, codes.numpy(), originals, decoded_again, strict=True
-    ):
-        rows.append(
-            {
-                "image_sha256": image_sha256,
-                "pixels_sha256": pixels_sha256,
-                "grid_rows": side,
-                "grid_columns": side,
-                "codes": pack_codes(own.astype(np.uint16)),
-                "psnr": psnr(original, again),
-                "pixel_std": pixel_std(original),
-                "code_entropy": code_entropy(own),
-            }
-        )
-    stream = io.BytesIO()
-    pl.DataFrame(rows, schema=pl.Schema(IMAGE_CODES)).write_parquet(stream)
-    return stream.getvalue()
 
 
-@lru_cache(maxsize=1)
-def _load(folder: str) -> MAGVITv2:
-    return load_magvit(Path(folder)).to(compute_device())
+def _write_codes(out: Path, pictures: Sequence[_Part], known: _KnownCodes) -> dict[str, object]:
+    """Write the parts; gives what the codes are worth on the whole."""
+    used = np.zeros(NUM_CODES, dtype=bool)
+    psnr: list[float] = []
+    for part in pictures:
+        table = known.rows(part.new).select(list(IMAGE_CODES))
+        write_table(table, out / part.output, IMAGE_CODES)
+        used[unpack_pictures(table["codes"].to_list(), table["grid_rows"][0] * table["grid_columns"][0])] = True
+        psnr += table["psnr"].to_list()
+    return {"mean_psnr": float(np.mean(psnr)) if psnr else None, "codes_used": int(used.sum())}
+
+
+def _write_indexes(out: Path, ingested: Mapping[str, Artifact], pictures: Sequence[_Part]) -> None:
+    places = pl.DataFrame(
+        [(sha, part.output, position) for part in pictures for position, sha in enumerate(part.new)],
+        schema={name: CODE_INDEX[name] for name in ("image_sha256", "part", "position")},
+        orient="row",
+    )
+    for corpus, artifact in ingested.items():
+        for file in parts(artifact.path, "records"):
+            rows = pl.read_parquet(file, columns=["row_id", "image_sha256"]).filter(pl.col("image_sha256") != "")
+            if rows.is_empty():
+                continue
+            index = rows.join(places, on="image_sha256", how="left", maintain_order="left", validate="m:1")
+            write_table(
+                index.select(list(CODE_INDEX)),
+                out / corpus / file.name.replace("records", "index", 1),
+                CODE_INDEX,
+            )

@@ -9,8 +9,7 @@ from jaxtyping import UInt8
 from safetensors.torch import load, save
 from torch import Tensor
 
-from mmada.contracts.records import PICTURES
-from mmada.contracts.tables import read_tables
+from mmada.contracts.ingested import read_pictures
 from mmada.lineage.manifest import file_sha256, open_artifact
 from mmada.numerics import numerics_class
 from mmada.params_data import Corpus, Ingest, Vq
@@ -34,7 +33,7 @@ def train_magvit(
     if vq.weights:
         return _take_given(out, Path(vq.weights))
     inputs = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
-    tables = [read_tables(artifact.path, "pictures", PICTURES, name) for name, artifact in inputs.items()]
+    tables = [read_pictures(artifact.path, name) for name, artifact in inputs.items()]
     pictures = pl.concat(tables).unique("image_sha256").sort("image_sha256").head(vq.max_pictures)
     key = unit_key(
         "train_magvit",

@@ -7,10 +7,11 @@ from typing import Final
 import polars as pl
 
 from mmada.contracts.code_packing import unpack_codes
-from mmada.contracts.image_codes import IMAGE_CODES
-from mmada.contracts.records import RECORDS, SELECTED
+from mmada.contracts.image_codes import read_codes
+from mmada.contracts.ingested import read_records
+from mmada.contracts.records import SELECTED
 from mmada.contracts.sample import Sample, sample_key
-from mmada.contracts.tables import read_table, read_tables, write_table
+from mmada.contracts.tables import read_table, write_table
 from mmada.curation.cot_dialects import unified_response
 from mmada.errors import GateError
 from mmada.lineage.manifest import Artifact, open_artifact
@@ -33,11 +34,11 @@ def write_shards(*, out: Path, paths: Paths, data: TrainingData, shards: Shards)
     inputs = {"selected": open_artifact(Path(paths.selected)), "codes": open_artifact(Path(paths.codes))}
     inputs["gate"] = _passed_gate(Path(paths.gate), inputs["selected"])
     selected = read_table(inputs["selected"].path / "selected.parquet", SELECTED, "selected rows")
-    codes = read_table(inputs["codes"].path / "codes.parquet", IMAGE_CODES, "token table")
+    codes = read_codes(inputs["codes"].path)
     index = []
     for corpus in sorted(data.corpora):
         inputs[f"ingested {corpus}"] = ingested = open_artifact(Path(paths.ingested) / corpus)
-        records = read_tables(ingested.path, "records", RECORDS, f"ingested {corpus}")
+        records = read_records(ingested.path, f"ingested {corpus}")
         rows = _rows(selected.filter(pl.col("corpus") == corpus), records, codes)
         for number, part in enumerate(rows.iter_slices(shards.samples_per_shard)):
             shard = f"{corpus}-{number:06d}.tar"

@@ -20,14 +20,6 @@ Policy = Literal["centre_crop", "squash", "pad"]
 DecodeReason = Literal["image_truncated", "image_mislabelled", "image_unreadable", "image_too_large"]
 
 _WHITE: Final = (255, 255, 255)
-_SUFFIX_FORMATS: Final = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".bmp": "BMP",
-}
 # Decoders that run other programs or interpret whole documents are never tried on foreign bytes.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _MAGIC: Final = {
@@ -50,21 +42,16 @@ class ImageDecodeError(MmadaError):
         self.reason = reason
 
 
-def decode_picture(data: bytes, *, max_pixels: int, suffix: str = "") -> UInt8[np.ndarray, "H W 3"]:
+def decode_picture(data: bytes, *, max_pixels: int) -> UInt8[np.ndarray, "H W 3"]:
     """RGB pixels of a file: upright by its EXIF orientation, first frame, alpha over white, 16 bits scaled
     to 8.
 
-    `suffix` (such as ".png") is what the file's name says, if it says anything; a content of another format
-    is "image_mislabelled", as is one that is no picture at all under a picture's name. Raises
-    ImageDecodeError.
+    The bytes alone say what format it is; what is no picture at all is "image_mislabelled". Raises ImageDecodeError.
     """
-    expected = _SUFFIX_FORMATS.get(suffix.lower())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of sizes that are bounded here
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if expected and image.format != expected:
-                raise ImageDecodeError("image_mislabelled", f"named {suffix}, but its bytes are {image.format}")
             if image.width * image.height > max_pixels:
                 raise ImageDecodeError("image_too_large", f"{image.width}x{image.height} pixels, limit {max_pixels}")
             image.load()
@@ -74,16 +61,23 @@ def decode_picture(data: bytes, *, max_pixels: int, suffix: str = "") -> UInt8[n
     except Image.DecompressionBombError as error:
         raise ImageDecodeError("image_too_large", str(error)) from None
     except UnidentifiedImageError:
-        named_right = any(_has_magic(data, name) for name in ([expected] if expected else _FORMATS))
-        reason: DecodeReason = "image_unreadable" if named_right or not data else "image_mislabelled"
+        is_picture = data.startswith(tuple(magic for magics in _MAGIC.values() for magic in magics))
+        reason: DecodeReason = "image_unreadable" if is_picture or not data else "image_mislabelled"
         raise ImageDecodeError(reason, f"{len(data)} bytes begin with {data[:12]!r}") from None
     except Exception as error:  # Pillow's plugins raise almost anything on broken files
         truncated = any(word in str(error).lower() for word in _TRUNCATED)
         raise ImageDecodeError("image_truncated" if truncated else "image_unreadable", str(error)[:200]) from None
 
 
-def _has_magic(data: bytes, expected: str) -> bool:
-    return data.startswith(_MAGIC[expected])
+def picture_format(data: bytes) -> str:
+    """The format of a picture's bytes by Pillow's name: PNG, JPEG, WEBP, GIF, BMP, TIFF or PPM; "" if none of these."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = Image.open(io.BytesIO(data), formats=_FORMATS).format or ""
+    except Exception:  # Pillow's plugins raise almost anything on broken files
+        return ""
+    return "JPEG" if found == "MPO" else found  # a JPEG with more pictures behind the first, as cameras write
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:

@@ -12,8 +12,9 @@ import yaml
 from PIL import Image
 
 from mmada.contracts.image_codes import IMAGE_CODES
-from mmada.contracts.records import DROPS, PICTURES
-from mmada.contracts.tables import read_table, read_tables, write_table
+from mmada.contracts.ingested import part_name, read_dropped, read_pictures
+from mmada.contracts.records import DROPS
+from mmada.contracts.tables import read_table, write_table
 from mmada.lineage.manifest import write_manifest
 from mmada.params_schema import Params, parse_params
 from mmada.stage_runner import run_stage
@@ -65,7 +66,7 @@ def ingest_all(params: Params) -> None:
 
 def write_codes(params: Params) -> None:
     """A token table of all ingested pictures with perfect reconstruction."""
-    tables = [read_tables(Path(params.paths.ingested) / key, "pictures", PICTURES, key) for key in params.corpora]
+    tables = [read_pictures(Path(params.paths.ingested) / key, key) for key in params.corpora]
     pictures = pl.concat(tables).unique("image_sha256").sort("image_sha256")
     std = [float(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).std()) for data in pictures["bytes"]]
     table = pictures.select(
@@ -79,12 +80,11 @@ def write_codes(params: Params) -> None:
         code_entropy=pl.lit(0.0),
     )
     folder = Path(params.paths.codes)
-    write_table(table, folder / "codes.parquet", IMAGE_CODES)
+    write_table(table, folder / "all" / part_name("codes", 0, 0), IMAGE_CODES)
     write_manifest(folder, stage="tokenize_images", version=1, metadata={})
 
 
 def ledger(params: Params) -> pl.DataFrame:
     """Every dropped row of ingest and selection."""
-    paths = [Path(params.paths.ingested) / key / "dropped.parquet" for key in params.corpora]
-    paths.append(Path(params.paths.selected) / "dropped.parquet")
-    return pl.concat(read_table(path, DROPS, "ledger") for path in paths)
+    unread = [read_dropped(Path(params.paths.ingested) / key, key) for key in params.corpora]
+    return pl.concat([*unread, read_table(Path(params.paths.selected) / "dropped.parquet", DROPS, "ledger")])

@@ -77,7 +77,7 @@ def test_verify_finds_nothing_in_an_untouched_project(finished: Path) -> None:
     [
         "data/raw/demo/pictures/questions.jsonl",
         "data/raw/demo/pictures/images/*.png",
-        "data/codes/codes.parquet",
+        "data/codes/*/codes-*.parquet",
         "data/text_tokenizer/tokenizer.json",
         "data/magvit/pytorch_model.safetensors",
         "data/selected/selected.parquet",

@@ -15,6 +15,7 @@ from PIL import Image
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.facts import FACTS
 from mmada.contracts.image_codes import IMAGE_CODES
+from mmada.contracts.ingested import part_name
 from mmada.contracts.records import DROPS, PICTURES, RECORDS, SELECTED
 from mmada.contracts.tables import write_table
 from mmada.evaluation.measured_scores import GRADED_ITEMS, ScoreIdentity, measure
@@ -23,6 +24,7 @@ from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params, Paths, load_params
 from mmada.shards.reader import INDEX, INDEX_NAME
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
+from tests.ingested import write_ingested
 
 PARAMS: Params = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 PATHS: Paths = PARAMS.paths
@@ -100,14 +102,14 @@ def _records(corpus: str) -> list[dict[str, Any]]:
 
 def _ingest(corpus: str, task: str) -> Artifact:
     folder = Path(PATHS.ingested) / corpus
-    write_table(table(_records(corpus), RECORDS), folder / "records-000.parquet", RECORDS)
+    write_ingested(folder, table(_records(corpus), RECORDS))
     if task == "t2i":
         pictures = [
             {"image_sha256": sha256(png(n)), "width": 64, "height": 64, "bytes": png(n)} for n in range(len(TEXTS))
         ]
-        write_table(table(pictures, PICTURES), folder / "pictures-000.parquet", PICTURES)
+        write_table(table(pictures, PICTURES), folder / part_name("pictures", 0, 0), PICTURES)
     unread = [{"corpus": corpus, "reason": "malformed_json", "value": HOSTILE, "excerpt": HOSTILE, "row": 90}]
-    write_table(table(unread * 7, DROPS), folder / "dropped.parquet", DROPS)
+    write_table(table(unread * 7, DROPS), folder / part_name("dropped", 0), DROPS)
     return finish(folder, "ingest", corpus, raw_files={f"data/raw/{corpus}.jsonl": sha256(corpus)})
 
 
@@ -134,7 +136,7 @@ def _codes(magvit: Artifact, inputs: dict[str, Artifact]) -> Artifact:
         }
         for n in range(len(TEXTS))
     ]
-    write_table(table(rows, IMAGE_CODES), Path(PATHS.codes) / "codes.parquet", IMAGE_CODES)
+    write_table(table(rows, IMAGE_CODES), Path(PATHS.codes) / "made" / part_name("codes", 0, 0), IMAGE_CODES)
     return finish(Path(PATHS.codes), "tokenize_images", inputs={"magvit": magvit, **inputs})
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
+from mmada.contracts.ingested import read_dropped
 from mmada.evaluation.compare import BOOTSTRAP_SEED, compare
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.site.changes import changes
@@ -69,7 +70,7 @@ def test_hostile_text_is_shown_and_stays_text(pages: dict[str, Page], small_proj
 
 
 def test_rows_on_the_page_are_those_of_the_ledgers(pages: dict[str, Page]) -> None:
-    unread = pl.concat(pl.read_parquet(Path(PATHS.ingested) / corpus / "dropped.parquet") for corpus in CORPORA)
+    unread = pl.concat(read_dropped(Path(PATHS.ingested) / corpus, corpus) for corpus in CORPORA)
     lost = pl.read_parquet(Path(PATHS.selected) / "dropped.parquet")
     kept = pl.read_parquet(Path(PATHS.selected) / "selected.parquet")
     raw = unread.height + len(CORPORA) * len(TEXTS)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from mmada.errors import InputError
-from mmada.sources.adapters import corpus_files, hub_adapter
+from mmada.sources.adapters import hub_adapter
+from mmada.sources.raw_files import LocalFile, open_corpus
 from mmada.sources.raw_rows import Defect
 from mmada.sources.trajectories import without_echo
 from tests.sources.reading_rows import LIMITS, reasons, rows_of
@@ -91,6 +93,48 @@ def test_parquet_rows_with_pictures_inside(tmp_path: Path) -> None:
     assert reasons(rows_of(path, "parquet")) == ["malformed_file"]
 
 
+def test_a_row_group_is_read_in_pieces_that_add_up(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    texts = [f"t{n}" for n in range(1000)]
+    pl.DataFrame({"text": texts}).write_parquet(path, row_group_size=333)
+    for size in (7, 64, 100, 500):
+        rows = rows_of(path, "parquet", replace(LIMITS, rows_per_unit=size))
+        assert rows == [(n, {"text": text}) for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(("kind", "changing"), [("file", False), ("stream", False), ("stream", True)])
+def test_arrow_tables_with_dictionaries_come_back_whole_and_cut_ones_to_the_cut(
+    tmp_path: Path, kind: str, changing: bool
+) -> None:
+    path = tmp_path / "data.arrow"
+    schema = pa.schema([("text", pa.string()), ("word", pa.dictionary(pa.int32(), pa.string()))])
+    expected = [{"text": f"t{n}", "word": f"w{n if changing else n % 2}"} for n in range(24)]
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(str(path), schema) as table:
+        for start in range(0, 24, 4):
+            columns = {name: [row[name] for row in expected[start : start + 4]] for name in ("text", "word")}
+            words = pa.array(columns["word"]).dictionary_encode()
+            table.write_batch(pa.record_batch([pa.array(columns["text"]), words], schema=schema))
+    for size in (1, 9, 100):
+        assert rows_of(path, "arrow", replace(LIMITS, rows_per_unit=size)) == list(enumerate(expected))
+    data = path.read_bytes()
+    for cut in range(0, len(data) // 2, 97):
+        path.write_bytes(data[:cut])
+        rows = rows_of(path, "arrow")
+        assert reasons(rows)[-1] == "malformed_file"
+        assert [content for _, content in rows[:-1]] == expected[: len(rows) - 1]
+
+
+def test_what_datasets_saves_to_disk_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    rows = {"image": [{"bytes": b"x", "path": None}] * 5, "text": list("abcde")}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path))
+    (path,) = tmp_path.glob("*.arrow")
+    assert [content for _, content in rows_of(path, "arrow")] == [
+        {"image": {"bytes": b"x", "path": None}, "text": text} for text in "abcde"
+    ]
+
+
 def test_a_captions_table_may_be_csv(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text('file_name,caption\na.png,"two, with a\nline break"\nb.png,007\n')
@@ -146,7 +190,7 @@ def test_hub_datasets_are_read_from_a_local_folder_shard_by_shard(tmp_path: Path
         table = pl.DataFrame({"text": [f"{part}-{n}" for n in range(3)]})
         table.write_parquet(tmp_path / f"train-{part:05d}-of-00002.parquet")
     adapter = hub_adapter(str(tmp_path), "0" * 40, "train")
-    spans = list(adapter.split(tmp_path, LIMITS))
+    spans = list(adapter.split(LocalFile(tmp_path, ""), LIMITS))
     texts = [raw.content["text"] for span in spans for raw in adapter.read(span, LIMITS)]  # type: ignore[index]  # an object
     assert texts == ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"]
     assert len({span.digest for span in spans}) == len(spans) == 2
@@ -154,9 +198,9 @@ def test_hub_datasets_are_read_from_a_local_folder_shard_by_shard(tmp_path: Path
 
 def test_missing_and_empty_corpora_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="dvc pull"):
-        corpus_files(tmp_path / "absent", "*", "corpora.a")
+        open_corpus(tmp_path / "absent", "*", "corpora.a")
     with pytest.raises(InputError, match=r"corpora\.a\.files"):
-        corpus_files(tmp_path, "*.jsonl", "corpora.a")
+        open_corpus(tmp_path, "*.jsonl", "corpora.a")
 
 
 def test_spans_do_not_change_the_rows(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mmada.sources.columns import find_reference, read_columns
-from mmada.sources.picture_files import picture_path
+from mmada.sources.picture_files import picture_file
+from mmada.sources.raw_files import LocalFile, LocalFolder
 from mmada.sources.raw_rows import Defect
 from tests.sources.reading_rows import LIMITS
 
@@ -59,5 +60,9 @@ def test_the_reference_is_the_last_match() -> None:
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/passwd", "a/../../x", "a\0b"])
 def test_picture_names_cannot_lead_out_of_the_corpus(tmp_path: Path, name: str) -> None:
-    assert isinstance(picture_path(tmp_path, "{}", name), Defect)
-    assert picture_path(tmp_path, "images/{}.png", "7") == tmp_path / "images" / "7.png"
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "7.png").touch()
+    (tmp_path.parent / "x.png").touch()
+    folder = LocalFolder(tmp_path)
+    assert isinstance(picture_file(folder, "{}", name), Defect)
+    assert picture_file(folder, "images/{}.png", "7") == LocalFile(tmp_path, "images/7.png")

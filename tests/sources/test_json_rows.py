@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmada.sources.json_rows import parse_json, split_lines
+from mmada.sources.raw_files import LocalFile
 from mmada.sources.raw_rows import Defect
 from tests.sources.reading_rows import LIMITS, reasons, rows_of
 
@@ -47,10 +48,10 @@ def test_a_broken_line_is_a_row_with_a_reason_and_its_neighbours_stand(tmp_path:
 def test_appending_lines_leaves_earlier_spans_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n' * 7)
-    before = [span.digest for span in split_lines(path, LIMITS)]
+    before = [span.digest for span in split_lines(LocalFile(tmp_path, path.name), LIMITS)]
     with path.open("a") as stream:
         stream.write('{"a": 2}\n')
-    after = [span.digest for span in split_lines(path, LIMITS)]
+    after = [span.digest for span in split_lines(LocalFile(tmp_path, path.name), LIMITS)]
     assert len(before) == 3
     assert after[:2] == before[:2]
     assert after[2] != before[2]
@@ -75,9 +76,21 @@ def test_a_broken_document_keeps_the_rows_before_the_break(tmp_path: Path, text:
     assert reasons(rows)[-1] == "malformed_json"
 
 
-def test_json_lines_declared_as_a_document_are_refused_with_a_hint(tmp_path: Path) -> None:
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    rows=st.lists(st.dictionaries(st.text(max_size=5), _VALUES, max_size=3), max_size=12),
+    indent=st.sampled_from([None, 2]),
+    between=st.sampled_from(["", "\n", "\n\n "]),
+)
+def test_objects_one_after_another_come_back_whole(
+    tmp_path: Path, rows: list[object], indent: int | None, between: str
+) -> None:
     path = tmp_path / "rows.json"
-    path.write_text('{"a": 1}\n{"a": 2}\n')
-    ((_, content),) = rows_of(path, "json")
-    assert isinstance(content, Defect)
-    assert "jsonl" in content.value
+    path.write_text(between.join(json.dumps(row, indent=indent) for row in rows) + between, encoding="utf-8")
+    assert rows_of(path, "json") == list(enumerate(rows))
+
+
+def test_a_broken_object_among_others_is_one_row_with_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('{"a": 1}\n{"a": }\n{"a": 2}\nrest')
+    assert reasons(rows_of(path, "json")) == ["", "malformed_json", "", "malformed_json"]

@@ -9,8 +9,8 @@ import pytest
 from mmada.params_data import Corpus, Ingest
 from mmada.sources.adapters import ADAPTERS
 from mmada.sources.json_rows import parse_json
-from mmada.sources.raw_rows import Defect, Limits
-from mmada.stages.ingest import ingest
+from mmada.sources.raw_rows import Defect
+from mmada.stages.ingest import ingest, limits
 from mmada.unit_store import UnitStore
 from tests.sources.reading_rows import rows_of
 
@@ -20,8 +20,9 @@ _LIMITS = Ingest(
     max_image_pixels=50_000_000,
     max_json_depth=64,
     rows_per_unit=5000,
+    pictures_per_part=100,
 )
-_RAW_LIMITS = Limits(**_LIMITS.model_dump())
+_RAW_LIMITS = limits(_LIMITS)
 _ROWS: dict[str, tuple[int, dict[str, Any]]] = {
     "coco": (
         85,
@@ -155,9 +156,9 @@ def test_hostile_pictures_are_kept_or_dropped_with_a_reason(
         licence="t",
     )
     (tmp_path / "pictures").symlink_to(folder)
-    limits = _LIMITS.model_copy(update={"max_image_pixels": 4_000_000})
+    small = _LIMITS.model_copy(update={"max_image_pixels": 4_000_000})
     out = tmp_path / "out"
-    report = ingest(out=out, key="h", corpora=corpus, ingest=limits, store=UnitStore(tmp_path / "units"))
+    report = ingest(out=out, key="h", corpora=corpus, ingest=small, store=UnitStore(tmp_path / "units"))
     assert report.rows_in == len(names) + 1
     assert report.dropped["image_missing"] == 1
     assert set(report.dropped) <= {

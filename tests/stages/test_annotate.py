@@ -20,6 +20,7 @@ from mmada.stages.annotate import annotate
 from mmada.stages.select import select
 from mmada.text_tokenizer import train_tokenizer
 from mmada.unit_store import UnitStore
+from tests.ingested import write_ingested
 
 HELD = "Ann buys 12 pens and loses 5 of them before noon, how many pens are left"
 CORPORA = ("problems", "captions")
@@ -84,7 +85,7 @@ def params(project: Path) -> Params:
     ]
     write_table(
         pl.DataFrame(pictures, schema=pl.Schema(IMAGE_CODES)),
-        Path(params.paths.codes) / "codes.parquet",
+        Path(params.paths.codes) / "made" / "codes-000000-000.parquet",
         IMAGE_CODES,
     )
     _finish(params.paths.codes)
@@ -111,7 +112,7 @@ def _ingest(params: Params, rows: list[dict[str, Any]]) -> None:
     table = pl.DataFrame(rows, schema=pl.Schema(RECORDS))
     for corpus in CORPORA:
         folder = Path(params.paths.ingested) / corpus
-        write_table(table.filter(corpus=corpus), folder / "records-00000.parquet", RECORDS)
+        write_ingested(folder, table.filter(corpus=corpus))
         _finish(folder)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,23 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mmada.contracts.records import DROPS, PICTURES, RECORDS
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.ingested import read_dropped, read_noted, read_pictures, read_records
 from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Corpus, Ingest
 from mmada.sources import reading
 from mmada.stage_report import StageReport
+from mmada.stages import ingest as stage
 from mmada.stages.ingest import ingest
 from mmada.unit_store import UnitStore
 
 LIMITS = Ingest(
-    max_row_bytes=2000, max_image_bytes=100_000, max_image_pixels=10_000, max_json_depth=20, rows_per_unit=4
+    max_row_bytes=2000,
+    max_image_bytes=100_000,
+    max_image_pixels=10_000,
+    max_json_depth=20,
+    rows_per_unit=4,
+    pictures_per_part=2,
 )
 
 
@@ -49,19 +55,19 @@ def lines(path: Path, rows: list[Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def units_run(monkeypatch: pytest.MonkeyPatch, of: str) -> list[int]:
-    """Count how often a kind of unit is really run (in this process)."""
+def units_run(monkeypatch: pytest.MonkeyPatch, module: ModuleType, kind: str) -> list[Any]:
+    """The tasks of a kind of unit that are really run (in this process)."""
     monkeypatch.setenv("MMADA_WORKERS", "1")
-    calls: list[int] = []
-    original = getattr(reading, of)
+    tasks: list[Any] = []
+    original = getattr(module, kind)
 
     def noted(task: Any) -> bytes:
-        calls.append(1)
+        tasks.append(task)
         result: bytes = original(task)
         return result
 
-    monkeypatch.setattr(reading, of, noted)
-    return calls
+    monkeypatch.setattr(module, kind, noted)
+    return tasks
 
 
 def test_rows_are_kept_or_dropped_with_a_reason_and_a_place(tmp_path: Path) -> None:
@@ -70,16 +76,16 @@ def test_rows_are_kept_or_dropped_with_a_reason_and_a_place(tmp_path: Path) -> N
     out, report = run(tmp_path, corpus(tmp_path / "raw"))
     assert (report.rows_in, report.rows_kept) == (5, 2)
     assert report.dropped == {"malformed_json": 1, "missing_field": 1, "row_too_long": 1}
-    drops = read_table(out / "dropped.parquet", DROPS, "drops")
+    drops = read_dropped(out, "drops")
     places = drops.select("source_file", "row", "reason").rows()
     assert places == [("b.jsonl", 1, "malformed_json"), ("b.jsonl", 2, "missing_field"), ("b.jsonl", 3, "row_too_long")]
-    records = read_tables(out, "records", RECORDS, "records")
+    records = read_records(out, "records")
     assert records.select("source_file", "row", "prompt").rows() == [("a.jsonl", 0, "5"), ("b.jsonl", 0, "1")]
     assert sorted(report.raw_files) == [(tmp_path / "raw" / name).as_posix() for name in ("a.jsonl", "b.jsonl")]
 
 
 def test_a_second_run_reads_nothing_and_gives_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = units_run(monkeypatch, "read_rows")
+    calls = units_run(monkeypatch, stage, "read_record_parts")
     lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(10)])
     first, _ = run(tmp_path, corpus(tmp_path / "raw"), "first")
     assert len(calls) == 3
@@ -90,7 +96,7 @@ def test_a_second_run_reads_nothing_and_gives_equal_bytes(tmp_path: Path, monkey
 
 
 def test_new_rows_cost_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = units_run(monkeypatch, "read_rows")
+    calls = units_run(monkeypatch, stage, "read_record_parts")
     rows = [{"q": str(n), "a": "x"} for n in range(10)]
     lines(tmp_path / "raw/a.jsonl", rows)
     run(tmp_path, corpus(tmp_path / "raw"), "first")
@@ -111,7 +117,7 @@ def test_a_picture_of_many_rows_is_decoded_and_written_once(tmp_path: Path, monk
     columns = {"prompt": "q", "response": "a", "image": "i"}
     declared = corpus(tmp_path / "raw", task="mmu", columns=columns, image_path="images/{}.png")
     out, report = run(tmp_path, declared)
-    pictures = read_tables(out, "pictures", PICTURES, "pictures")
+    pictures = read_pictures(out, "pictures")
     assert report.rows_kept == 12
     assert pictures.height == 2
     assert set(pictures["bytes"]) == {png(1), png(2)}
@@ -135,17 +141,22 @@ def test_rows_of_bad_pictures_are_dropped_by_reason(tmp_path: Path, monkeypatch:
     lines(tmp_path / "raw/a.jsonl", [{"q": "q", "a": "x", "i": name} for name in names])
     columns = {"prompt": "q", "response": "a", "image": "i"}
     out, report = run(tmp_path, corpus(tmp_path / "raw", task="mmu", columns=columns))
-    drops = read_table(out / "dropped.parquet", DROPS, "drops")
+    drops = read_dropped(out, "drops")
     assert dict(drops.select("excerpt", "reason").iter_rows()) == {
         "cut.png": "image_truncated",
         "page.png": "image_mislabelled",
-        "jpeg.png": "image_mislabelled",
         "large.png": "image_too_large",
         "heavy.png": "image_too_large",
         "absent.png": "image_missing",
         "../out.png": "image_missing",
     }
-    assert report.rows_kept == 1
+    assert report.rows_kept == 2
+    noted = read_noted(out, "noted")  # a JPEG named .png is a picture all the same
+    assert noted.select("excerpt", "reason", "value").rows() == [
+        ("jpeg.png", "image_mislabelled", "called PNG, but its bytes are JPEG")
+    ]
+    assert report.metrics["noted"] == {"image_mislabelled": 1}
+    assert dict(read_pictures(out, "pictures").select("bytes", "format").iter_rows())[contents["jpeg.png"]] == "JPEG"
 
 
 def test_pictures_inside_a_table(tmp_path: Path) -> None:
@@ -160,14 +171,14 @@ def test_pictures_inside_a_table(tmp_path: Path) -> None:
     out, report = run(tmp_path, declared)
     assert report.rows_kept == 3
     assert [reason.startswith("image_") for reason in report.dropped] == [True]
-    assert read_tables(out, "pictures", PICTURES, "pictures").height == 2
+    assert read_pictures(out, "pictures").height == 2
 
 
 def test_max_rows_takes_the_first(tmp_path: Path) -> None:
     lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(10)])
     out, report = run(tmp_path, corpus(tmp_path / "raw", max_rows=5))
     assert report.rows_in == 5
-    assert read_tables(out, "records", RECORDS, "records")["prompt"].to_list() == list("01234")
+    assert read_records(out, "records")["prompt"].to_list() == list("01234")
 
 
 @pytest.mark.parametrize(
@@ -189,3 +200,57 @@ def test_any_number_of_workers_gives_equal_bytes(tmp_path: Path, monkeypatch: py
         ingest(out=out, key="c", corpora=corpus(tmp_path / "raw"), ingest=LIMITS, store=store)
         ids.append(write_manifest(out, stage="ingest", version=1, metadata={}).id)
     assert ids[0] == ids[1]
+
+
+def _show(tmp_path: Path, numbers: range) -> Corpus:
+    """A corpus of rows that each show a picture of their own."""
+    (tmp_path / "raw/images").mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (tmp_path / f"raw/images/{number}.png").write_bytes(png(number))
+    lines(tmp_path / "raw/a.jsonl", [{"q": "what is it?", "a": "x", "i": number} for number in numbers])
+    columns = {"prompt": "q", "response": "a", "image": "i"}
+    return corpus(tmp_path / "raw", task="mmu", columns=columns, image_path="images/{}.png")
+
+
+def test_pictures_that_are_added_cost_only_themselves_and_leave_earlier_parts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = units_run(monkeypatch, reading, "read_pictures")
+    first, _ = run(tmp_path, _show(tmp_path, range(9)), "first")
+    declared = _show(tmp_path, range(11))
+    second, report = run(tmp_path, declared, "second")
+    assert report.metrics["pictures"] == 11
+    assert [len(task.files) for task in decoded] == [9, 2]
+    rebuilt = tmp_path / "rebuilt"
+    ingest(out=rebuilt, key="c", corpora=declared, ingest=LIMITS, store=UnitStore(tmp_path / "other units"))
+    ids = [write_manifest(out, stage="ingest", version=1, metadata={}).id for out in (second, rebuilt)]
+    assert ids[0] == ids[1]
+    before, after = ({path.name: path.read_bytes() for path in out.glob("*-*")} for out in (first, second))
+    changed = {name for name, data in after.items() if before.get(name) != data}
+    assert changed == {"records-000002.parquet", "pictures-000002-000.parquet", "pictures-000002-001.parquet"}
+
+
+def test_a_picture_that_two_spans_show_stands_with_the_first(tmp_path: Path) -> None:
+    table = pl.DataFrame({"q": list("abcdefgh"), "a": ["x"] * 8, "i": [png(n % 6) for n in range(8)]})
+    (tmp_path / "raw").mkdir()
+    table.write_parquet(tmp_path / "raw/t.parquet")
+    columns = {"prompt": "q", "response": "a", "image": "i"}
+    out, report = run(
+        tmp_path, corpus(tmp_path / "raw", task="mmu", format="parquet", files="*.parquet", columns=columns)
+    )
+    assert report.metrics["pictures"] == 6
+    assert read_pictures(out, "pictures")["bytes"].to_list() == [png(n) for n in range(6)]
+
+
+def test_a_picture_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", "1")
+    declared = _show(tmp_path, range(1))
+    original = reading.run_units
+
+    def change_first(*args: Any, **options: Any) -> Any:
+        (tmp_path / "raw/images/0.png").write_bytes(png(5))
+        return original(*args, **options)
+
+    monkeypatch.setattr(reading, "run_units", change_first)
+    with pytest.raises(InputError, match=r"0.png changed while it was being read"):
+        run(tmp_path, declared)

@@ -1,0 +1,95 @@
+"""Arrow tables as files or streams of record batches, as `datasets.save_to_disk` writes them.
+
+Both are one run of messages: a schema, dictionaries, batches. The file format only puts a mark before and an index
+after it. A span is cut between messages, so that reading one costs its own bytes.
+"""
+
+import io
+from collections.abc import Iterator
+from io import BufferedReader
+from typing import Final
+
+import pyarrow as pa
+
+from mmada.sources.parquet import BATCH_ROWS, BROKEN
+from mmada.sources.raw_files import RawFile
+from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span
+from mmada.unit_store import unit_key
+
+_FILE_MARK: Final = b"ARROW1\0\0"
+
+
+def split_arrow(file: RawFile, limits: Limits) -> Iterator[Span]:
+    """Spans of whole record batches; where the file is broken, the last span meets the break and reports it."""
+    sha256, size = file.sha256(), file.size
+    start = first = rows = 0
+    try:
+        with file.open() as stream:
+            head, body = _head(stream), _body(stream)
+            start = stop = stream.seek(body) + len(head)
+            with pa.ipc.open_stream(pa.PythonFile(stream, mode="r")) as table:
+                for batch in table:
+                    # A dictionary that changes between batches ties all that follows to what came before.
+                    changed = table.stats.num_replaced_dictionaries + table.stats.num_dictionary_deltas > 0
+                    is_full = rows + batch.num_rows > limits.rows_per_unit or stop - start >= SPAN_BYTES
+                    if rows and is_full and not changed:
+                        yield Span(file, start, stop, first, rows, unit_key(sha256, start, stop))
+                        start, first, rows = stop, first + rows, 0
+                    rows += batch.num_rows
+                    stop = stream.tell()
+    except BROKEN:
+        pass
+    yield Span(file, start, size, first, rows, unit_key(sha256, start, size))
+
+
+def read_arrow(span: Span, limits: Limits) -> Iterator[RawRow]:
+    """Rows of a span, values as Python's."""
+    row = 0
+    try:
+        with span.file.open() as stream:
+            part = io.BufferedReader(_Part(_head(stream), stream, span.start, span.stop))
+            with pa.ipc.open_stream(pa.PythonFile(part, mode="r")) as table:
+                for batch in table:
+                    for start in range(0, batch.num_rows, BATCH_ROWS):
+                        for fields in batch.slice(start, BATCH_ROWS).to_pylist():
+                            yield RawRow(row, fields)
+                            row += 1
+    except BROKEN as error:
+        yield RawRow(row, Defect("malformed_file", f"no readable Arrow table: {error}"[:200]))
+
+
+class _Part(io.RawIOBase):
+    """The head of a table, then bytes [start, stop) of it: a table of its own."""
+
+    def __init__(self, head: bytes, stream: BufferedReader, start: int, stop: int) -> None:
+        stream.seek(start)
+        self._head, self._stream, self._left = io.BytesIO(head), stream, stop - start
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer
+        read = self._head.readinto(buffer)
+        if not read:
+            read = self._stream.readinto(memoryview(buffer)[: self._left])
+            self._left -= read
+        return read
+
+
+def _body(stream: BufferedReader) -> int:
+    """Offset of the first message."""
+    stream.seek(0)
+    return len(_FILE_MARK) if stream.read(len(_FILE_MARK)) == _FILE_MARK else 0
+
+
+def _head(stream: BufferedReader) -> bytes:
+    """Bytes of the messages before the first batch: the schema and the first dictionaries."""
+    begin = end = stream.seek(_body(stream))
+    messages = pa.PythonFile(stream, mode="r")
+    try:
+        while pa.ipc.read_message(messages).type != "record batch":
+            end = stream.tell()
+    except EOFError:  # a table without rows
+        pass
+    stream.seek(begin)
+    return stream.read(end - begin)

@@ -1,0 +1,123 @@
+"""Files of raw corpora, wherever they lie: an adapter asks for a name, a size, a digest and a stream."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Protocol
+
+from mmada.errors import InputError
+from mmada.lineage.manifest import file_sha256
+from mmada.sources.pins import SUFFIX, read_pins
+
+
+class RawFile(Protocol):
+    """One file of a corpus; small, hashable, and sent to workers as it is."""
+
+    @property
+    def name(self) -> str:
+        """Its place below the corpus's root, with '/'."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """What provenance calls it: a path from the project's root, or an address."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes. Raises OSError when the file is not there."""
+        ...
+
+    def sha256(self) -> str:
+        """sha256 of its bytes, 64 hex digits."""
+        ...
+
+    def open(self) -> BufferedReader:
+        """Its bytes as a buffered stream that can seek."""
+        ...
+
+
+class RawFolder(Protocol):
+    """The files of a corpus, known by name."""
+
+    def files(self, pattern: str) -> Sequence[RawFile]:
+        """Files whose name matches a glob pattern ('**' crosses folders), sorted by name."""
+        ...
+
+    def find(self, name: str) -> RawFile | None:
+        """The file of this name, None where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file below the folder `root`."""
+
+    root: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.root / self.name
+
+    @property
+    def location(self) -> str:
+        return self.path.as_posix()
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def sha256(self) -> str:
+        return file_sha256(self.path)
+
+    def open(self) -> BufferedReader:
+        return self.path.open("rb")
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A folder of this machine."""
+
+    root: Path
+
+    def files(self, pattern: str) -> list[LocalFile]:
+        paths = sorted(path for path in self.root.glob(pattern) if path.is_file())
+        return [LocalFile(self.root, path.relative_to(self.root).as_posix()) for path in paths]
+
+    def find(self, name: str) -> LocalFile | None:
+        try:
+            there = (self.root / name).is_file()
+        except OSError:  # a name longer than file systems allow
+            return None
+        return LocalFile(self.root, name) if there else None
+
+
+def read_whole(file: RawFile) -> bytes:
+    """All bytes of a file."""
+    with file.open() as stream:
+        return stream.read()
+
+
+def open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
+    """The folder of a corpus and the files of it to read: `path` itself when it is a file, else what `pattern` matches
+    below it, or among the objects that a pins file names.
+
+    Raises InputError when there is nothing; `where` names the entry of params.yaml.
+    """
+    if path.name.endswith(SUFFIX):
+        return _matching(read_pins(path), path, pattern, where)
+    if path.is_file():
+        return LocalFolder(path.parent), [LocalFile(path.parent, path.name)]
+    if not path.exists():
+        raise InputError(f"{where}.path: {path} does not exist; run `dvc pull` to fetch it, or put the raw data there")
+    return _matching(LocalFolder(path), path, pattern, where)
+
+
+def _matching(folder: RawFolder, path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
+    files = folder.files(pattern)
+    if not files:
+        raise InputError(f"{where}.files: no file below {path} matches {pattern!r}; mend the pattern or the path")
+    return folder, files
