@@ -14,8 +14,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import LifoQueue
 from threading import Lock
-from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -26,7 +25,7 @@ class WorkerLostError(Exception):
 
 
 class Engine(Protocol[T_contra]):
-    """Where units run. Called from many threads at once; closing it ends whatever still runs."""
+    """Where units run. Called from many threads at once."""
 
     slots: int
     """How many units run side by side."""
@@ -35,11 +34,9 @@ class Engine(Protocol[T_contra]):
         """Result of one unit, when a place is free. Raises WorkerLostError, or what the unit raised."""
         ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None:
+        """End what still runs; those calls raise WorkerLostError, and so do later ones."""
+        ...
 
 
 def die_with_parent() -> None:
@@ -91,12 +88,7 @@ class Processes(Generic[T]):
             self._alive.add(worker)
             return worker
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         with self._lock:
             self._closed = True
         for worker in list(self._alive):  # they hold nothing that is not in this process already

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from tqdm import tqdm
 
 from mmada.errors import CheckpointError, InputError, ParamsError, StorageError, UnitsError
+from mmada.processes import WorkerLostError
 
 T = TypeVar("T")
 
@@ -68,7 +69,8 @@ class SetAside:
         tqdm.write(f"{self._title}: unit {key[:12]} is set aside, the others go on: {_said(error)}", sys.stderr)
         if self._first is None:
             self._first = error
-            tqdm.write("".join(traceback.format_exception(error)), sys.stderr)
+            if not isinstance(error, WorkerLostError):  # whose traceback is the engine's
+                tqdm.write("".join(traceback.format_exception(error)), sys.stderr)
         self._keys.append(key)
         if not worked and len(self._keys) == _HOPELESS:
             self.raise_if_any(f"the run has ended early, because the first {_HOPELESS} units all failed")
@@ -86,4 +88,4 @@ class SetAside:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
+    return f"{type(error).__name__}: {error}"[:500].rstrip(".")

@@ -3,6 +3,7 @@
 A unit's result is stored as soon as it is there, so a kill costs at most the units in progress.
 """
 
+import itertools
 import math
 import os
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from mmada.errors import ParamsError
 from mmada.processes import Engine, Processes, WorkerLostError
 from mmada.unit_failures import SetAside, patiently
 from mmada.unit_progress import UnitProgress
@@ -62,6 +64,7 @@ def run_units(
     title: str,
     total: int | None = None,
     workers: int | None = None,
+    gpus: float = 0,
     rows_of: Callable[[bytes], int] | None = None,
     rows: str = "rows",
 ) -> Iterator[bytes]:
@@ -74,20 +77,24 @@ def run_units(
     Shown meanwhile: time left and the disk that all results will need (`total` is the number of units that have no
     length), and `rows` per second where `rows_of` counts those of a result.
 
+    They run on MMADA_ENGINE: processes of this machine (`local`), or a Ray cluster (`ray`), where a unit holds `gpus`
+    GPUs if there are any. `workers=1` keeps them in this process.
+
     A unit that fails by a transient error is tried again; one that kills its worker twice, or raises, is set aside:
     all others run and are stored, then UnitsError names those. Errors that every unit would meet (ParamsError,
     InputError, CheckpointError, StorageError) end the run at once.
     """
     if total is None and isinstance(units, Sized):
         total = len(units)
-    count = workers or num_workers()
     progress = UnitProgress(title, total, store.root, rows_of, rows)
     with progress:
         books = _Books(SetAside(title), progress)
         pending = iter(units)
-        yield from _in_this_process(pending, run, store, books, math.inf if count == 1 else _ALONE_SECONDS)
-        with Processes(run, count) as engine:
-            yield from _side_by_side(pending, engine, store, books)
+        yield from _in_this_process(pending, run, store, books, _seconds_alone(workers))
+        unit = next(pending, None)
+        if unit is not None:
+            engine = _open_engine(run, workers, gpus)
+            yield from _side_by_side(itertools.chain([unit], pending), engine, store, books)
         books.set_aside.raise_if_any()
 
 
@@ -118,6 +125,30 @@ class _Books:
         """Raises what ends the run."""
         self.set_aside.add(key, error, worked=self.worked)
         self.progress.note_failure()
+
+
+def _seconds_alone(workers: int | None) -> float:
+    """How long units run in this process before others are started for them."""
+    if workers == 1:
+        return math.inf
+    if _engine_name() == "ray":
+        return 0.0
+    return math.inf if (workers or num_workers()) == 1 else _ALONE_SECONDS
+
+
+def _open_engine(run: Callable[[T], bytes], workers: int | None, gpus: float) -> Engine[T]:
+    if _engine_name() == "local":
+        return Processes(run, workers or num_workers())
+    from mmada.ray_engine import RayCluster
+
+    return RayCluster(run, slots=workers or int(os.environ.get("MMADA_WORKERS", "0")) or None, gpus=gpus)
+
+
+def _engine_name() -> str:
+    name = os.environ.get("MMADA_ENGINE", "local")
+    if name not in {"local", "ray"}:
+        raise ParamsError(f"MMADA_ENGINE is {name!r}; it may be `local` (processes of this machine) or `ray`")
+    return name
 
 
 def _in_this_process(
@@ -171,6 +202,8 @@ def _side_by_side(
                 yield waiting.popleft()[1].result().data
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+        engine.close()
+        threads.shutdown()
 
 
 def _result(unit: Unit[T] | LateUnit[T], run: Callable[[T], bytes], store: UnitStore) -> _Result:
