@@ -23,7 +23,7 @@ from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, Pictur
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised when a unit makes other bytes of equal input (decoding of pictures included)."""
 
 _PICTURES_PER_UNIT: Final = 128

@@ -11,7 +11,9 @@ import boto3
 import polars as pl
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from mmada.cli import app
 from mmada.contracts.ingested import read_dropped, read_pictures, read_records
 from mmada.errors import InputError, StorageError
 from mmada.params_data import Corpus
@@ -178,7 +180,8 @@ def test_pins_are_deterministic_hold_no_secret_and_cost_only_what_is_new(
     assert pin(bucket.url.rstrip("/"), second, "**/*").bytes_read == sum(3 * (n + 1) for n in range(6))
     assert first.read_bytes() == second.read_bytes()
     assert not any(secret in first.read_text() for secret in ("testkey", "testsecret", "127.0.0.1"))
-    assert pin(bucket.url, second, "part/*").objects == 6
+    said = CliRunner().invoke(app, ["pin", bucket.url, str(second), "--pattern", "part/*"])
+    assert "pins 6 objects, 63 bytes (0 read)" in said.output
     bucket.put("part/3.jsonl", b"[]")
     assert pin(bucket.url, first, "**/*").bytes_read == 2
     with pytest.raises(InputError, match="no object below it matches"):
