@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
 
 from mmada.errors import ParamsError
 from mmada.params_data import (
@@ -86,10 +88,13 @@ def load_params(path: Path) -> Params:
     Raises ParamsError that lists every wrong entry by its dotted path with the allowed values.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the project's root, where params.yaml is") from None
-    except yaml.YAMLError as error:
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        raise ParamsError(f"{path}, line {line}: {error.problem}; rename one of the two, or take it out") from None
+    except YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     return parse_params(raw, str(path))
 

@@ -10,6 +10,7 @@ from perf.codes import bench_codes
 from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.doors import bench_doors
 from perf.graph import bench_noop_repro
+from perf.ingest import bench_ingest
 from perf.losses import bench_losses
 from perf.shards import bench_shards
 from perf.units import bench_units
@@ -18,6 +19,7 @@ from perf.vq_encode import bench_vq_encode
 BENCHES = {
     "shards": bench_shards,
     "codes": bench_codes,
+    "ingest": bench_ingest,
     "losses": bench_losses,
     "vq_encode": bench_vq_encode,
     "text_decoding": bench_text_decoding,

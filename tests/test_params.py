@@ -25,6 +25,14 @@ def _patch(params: Path, text: str) -> None:
     patch_params(params, patch)
 
 
+def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
+    text = params.read_text()
+    params.write_text(text.replace("  questions:\n    path", "  captions:\n    path", 1))
+    line = 1 + params.read_text().splitlines().index("  captions:", text.splitlines().index("  captions:") + 1)
+    with pytest.raises(ParamsError, match=rf'params\.yaml, line {line}: found duplicate key "captions"'):
+        load_params(params)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

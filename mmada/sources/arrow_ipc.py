@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from mmada.sources.parquet import BATCH_ROWS, BROKEN
+from mmada.sources.parquet import BROKEN, batch_rows
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span
 from mmada.unit_store import unit_key
@@ -50,10 +50,9 @@ def read_arrow(span: Span, limits: Limits) -> Iterator[RawRow]:
             part = io.BufferedReader(_Part(_head(stream), stream, span.start, span.stop))
             with pa.ipc.open_stream(pa.PythonFile(part, mode="r")) as table:
                 for batch in table:
-                    for start in range(0, batch.num_rows, BATCH_ROWS):
-                        for fields in batch.slice(start, BATCH_ROWS).to_pylist():
-                            yield RawRow(row, fields)
-                            row += 1
+                    for content in batch_rows(batch):
+                        yield RawRow(row, content)
+                        row += 1
     except BROKEN as error:
         yield RawRow(row, Defect("malformed_file", f"no readable Arrow table: {error}"[:200]))
 

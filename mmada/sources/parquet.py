@@ -47,11 +47,37 @@ def read_parquet(span: Span, limits: Limits) -> Iterator[RawRow]:
     try:
         with span.file.open() as stream:
             for batch in _batches(_open(stream), span.start, span.stop):
-                for fields in batch.to_pylist():
-                    yield RawRow(row, fields)
+                for content in batch_rows(batch):
+                    yield RawRow(row, content)
                     row += 1
     except BROKEN as error:
         yield RawRow(row, Defect("malformed_file", f"no readable parquet: {error}"[:200]))
+
+
+def batch_rows(batch: pa.RecordBatch) -> Iterator[object]:
+    """The rows of a batch, values as Python's; one whose values are not what the schema says is a defect of its own.
+
+    Raises what is in BROKEN when the batch as a whole does not hold together.
+    """
+    batch.validate()
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        some = batch.slice(start, BATCH_ROWS)
+        try:
+            rows = _values(some)
+        except BROKEN:
+            for row in range(some.num_rows):
+                try:
+                    yield from _values(some.slice(row, 1))
+                except BROKEN as error:
+                    yield Defect("malformed_row", str(error)[:200])
+        else:
+            yield from rows
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, object]]:
+    batch.validate(full=True)  # else bytes that are no offsets are followed out of memory
+    rows: list[dict[str, object]] = batch.to_pylist()
+    return rows
 
 
 def _open(stream: BufferedReader) -> pq.ParquetFile:

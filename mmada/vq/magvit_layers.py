@@ -66,16 +66,6 @@ def _swish(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-def _activated(
-    norm: nn.GroupNorm, conv: nn.Conv2d, x: Float[Tensor, "B C h w"], beside: Float[Tensor, "B D h w"] | None = None
-) -> Float[Tensor, "B D h w"]:
-    """conv(swish(norm(x))) + beside."""
-    if winograd.applies(conv, x):
-        return winograd.convolve(norm, conv, x, beside)
-    convolved: Tensor = conv(_swish(norm(x)))
-    return convolved if beside is None else beside + convolved
-
-
 class ResBlock(nn.Module):
     """Two normalised convolutions beside a shortcut, which is a 1x1 convolution where the width changes."""
 
@@ -90,7 +80,11 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:
         shortcut: Tensor = self.nin_shortcut(x) if "nin_shortcut" in self._modules else x
-        return _activated(self.norm2, self.conv2, _activated(self.norm1, self.conv1, x), shortcut)
+        if winograd.applies(self.conv1, x):
+            return winograd.add_residual((self.norm1, self.conv1), (self.norm2, self.conv2), x, shortcut)
+        hidden = self.conv1(_swish(self.norm1(x)))
+        summed: Tensor = shortcut + self.conv2(_swish(self.norm2(hidden)))
+        return summed
 
 
 class AttnBlock(nn.Module):
@@ -161,7 +155,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         if winograd.applies(self.conv, x):
-            return winograd.in_bands(self.conv, x, before=0)
+            return winograd.in_bands(self.conv, x)
         halved: Tensor = self.conv(functional.pad(x, (0, 1, 0, 1)))
         return halved
 
@@ -197,7 +191,7 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B Z h w"]:
         x = (
-            winograd.in_bands(self.conv_in, pixels, before=1)
+            winograd.in_bands(self.conv_in, pixels)
             if winograd.applies(self.mid.block_1.conv1, pixels)
             else self.conv_in(pixels)
         )

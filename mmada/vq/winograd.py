@@ -1,16 +1,17 @@
-"""Group norm, swish and a 3x3 convolution of one picture in one pass, by Winograd's F(2x2, 3x3) (arXiv:1509.09308).
+"""Residual blocks of one picture by Winograd's convolutions, group norm and swish in the same pass.
 
-On a CPU a wide 3x3 convolution is bound by its multiplications; this form needs 16 where the direct one needs 36, and
-its sums are shorter, so that it is also nearer to the exact result. The picture is worked on in bands of rows that
-stay in the cache, with the norm and the swish applied on the way.
+On a CPU a wide 3x3 convolution is bound by its multiplications. F(4x4, 3x3) needs 2.25 a pixel and F(2x2, 3x3) 4, where
+the direct one needs 9. The picture is worked on in bands of rows that stay in the cache, with the norm and the swish
+applied on the way.
 
-Legend of shapes: H W height and width, C channels in, D channels out, G groups of channels, n tile rows of a band,
-t tiles of a band (each gives 2x2 pixels).
+Legend of shapes: H W height and width, h w of the result, C channels in, D channels out, n rows of a band, r rows of a
+band and its margin that lie in the picture, k side of a tile.
 """
 
+import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,19 +23,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmada.vq.winograd_forms import F2, F4, Form
+
 ResultT = TypeVar("ResultT")
 
 LEAST_WIDTH: Final = 128
 _LEAST_PIXELS: Final = 256
+_LEAST_PIXELS_OF_F4: Final = 4096
+"""Below, F2 takes less time: with few tiles the weights, 2.25 times as many with F4, come from memory for each."""
 _BAND: Final = 2**16
-"""Tiles times channels of a band: its 16 products per tile are 4 MB, which the cache holds."""
+"""Tiles times channels of a band: its 16 or 36 products per tile are 4 or 9 MB. The cache holds them, and they are many
+enough for matrix products at full speed."""
 _STATISTICS_ROWS: Final = 1024
 
-_G: Final = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+Layer = tuple[nn.GroupNorm, nn.Conv2d]
+"""conv(swish(norm(x))), for a 3x3 convolution that keeps the size."""
 
-_Transformed = tuple[tuple[int, int], Float[Tensor, "16 C D"]]
-_transformed: "WeakKeyDictionary[nn.Conv2d, _Transformed]" = WeakKeyDictionary()
-"""Per convolution: which weights were transformed (address, version of their content) and what came out."""
+_Transformed = tuple[tuple[int, int], Float[Tensor, "k k C D"]]
+_transformed: "WeakKeyDictionary[nn.Conv2d, dict[int, _Transformed]]" = WeakKeyDictionary()
+"""Per convolution and step: which weights were transformed (address, version of their content) and what came out."""
 
 
 class _Scratch(threading.local):
@@ -78,8 +85,8 @@ def band_threads() -> Iterator[None]:
 
 
 def applies(conv: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> bool:
-    """Whether `convolve` can take the place of the convolution, and is worth it: one fp32 picture on a CPU, wide and
-    large enough.
+    """Whether the functions below can take the place of the convolution, and are worth it: one fp32 picture on a CPU,
+    wide and large enough.
     """
     height, width = x.shape[2:]
     return (
@@ -93,30 +100,44 @@ def applies(conv: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> bool:
     )
 
 
-def convolve(
-    norm: nn.GroupNorm, conv: nn.Conv2d, x: Float[Tensor, "1 C H W"], beside: Float[Tensor, "1 D H W"] | None = None
+def add_residual(
+    first: Layer, second: Layer, x: Float[Tensor, "1 C H W"], shortcut: Float[Tensor, "1 D H W"]
 ) -> Float[Tensor, "1 D H W"]:
-    """conv(swish(norm(x))) + beside, for a 3x3 convolution that keeps the size. The result lies channels last.
+    """shortcut + second(first(x)). The result lies channels last; it overwrites a `shortcut` that does so too.
 
-    No gradients. Only where `applies`.
+    No gradients. Only where the convolution of `first` `applies`.
     """
-    pixels = x[0].permute(1, 2, 0).contiguous()
-    height, width = pixels.shape[:2]
-    affine, weights, bias, scratch = _affine(norm, pixels), _weights(conv), conv.bias, _present().scratch
-    assert bias is not None, "every convolution of this network has one"
-    out = pixels.new_empty(height, width, conv.out_channels)
-    rows = _band_rows(height // 2, pixels[0].numel() // 2)
-    added = None if beside is None else beside[0].permute(1, 2, 0)
+    total = _channels_last(shortcut)
+    # Scratch, and a sum in place: the page faults of a fresh picture of 32 MB take a tenth of a convolution's time.
+    hidden = _present().scratch.empty("hidden", *total.shape)
+    _convolve(first, _channels_last(x), hidden, adds=False)
+    _convolve(second, hidden, total, adds=True)
+    return total.permute(2, 0, 1)[None]
 
-    def work(first: int) -> None:
-        part = slice(2 * first, 2 * (first + rows))
-        padded = _activated_band(pixels, first, rows, affine, scratch)
-        _convolved_band(padded, weights, bias, out[part], scratch)
-        if added is not None:
-            out[part] += added[part]
 
-    _side_by_side(work, range(0, height // 2, rows))
-    return out.permute(2, 0, 1)[None]
+def _channels_last(x: Float[Tensor, "1 C H W"]) -> Float[Tensor, "H W C"]:
+    return x[0].permute(1, 2, 0).contiguous()
+
+
+def _convolve(layer: Layer, pixels: Float[Tensor, "H W C"], out: Float[Tensor, "H W D"], *, adds: bool) -> None:
+    """Write, or add, the layer of these pixels to `out`."""
+    norm, conv = layer
+    height, width, channels = pixels.shape
+    form = F4 if height % 4 == width % 4 == 0 and height * width >= _LEAST_PIXELS_OF_F4 else F2
+    affine, weights, bias, scratch = _affine(norm, pixels), _weights(conv, form), _bias(conv), _present().scratch
+    rows = form.step * _band_rows(height // form.step, width // form.step * channels)
+
+    def work(top: int) -> None:
+        part = slice(top, top + rows)
+        padded, inside, target = _padded_band(pixels, part, scratch)
+        scale, shift = affine
+        functional.silu(torch.addcmul(shift, inside, scale, out=target), inplace=True)
+        band = scratch.empty("band", *out[part].shape) if adds else out[part]
+        _convolved_band(form, padded, weights, bias, band, scratch)
+        if adds:
+            out[part] += band
+
+    _side_by_side(work, range(0, height, rows))
 
 
 def _side_by_side(work: Callable[[int], ResultT], bands: Iterable[int]) -> list[ResultT]:
@@ -135,22 +156,28 @@ def _present() -> _Workers:
     return workers
 
 
-def in_bands(conv: nn.Conv2d, x: Float[Tensor, "1 C H W"], before: int) -> Float[Tensor, "1 D h w"]:
-    """A convolution as it is, band by band, with `before` zeros above and to the left of the picture, one elsewhere."""
-    (height, width), stride, kernel = x.shape[2:], conv.stride[0], conv.kernel_size[0]
-    out_height, out_width = ((side + before + 1 - kernel) // stride + 1 for side in (height, width))
-    out = x.new_empty(out_height, out_width, conv.out_channels).permute(2, 0, 1)[None]
-    rows = _band_rows(out_height, out_width * conv.out_channels)
+def in_bands(conv: nn.Conv2d, x: Float[Tensor, "1 C H W"]) -> Float[Tensor, "1 D h w"]:
+    """A 3x3 convolution by definition; one of stride 2 has zeros below and to the right only. Channels last.
+
+    Nine products, one for each place of the kernel, round less than one long sum does.
+    """
+    pixels, bias, stride, scratch = _channels_last(x), _bias(conv), conv.stride[0], _present().scratch
+    height, width = pixels.shape[0] // stride, pixels.shape[1] // stride
+    out = x.new_empty(height, width, conv.out_channels)
+    rows = _band_rows(height, out[0].numel())
+    weights = conv.weight.permute(2, 3, 1, 0).contiguous()
 
     def work(first: int) -> None:
-        top = first * stride - before
-        bottom = top + (rows - 1) * stride + kernel
-        inside = slice(max(top, 0), min(bottom, height))
-        band = functional.pad(x[:, :, inside], (before, 1, inside.start - top, bottom - inside.stop))
-        out[:, :, first : first + rows] = functional.conv2d(band, conv.weight, conv.bias, stride)
+        padded, inside, target = _padded_band(pixels, slice(first * stride, (first + rows) * stride), scratch)
+        target.copy_(inside)
+        sums = out[first : first + rows].view(-1, conv.out_channels)
+        sums.copy_(bias.expand_as(sums))
+        for i, j in itertools.product(range(3), repeat=2):
+            place = padded[i + stride - 1 :: stride, j + stride - 1 :: stride][:rows, :width]
+            sums.addmm_(place.reshape(-1, conv.in_channels), weights[i, j])
 
-    _side_by_side(work, range(0, out_height, rows))
-    return out
+    _side_by_side(work, range(0, height, rows))
+    return out.permute(2, 0, 1)[None]
 
 
 def _band_rows(height: int, row_size: int) -> int:
@@ -176,71 +203,55 @@ def _sums(rows: Float[Tensor, "n C"]) -> Float[Tensor, "2 C"]:
     return torch.stack([rows.sum(0), rows.square().sum(0)])
 
 
-def _weights(conv: nn.Conv2d) -> Float[Tensor, "16 C D"]:
+def _weights(conv: nn.Conv2d, form: Form) -> Float[Tensor, "k k C D"]:
     """G w G^T of each pair of channels, kept until the weights change."""
     which = (conv.weight.data_ptr(), conv.weight._version)
-    known = _transformed.get(conv)
-    if known is None or known[0] != which:
-        wide = torch.einsum("ai,dcij,bj->abcd", _G, conv.weight.double(), _G)
-        known = which, wide.flatten(0, 1).float().contiguous()
-        _transformed[conv] = known
-    return known[1]
+    known = _transformed.setdefault(conv, {})
+    if form.step not in known or known[form.step][0] != which:
+        wide = torch.einsum("ai,dcij,bj->abcd", form.of_kernel, conv.weight.double(), form.of_kernel)
+        known[form.step] = which, wide.float().contiguous()
+    return known[form.step][1]
 
 
-def _activated_band(
-    pixels: Float[Tensor, "H W C"],
-    first: int,
-    rows: int,
-    affine: tuple[Float[Tensor, "C"], Float[Tensor, "C"]],
-    scratch: _Scratch,
-) -> Float[Tensor, "2n+2 W+2 C"]:
-    """Tile rows `first` to `first + rows` normalised and activated, with a margin of one pixel; outside of the
-    picture are zeros.
+def _bias(conv: nn.Conv2d) -> Float[Tensor, "D"]:
+    assert conv.bias is not None, "every convolution of this network has one"
+    return conv.bias
+
+
+def _padded_band(
+    pixels: Float[Tensor, "H W C"], part: slice, scratch: _Scratch
+) -> tuple[Float[Tensor, "n+2 W+2 C"], Float[Tensor, "r W C"], Float[Tensor, "r W C"]]:
+    """Room for these rows with a margin of one pixel; the rows of them and of the margin that lie in the picture; and
+    their place in that room, which the caller fills. Outside of the picture are zeros.
     """
     height, width, channels = pixels.shape
-    scale, shift = affine
-    padded = scratch.empty("padded", 2 * rows + 2, width + 2, channels)
-    top, bottom = 2 * first - 1, 2 * (first + rows) + 1
-    inside = slice(max(top, 0), min(bottom, height))
-    target = padded[inside.start - top : inside.stop - top, 1:-1]
-    functional.silu(torch.addcmul(shift, pixels[inside], scale, out=target), inplace=True)
-    for margin in (padded[:, 0], padded[:, -1], padded[: inside.start - top], padded[inside.stop - top :]):
+    top, bottom = part.start - 1, part.stop + 1
+    padded = scratch.empty("padded", bottom - top, width + 2, channels)
+    rows = slice(max(top, 0), min(bottom, height))
+    for margin in (padded[:, 0], padded[:, -1], padded[: rows.start - top], padded[rows.stop - top :]):
         margin.zero_()
-    return padded
+    return padded, pixels[rows], padded[rows.start - top : rows.stop - top, 1:-1]
 
 
 def _convolved_band(
-    padded: Float[Tensor, "2n+2 W+2 C"],
-    weights: Float[Tensor, "16 C D"],
+    form: Form,
+    padded: Float[Tensor, "n+2 W+2 C"],
+    weights: Float[Tensor, "k k C D"],
     bias: Float[Tensor, "D"],
-    out: Float[Tensor, "2n W D"],
+    out: Float[Tensor, "n W D"],
     scratch: _Scratch,
 ) -> None:
-    (_, channels, wide), rows, width = weights.shape, out.shape[0] // 2, out.shape[1]
-    grid = (rows, width // 2)
-    by_row = scratch.empty("by_row", 4, rows, width + 2, channels)
-    tiles = scratch.empty("tiles", 4, 4, *grid, channels)
-    products = scratch.empty("products", 4, 4, *grid, wide)
-    sums = scratch.empty("sums", 2, 4, *grid, wide)
-    _to_tiles([padded[i : i + 2 * rows : 2] for i in range(4)], by_row.unbind(0))
-    _to_tiles([by_row[:, :, j : j + width : 2] for j in range(4)], tiles.unbind(1))
-    torch.bmm(tiles.view(16, -1, channels), weights, out=products.view(16, -1, wide))
-    products[1, 1] += bias  # of the 16 products the one that each of the 4 pixels takes once
-    _from_tiles(products.unbind(0), sums.unbind(0))
-    pixels = out.view(rows, 2, width // 2, 2, wide)
-    for i in range(2):
-        _from_tiles(sums[i].unbind(0), pixels[:, i].unbind(2))
-
-
-def _to_tiles(d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    """B^T d of the paper: four overlapping slices to four."""
-    torch.sub(d[0], d[2], out=out[0])
-    torch.add(d[1], d[2], out=out[1])
-    torch.sub(d[2], d[1], out=out[2])
-    torch.sub(d[1], d[3], out=out[3])
-
-
-def _from_tiles(m: Sequence[Tensor], out: Sequence[Tensor]) -> None:
-    """A^T m of the paper: four slices to two."""
-    torch.add(m[0], m[1], out=out[0]).add_(m[2])
-    torch.sub(m[1], m[2], out=out[1]).sub_(m[3])
+    (side, _, channels, wide), (height, width, _), step = weights.shape, out.shape, form.step
+    grid = (height // step, width // step)
+    by_row = scratch.empty("by_row", side, grid[0], width + 2, channels)
+    tiles = scratch.empty("tiles", side, side, *grid, channels)
+    products = scratch.empty("products", side, side, *grid, wide)
+    sums = scratch.empty("sums", step, side, *grid, wide)
+    form.to_tiles([padded[i : i + height : step] for i in range(side)], by_row.unbind(0))
+    form.to_tiles([by_row[:, :, j : j + width : step] for j in range(side)], tiles.unbind(1))
+    torch.bmm(tiles.view(side**2, -1, channels), weights.flatten(0, 1), out=products.view(side**2, -1, wide))
+    products[1, 1] += bias  # of the products the one that each pixel takes once
+    form.from_tiles(products.unbind(0), sums.unbind(0))
+    pixels = out.view(grid[0], step, grid[1], step, wide)
+    for i in range(step):
+        form.from_tiles(sums[i].unbind(0), pixels[:, i].unbind(2))

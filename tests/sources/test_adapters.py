@@ -19,7 +19,8 @@ from mmada.sources.trajectories import without_echo
 from tests.sources.reading_rows import LIMITS, reasons, rows_of
 
 
-def _tar(path: Path, members: list[tuple[str, bytes]], mode: Literal["w", "w:gz"] = "w") -> None:
+def write_tar(path: Path, members: list[tuple[str, bytes]], mode: Literal["w", "w:gz"] = "w") -> None:
+    """A tar of regular files, in order."""
     with tarfile.open(path, mode) as archive:
         for name, data in members:
             info = tarfile.TarInfo(name)
@@ -33,7 +34,7 @@ _MEMBERS = [(f"a/{n:03d}.{ext}", f"{ext}{n}".encode()) for n in range(8) for ext
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_members_of_one_key_are_one_row(tmp_path: Path, mode: Literal["w", "w:gz"]) -> None:
     path = tmp_path / "shard.tar"
-    _tar(path, _MEMBERS, mode)
+    write_tar(path, _MEMBERS, mode)
     rows = rows_of(path, "webdataset")
     assert [row for row, _ in rows] == list(range(8))
     assert rows[5][1] == {"__key__": "a/005", "txt": b"txt5", "seg.png": b"seg.png5"}
@@ -42,7 +43,7 @@ def test_members_of_one_key_are_one_row(tmp_path: Path, mode: Literal["w", "w:gz
 def test_the_webdataset_library_reads_the_same_samples(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     path = tmp_path / "shard.tar"
-    _tar(path, _MEMBERS)
+    write_tar(path, _MEMBERS)
     theirs = [
         {name: value for name, value in sample.items() if name not in ("__url__", "__local_path__")}
         for sample in webdataset.WebDataset(str(path), shardshuffle=False)
@@ -52,7 +53,7 @@ def test_the_webdataset_library_reads_the_same_samples(tmp_path: Path) -> None:
 
 def test_a_cut_tar_keeps_the_samples_before_the_cut_and_reports_it(tmp_path: Path) -> None:
     path = tmp_path / "shard.tar"
-    _tar(path, _MEMBERS)
+    write_tar(path, _MEMBERS)
     whole = rows_of(path, "webdataset")
     data = path.read_bytes()
     for cut in range(512 * 9, 512 * 32, 512 * 3 + 100):
@@ -205,6 +206,6 @@ def test_missing_and_empty_corpora_say_what_to_do(tmp_path: Path) -> None:
 
 def test_spans_do_not_change_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "shard.tar"
-    _tar(path, _MEMBERS)
+    write_tar(path, _MEMBERS)
     for size in (1, 2, 5, 100):
         assert rows_of(path, "webdataset", replace(LIMITS, rows_per_unit=size)) == rows_of(path, "webdataset")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from mmada.vq.magvit import MagvitSizes, MAGVITv2
 WIDE = MagvitSizes(128, (1, 1, 2), (1, 1, 2), (1, 1, 1), (1, 1, 1), 13)
 
 
-def _layers(width_in: int, width_out: int) -> tuple[nn.GroupNorm, nn.Conv2d]:
+def _layer(width_in: int, width_out: int) -> winograd.Layer:
     torch.manual_seed(width_in + width_out)
     norm, conv = nn.GroupNorm(32, width_in, eps=1e-6), nn.Conv2d(width_in, width_out, 3, padding=1)
     nn.init.normal_(norm.weight)
@@ -22,10 +23,16 @@ def _layers(width_in: int, width_out: int) -> tuple[nn.GroupNorm, nn.Conv2d]:
     return norm, conv
 
 
-def _exact(norm: nn.GroupNorm, conv: nn.Conv2d, x: Tensor) -> Tensor:
-    assert conv.bias is not None
-    normed = functional.group_norm(x.double(), 32, norm.weight.double(), norm.bias.double(), norm.eps)
-    return functional.conv2d(functional.silu(normed), conv.weight.double(), conv.bias.double(), padding=1)
+def _plain(layers: list[winograd.Layer], x: Tensor, shortcut: Tensor) -> Tensor:
+    for norm, conv in layers:
+        x = conv(functional.silu(norm(x)))
+    return shortcut + x
+
+
+def _exact(layers: list[winograd.Layer], x: Tensor, shortcut: Tensor) -> Tensor:
+    return _plain(
+        [(deepcopy(norm).double(), deepcopy(conv).double()) for norm, conv in layers], x.double(), shortcut.double()
+    )
 
 
 @contextmanager
@@ -38,36 +45,49 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 24), (64, 18), (34, 50)])
+@pytest.mark.parametrize(
+    ("height", "width", "share"),
+    [(16, 16, 1.0), (32, 24, 1.0), (64, 18, 1.0), (34, 50, 1.0), (66, 66, 1.0), (64, 64, 2.0), (60, 72, 2.0)],
+)
 @pytest.mark.parametrize(("width_in", "width_out"), [(128, 128), (128, 256), (256, 128)])
 @torch.no_grad()
-def test_is_nearer_to_the_exact_result_than_the_plain_convolution(
-    width_in: int, width_out: int, height: int, width: int
+def test_rounds_less_than_plainly_and_in_large_tiles_less_than_twice_as_much(
+    width_in: int, width_out: int, height: int, width: int, share: float
 ) -> None:
-    norm, conv = _layers(width_in, width_out)
+    layers = [_layer(width_in, width_out), _layer(width_out, width_out)]
     x = 3.0 * torch.randn(1, width_in, height, width) + 1.0
-    beside = torch.randn(1, width_out, height, width)
+    shortcut = torch.randn(1, width_out, height, width)
+    exact, plain = _exact(layers, x, shortcut), _plain(layers, x, shortcut)
     with winograd.band_threads():
-        assert winograd.applies(conv, x)
-        ours, with_beside = winograd.convolve(norm, conv, x), winograd.convolve(norm, conv, x, beside)
-    exact = _exact(norm, conv, x)
-    plain = conv(functional.silu(norm(x)))
-    assert (ours - exact).abs().max() <= max((plain - exact).abs().max(), 2e-6)
-    assert torch.equal(with_beside, ours + beside)
+        assert winograd.applies(layers[0][1], x)
+        ours = winograd.add_residual(layers[0], layers[1], x, shortcut)
+    assert (ours - exact).square().mean() <= share**2 * (plain - exact).square().mean()
 
 
 @torch.no_grad()
 def test_changed_weights_are_seen() -> None:
-    norm, conv = _layers(128, 128)
-    x = torch.randn(1, 128, 16, 16)
+    layers = [_layer(128, 128), _layer(128, 128)]
+    x, shortcut = torch.randn(1, 128, 16, 16), torch.zeros(1, 128, 16, 16)
     with winograd.band_threads():
-        winograd.convolve(norm, conv, x)
-        conv.weight.mul_(2.0)
-        assert (winograd.convolve(norm, conv, x) - _exact(norm, conv, x)).abs().max() < 1e-5
+        winograd.add_residual(layers[0], layers[1], x, shortcut.clone())
+        layers[1][1].weight.mul_(2.0)
+        ours = winograd.add_residual(layers[0], layers[1], x, shortcut.clone())
+    assert (ours - _exact(layers, x, shortcut)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("stride", "channels"), [(1, 3), (2, 128)])
+@torch.no_grad()
+def test_a_convolution_in_bands_pads_both_sides_or_halves_and_pads_the_end(stride: int, channels: int) -> None:
+    conv = nn.Conv2d(channels, 128, 3, stride)
+    x = torch.randn(1, channels, 36, 44)
+    padded = functional.pad(x, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1)).double()
+    with winograd.band_threads():
+        ours = winograd.in_bands(conv, x)
+    assert (ours - deepcopy(conv).double()(padded)).abs().max() < 2e-6
 
 
 def test_only_wide_single_pictures_of_even_sides_are_taken_and_only_when_asked() -> None:
-    conv, narrow = _layers(128, 128)[1], nn.Conv2d(64, 128, 3, padding=1)
+    conv, narrow = _layer(128, 128)[1], nn.Conv2d(64, 128, 3, padding=1)
     x = torch.zeros(1, 128, 16, 16)
     assert not winograd.applies(conv, x)
     with winograd.band_threads():
