@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +18,7 @@ from mmada.errors import ParamsError
 from mmada.processes import Engine, Processes, WorkerLostError
 from mmada.unit_failures import SetAside, patiently
 from mmada.unit_progress import UnitProgress
-from mmada.unit_store import UnitStore
+from mmada.unit_store import UnitStore, unit_key
 
 T = TypeVar("T")
 
@@ -87,10 +88,10 @@ def run_units(
     if total is None and isinstance(units, Sized):
         total = len(units)
     progress = UnitProgress(title, total, store.root, rows_of, rows)
-    with progress:
-        books = _Books(SetAside(title), progress)
-        pending = iter(units)
-        yield from _in_this_process(pending, run, store, books, _seconds_alone(workers))
+    books = _Books(SetAside(title), progress)
+    pending = iter(units)
+    with progress, _noted_while_it_runs(title, store, books) as has_died:
+        yield from _in_this_process(pending, run, store, books, _seconds_alone(workers, has_died))
         unit = next(pending, None)
         if unit is not None:
             engine = _open_engine(run, workers, gpus)
@@ -127,11 +128,27 @@ class _Books:
         self.progress.note_failure()
 
 
-def _seconds_alone(workers: int | None) -> float:
+@contextmanager
+def _noted_while_it_runs(title: str, store: UnitStore, books: _Books) -> Iterator[bool]:
+    """Gives whether the last such run died or set units aside: a unit may have killed it, as long as they ran in its
+    own process.
+    """
+    note = store.root / store.folder / f".{unit_key(title)[:16]}.unfinished"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    has_died = note.exists()
+    note.touch()
+    try:
+        yield has_died
+    finally:  # not reached when this process is killed
+        if not books.set_aside:
+            note.unlink(missing_ok=True)
+
+
+def _seconds_alone(workers: int | None, has_died: bool) -> float:
     """How long units run in this process before others are started for them."""
     if workers == 1:
         return math.inf
-    if _engine_name() == "ray":
+    if has_died or _engine_name() == "ray":
         return 0.0
     return math.inf if (workers or num_workers()) == 1 else _ALONE_SECONDS
 

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +178,21 @@ def test_a_bad_unit_is_set_aside_and_a_rerun_touches_it_alone(
     mended = units_of(*(Task(log, number) for number in range(8)))
     assert list(run_units(mended, double, store, title="t", workers=2)) == [b"%d" % (2 * n) for n in range(8)]
     assert runs(log) == [2]
+
+
+def test_a_unit_that_kills_the_run_is_set_aside_by_the_next_one(store: UnitStore, log: Path) -> None:
+    units = units_of(*(Task(log, number, "kills" if number == 2 else "") for number in range(8)))
+
+    def results() -> list[bytes]:
+        return list(run_units(units, double, store, title="t", workers=2))
+
+    first = get_context("fork").Process(target=results)  # whose units run in its own process at first
+    first.start()
+    first.join()
+    assert first.exitcode == -signal.SIGKILL
+    with pytest.raises(UnitsError, match=units[2].key[:12]):
+        results()
+    assert [store.get(unit.key) is not None for unit in units] == [number != 2 for number in range(8)]
 
 
 def test_a_bad_unit_is_set_aside_without_workers_too(store: UnitStore, log: Path) -> None:
