@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,11 +91,10 @@ def run_units(
     books = _Books(SetAside(title), progress)
     pending = iter(units)
     with progress, _noted_while_it_runs(title, store, books) as has_died:
-        yield from _in_this_process(pending, run, store, books, _seconds_alone(workers, has_died))
-        unit = next(pending, None)
-        if unit is not None:
+        left = yield from _in_this_process(pending, run, store, books, _seconds_alone(workers, has_died))
+        if left is not None:
             engine = _open_engine(run, workers, gpus)
-            yield from _side_by_side(itertools.chain([unit], pending), engine, store, books)
+            yield from _side_by_side(itertools.chain([left], pending), engine, store, books)
         books.set_aside.raise_if_any()
 
 
@@ -174,18 +173,27 @@ def _in_this_process(
     store: UnitStore,
     books: _Books,
     seconds: float,
-) -> Iterator[bytes]:
-    """Units one by one, as long as `seconds` allow."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and (unit := next(pending, None)) is not None:
+) -> Generator[bytes, None, Unit[T] | LateUnit[T] | None]:
+    """Units one by one, until they have run for `seconds`; returns the first that is left then, or None.
+
+    Stored results are given at once: threads for them would take longer than reading them does.
+    """
+    until: float | None = None
+    for unit in pending:
+        stored = store.get_here(unit.key)
+        if stored is None:
+            until = time.monotonic() + seconds if until is None else until
+            if time.monotonic() >= until:
+                return unit
         try:
-            result = _result(unit, run, store)
+            result = _result(unit, run, store) if stored is None else _Result(stored, is_new=False)
         except Exception as error:
             books.note_failure(unit.key, error)
         else:
             books.note_result(result)
             if not books.set_aside:
                 yield result.data
+    return None
 
 
 def _side_by_side(
@@ -202,9 +210,14 @@ def _side_by_side(
                 unit = next(pending, None)
                 if unit is None:
                     break
-                if unit.key not in running:
+                if unit.key in running:
+                    waiting.append((unit.key, running[unit.key]))
+                elif (stored := store.get_here(unit.key)) is not None:
+                    books.note_result(_Result(stored, is_new=False))
+                    waiting.append((unit.key, _finished(stored)))
+                else:
                     running[unit.key] = threads.submit(_result, unit, engine, store)
-                waiting.append((unit.key, running[unit.key]))
+                    waiting.append((unit.key, running[unit.key]))
             if not running and not waiting:
                 return
             wait(running.values(), return_when=FIRST_COMPLETED)
@@ -221,6 +234,12 @@ def _side_by_side(
         threads.shutdown(wait=False, cancel_futures=True)
         engine.close()
         threads.shutdown()
+
+
+def _finished(stored: bytes) -> Future[_Result]:
+    future: Future[_Result] = Future()
+    future.set_result(_Result(stored, is_new=False))
+    return future
 
 
 def _result(unit: Unit[T] | LateUnit[T], run: Callable[[T], bytes], store: UnitStore) -> _Result:
