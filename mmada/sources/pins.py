@@ -1,7 +1,7 @@
 """Corpora that stay in an object store: a small committed file pins every object, and its bytes are read from there.
 
-A pins file says where the objects lie, which of them were meant and, of each, its name, size, ETag, version and sha256; it holds no credentials.
-Reading lists nothing: an object that is not what its pin says is refused.
+A pins file says where the objects lie, which of them were meant and, of each, its name, size, ETag, version and sha256;
+it holds no credentials. Reading lists nothing: an object that is not what its pin says is refused.
 """
 
 import io
