@@ -180,7 +180,7 @@ def test_pins_are_deterministic_hold_no_secret_and_cost_only_what_is_new(
         bucket.put(f"part/{n}.jsonl", b"{}\n" * (n + 1))
     bucket.put("empty.jsonl", b"")
     first, second = tmp_path / "a.pins.json", tmp_path / "b.pins.json"
-    assert pin(bucket.url, first, "**/*.jsonl").objects == 7
+    assert pin(bucket.url, first, "**/*").objects == 7
     assert pin(bucket.url.rstrip("/"), second, "**/*").bytes_read == sum(3 * (n + 1) for n in range(6))
     assert first.read_bytes() == second.read_bytes()
     assert not any(secret in first.read_text() for secret in ("testkey", "testsecret", "127.0.0.1"))
