@@ -19,7 +19,8 @@ from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.tables import to_parquet
 from mmada.errors import ParamsError
 from mmada.numerics import compute_device, numerics_class
-from mmada.vq.image_quality import code_entropy, pixel_std, psnr, to_picture
+from mmada.vq.image_quality import code_entropy, pixel_std, psnr, structure, to_picture
+from mmada.vq.lost_parts import lost_share
 from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
@@ -84,7 +85,8 @@ def _encode(model: MAGVITv2, pixels: Float[np.ndarray, "B 3 R R"]) -> Iterator[t
     for own, before, after in zip(codes, pixels, decoded, strict=True):
         original = to_picture(before)
         packed = pack_codes(own.astype(np.uint16))
-        yield side, side, packed, psnr(original, after), pixel_std(original), code_entropy(own)
+        of_pixels = (pixel_std(original), structure(original), lost_share(original))
+        yield side, side, packed, psnr(original, after), *of_pixels, code_entropy(own), len(np.unique(own))
 
 
 def _ahead(pool: ThreadPoolExecutor, run: Callable[[T], ResultT], items: Iterable[T]) -> Iterator[ResultT]:
