@@ -44,10 +44,7 @@ class UnitStore:
 
     def get(self, key: str) -> bytes | None:
         """Result of a unit, or None if it is absent or its bytes are damaged. What only `shared` has is copied here."""
-        try:
-            data = _verified(self.path(key).read_bytes())
-        except FileNotFoundError:
-            data = None
+        data = self.get_here(key)
         if data is None and self.shared is not None:
             try:
                 data = _verified(self.shared.read(self._name(key)))
@@ -56,6 +53,13 @@ class UnitStore:
             if data is not None:
                 atomic_write(self.path(key), _with_digest(data))
         return data
+
+    def get_here(self, key: str) -> bytes | None:
+        """Result of a unit if this machine has it whole."""
+        try:
+            return _verified(self.path(key).read_bytes())
+        except FileNotFoundError:
+            return None
 
     def put(self, key: str, data: bytes) -> None:
         """Keep the result of a unit; equal keys hold equal results, so the last writer is as good as the first."""

@@ -8,8 +8,9 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +18,7 @@ from mmada.errors import ParamsError
 from mmada.processes import Engine, Processes, WorkerLostError
 from mmada.unit_failures import SetAside, patiently
 from mmada.unit_progress import UnitProgress
-from mmada.unit_store import UnitStore
+from mmada.unit_store import UnitStore, unit_key
 
 T = TypeVar("T")
 
@@ -87,14 +88,13 @@ def run_units(
     if total is None and isinstance(units, Sized):
         total = len(units)
     progress = UnitProgress(title, total, store.root, rows_of, rows)
-    with progress:
-        books = _Books(SetAside(title), progress)
-        pending = iter(units)
-        yield from _in_this_process(pending, run, store, books, _seconds_alone(workers))
-        unit = next(pending, None)
-        if unit is not None:
+    books = _Books(SetAside(title), progress)
+    pending = iter(units)
+    with progress, _noted_while_it_runs(title, store, books) as has_died:
+        left = yield from _in_this_process(pending, run, store, books, _seconds_alone(workers, has_died))
+        if left is not None:
             engine = _open_engine(run, workers, gpus)
-            yield from _side_by_side(itertools.chain([unit], pending), engine, store, books)
+            yield from _side_by_side(itertools.chain([left], pending), engine, store, books)
         books.set_aside.raise_if_any()
 
 
@@ -127,11 +127,27 @@ class _Books:
         self.progress.note_failure()
 
 
-def _seconds_alone(workers: int | None) -> float:
+@contextmanager
+def _noted_while_it_runs(title: str, store: UnitStore, books: _Books) -> Iterator[bool]:
+    """Gives whether the last such run died or set units aside: a unit may have killed it, as long as they ran in its
+    own process.
+    """
+    note = store.root / store.folder / f".{unit_key(title)[:16]}.unfinished"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    has_died = note.exists()
+    note.touch()
+    try:
+        yield has_died
+    finally:  # not reached when this process is killed
+        if not books.set_aside:
+            note.unlink(missing_ok=True)
+
+
+def _seconds_alone(workers: int | None, has_died: bool) -> float:
     """How long units run in this process before others are started for them."""
     if workers == 1:
         return math.inf
-    if _engine_name() == "ray":
+    if has_died or _engine_name() == "ray":
         return 0.0
     return math.inf if (workers or num_workers()) == 1 else _ALONE_SECONDS
 
@@ -157,18 +173,27 @@ def _in_this_process(
     store: UnitStore,
     books: _Books,
     seconds: float,
-) -> Iterator[bytes]:
-    """Units one by one, as long as `seconds` allow."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and (unit := next(pending, None)) is not None:
+) -> Generator[bytes, None, Unit[T] | LateUnit[T] | None]:
+    """Units one by one, until they have run for `seconds`; returns the first that is left then, or None.
+
+    Stored results are given at once: threads for them would take longer than reading them does.
+    """
+    until: float | None = None
+    for unit in pending:
+        stored = store.get_here(unit.key)
+        if stored is None:
+            until = time.monotonic() + seconds if until is None else until
+            if time.monotonic() >= until:
+                return unit
         try:
-            result = _result(unit, run, store)
+            result = _result(unit, run, store) if stored is None else _Result(stored, is_new=False)
         except Exception as error:
             books.note_failure(unit.key, error)
         else:
             books.note_result(result)
             if not books.set_aside:
                 yield result.data
+    return None
 
 
 def _side_by_side(
@@ -185,9 +210,14 @@ def _side_by_side(
                 unit = next(pending, None)
                 if unit is None:
                     break
-                if unit.key not in running:
+                if unit.key in running:
+                    waiting.append((unit.key, running[unit.key]))
+                elif (stored := store.get_here(unit.key)) is not None:
+                    books.note_result(_Result(stored, is_new=False))
+                    waiting.append((unit.key, _finished(stored)))
+                else:
                     running[unit.key] = threads.submit(_result, unit, engine, store)
-                waiting.append((unit.key, running[unit.key]))
+                    waiting.append((unit.key, running[unit.key]))
             if not running and not waiting:
                 return
             wait(running.values(), return_when=FIRST_COMPLETED)
@@ -204,6 +234,12 @@ def _side_by_side(
         threads.shutdown(wait=False, cancel_futures=True)
         engine.close()
         threads.shutdown()
+
+
+def _finished(stored: bytes) -> Future[_Result]:
+    future: Future[_Result] = Future()
+    future.set_result(_Result(stored, is_new=False))
+    return future
 
 
 def _result(unit: Unit[T] | LateUnit[T], run: Callable[[T], bytes], store: UnitStore) -> _Result:

@@ -14,6 +14,7 @@ from perf.ingest import bench_ingest
 from perf.losses import bench_losses
 from perf.shards import bench_shards
 from perf.show import bench_show
+from perf.units import bench_units
 from perf.vq_encode import bench_vq_encode
 
 BENCHES = {
@@ -27,6 +28,7 @@ BENCHES = {
     "noop_repro": bench_noop_repro,
     "show": bench_show,
     "doors": bench_doors,
+    "units": bench_units,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from mmada import unit_failures, workers
-from mmada.errors import InputError, UnitsError
+from mmada.errors import InputError, StorageError, UnitsError
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, Unit, run_units
 
@@ -52,6 +53,8 @@ def double(task: Task) -> bytes:
             raise InputError("there is nothing to read; give a folder")
         case "falters" if tries < 3:
             raise ConnectionResetError("the other side has gone")
+        case "store falters" if tries < 3:
+            raise StorageError("the store is overloaded", transient=True)
         case "kills":
             os.kill(os.getpid(), signal.SIGKILL)
         case "kills once" if tries == 1:
@@ -154,7 +157,7 @@ def test_a_slow_unit_does_not_stop_those_after_it(store: UnitStore, log: Path) -
     assert list(results) == [str(2 * number).encode() for number in range(1, 50)]
 
 
-@pytest.mark.parametrize("fault", ["falters", "kills once"])
+@pytest.mark.parametrize("fault", ["falters", "store falters", "kills once"])
 @pytest.mark.usefixtures("at_once")
 def test_what_heals_is_tried_again(store: UnitStore, log: Path, fault: str) -> None:
     units = units_of(*(Task(log, number, fault if number == 2 else "") for number in range(8)))
@@ -177,6 +180,21 @@ def test_a_bad_unit_is_set_aside_and_a_rerun_touches_it_alone(
     mended = units_of(*(Task(log, number) for number in range(8)))
     assert list(run_units(mended, double, store, title="t", workers=2)) == [b"%d" % (2 * n) for n in range(8)]
     assert runs(log) == [2]
+
+
+def test_a_unit_that_kills_the_run_is_set_aside_by_the_next_one(store: UnitStore, log: Path) -> None:
+    units = units_of(*(Task(log, number, "kills" if number == 2 else "") for number in range(8)))
+
+    def results() -> list[bytes]:
+        return list(run_units(units, double, store, title="t", workers=2))
+
+    first = get_context("fork").Process(target=results)  # whose units run in its own process at first
+    first.start()
+    first.join()
+    assert first.exitcode == -signal.SIGKILL
+    with pytest.raises(UnitsError, match=units[2].key[:12]):
+        results()
+    assert [store.get(unit.key) is not None for unit in units] == [number != 2 for number in range(8)]
 
 
 def test_a_bad_unit_is_set_aside_without_workers_too(store: UnitStore, log: Path) -> None:

@@ -153,5 +153,5 @@ def _nothing_known(asked: str, paths: Iterable[str]) -> str:
     return (
         f"no recorded output was made of {asked!r}. Name a raw file or folder by its path in the project (raw files "
         f"lie in {', '.join(folders[:5])}), a file's sha256, or the id of a row that a set of shards holds (64 hex "
-        "digits; rows that were dropped are listed in dropped.parquet of data/ingested/<corpus> and data/selected)"
+        "digits; rows that were dropped are listed in dropped*.parquet of data/ingested/<corpus> and data/selected)"
     )

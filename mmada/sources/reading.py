@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, TypeVar
 
 import polars as pl
-from tqdm import tqdm
 
 from mmada.contracts.tables import from_parquet
+from mmada.progress import progress_bar
 from mmada.sources.captions import Beside
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
@@ -23,10 +23,13 @@ from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, Pictur
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised when a unit makes other bytes of equal input (decoding of pictures included)."""
 
 _PICTURES_PER_UNIT: Final = 128
+_MANY_FILES: Final = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     spans: list[Span] = []
     sha256: dict[str, str] = {}
     beside: dict[str, Beside] = {}
-    for file, digest in tqdm(_hashed(files, declared), total=len(files), desc=f"{where}: files", unit="file", delay=2):
+    for file, digest in _watched(_hashed(files, declared), len(files), f"find the rows of {where}"):
         spans += _spans(file, digest, declared, reader)
         sha256 |= {file.location: digest} if digest else {}
         if (name := declared.beside(file)) and (found := folder.find(name)):
@@ -95,6 +98,14 @@ def _hashed(files: Sequence[RawFile], declared: Declaration) -> Iterator[tuple[R
             yield from zip(files, pool.map(lambda file: file.sha256(), files), strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
+    """`files`, with a bar where there are many of them."""
+    with progress_bar(title, total, "file", disable=total < _MANY_FILES) as bar:
+        for file in files:
+            yield file
+            bar.update()
 
 
 def _spans(file: RawFile, digest: str, declared: Declaration, reader: Reader) -> list[Span]:
@@ -151,7 +162,7 @@ def read_named_pictures(
 
     with ThreadPoolExecutor() as pool:
         found = zip(names, pool.map(find, names), strict=True)
-        for name, (file, digest) in tqdm(found, total=len(names), desc=f"{title}: files", unit="file", delay=2):
+        for name, (file, digest) in _watched(found, len(names), f"{title}: find the files"):
             if file is None or isinstance(digest, Defect):
                 assert isinstance(digest, Defect)
                 refused.append((name, "", digest.reason, digest.value, "", 0, 0, ""))

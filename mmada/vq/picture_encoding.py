@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.tables import to_parquet
-from mmada.numerics import compute_device
+from mmada.errors import ParamsError
+from mmada.numerics import compute_device, numerics_class
 from mmada.vq.image_quality import code_entropy, pixel_std, psnr, structure, to_picture
 from mmada.vq.lost_parts import lost_share
 from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
@@ -35,21 +36,31 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class EncodingTask:
-    """Pictures to be encoded, and how. `pictures`: columns image_sha256, pixels_sha256, bytes (contracts PICTURES)."""
+    """Pictures to be encoded, and how. `pictures`: columns image_sha256, pixels_sha256, bytes (contracts PICTURES).
+
+    `numerics`: the class of machine that the codes are to come from (numerics.numerics_class).
+    """
 
     pictures: pl.DataFrame
     magvit: Path
     resolution: int
     crop_policy: Policy
     max_pixels: int
+    numerics: str
 
 
 def encode_pictures(task: EncodingTask) -> bytes:
     """The pictures' rows of the token table (IMAGE_CODES, parquet), in order.
 
     The next pictures are decoded in threads while the network has these, so that it never waits for files.
+    Raises ParamsError on a machine of another numerics class.
     """
     torch.set_num_threads(THREADS)
+    if numerics_class(THREADS) != task.numerics:
+        raise ParamsError(
+            f"this worker is {numerics_class(THREADS)}, the run began on {task.numerics}: codes of one table must come "
+            "from machines alike; start the run on one of the workers' kind, or set MMADA_DEVICE"
+        )
     model = _load(task.magvit)
     names = task.pictures.select("image_sha256", "pixels_sha256").rows()
     rows: list[tuple[object, ...]] = []
