@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,7 @@ def pin(url: str, out: Path, pattern: str) -> Pinned:
     with journal.open("a") as done, tqdm(total=size, desc=f"pin {url}", unit="B", unit_scale=True) as bar:
         for found in _read_all(storage, missing):
             pins[found.name] = found
-            done.write(json.dumps([storage.url(""), asdict(found)]) + "\n")
+            done.write(json.dumps([storage.url(""), vars(found)]) + "\n")
             done.flush()
             bar.update(found.bytes)
     write_pins(out, storage.url(""), pins)

@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from io import BufferedReader
@@ -110,7 +110,7 @@ def read_pins(path: Path) -> PinnedFolder:
 
 def write_pins(path: Path, url: str, pins: Mapping[str, Pin]) -> None:
     """Write a pins file, one object a line in order of their names: equal objects give equal bytes."""
-    lines = ",\n".join(json.dumps(asdict(pins[name]), ensure_ascii=False) for name in sorted(pins))
+    lines = ",\n".join(json.dumps(vars(pins[name]), ensure_ascii=False) for name in sorted(pins))
     atomic_write(path, f'{{"url": {json.dumps(url)}, "objects": [\n{lines}\n]}}\n'.encode())
 
 

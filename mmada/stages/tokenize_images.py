@@ -71,6 +71,7 @@ def tokenize_images(
         encode_pictures,
         memo,
         title="tokenize pictures",
+        gpus=1,
         rows_of=lambda result: from_parquet(result).height,
         rows="pictures",
     )
