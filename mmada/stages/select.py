@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, read_facts
 from mmada.contracts.ingested import read_records
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
@@ -16,7 +16,7 @@ from mmada.params_data import Corpus, Selection
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "selected"
 
 _EXCERPT_CHARS: Final = 200
@@ -31,7 +31,7 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
     facts_folder = open_artifact(Path(paths.facts))
     ingested = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
     _check_floor(selection, facts_folder)
-    facts = pl.concat(read_table(facts_folder.path / f"facts-{key}.parquet", FACTS, f"facts {key}") for key in corpora)
+    facts = read_facts(facts_folder.path)
     decided = decide(
         facts,
         read_table(facts_folder.path / "pairs.parquet", NEAR_DUPLICATES, "near duplicates"),
