@@ -71,5 +71,5 @@ def read_facts(folder: Path) -> pl.DataFrame:
         where = f"facts of {corpus.name}"
         files = read_table(corpus / "files.parquet", FILES, where)
         rows = read_tables(corpus, "facts", STORED_FACTS, where)
-        tables.append(rows.join(files, on="source_file", how="left", maintain_order="left").select(list(FACTS)))
+        tables.append(rows.join(files, on="source_file", how="left", maintain_order="left")[list(FACTS)])
     return pl.concat(tables)

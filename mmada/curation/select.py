@@ -27,6 +27,12 @@ REASONS: Final = (
 )
 
 
+_DECIDED: Final = (
+    *("row_id", "corpus", "source_file", "file_sha256", "row"),
+    *("task", "kind", "content_key", "text_key"),
+)
+
+
 def decide(
     facts: pl.DataFrame,
     pairs: pl.DataFrame,
@@ -40,14 +46,18 @@ def decide(
     min_psnr: float,
     near_duplicate: float,
 ) -> pl.DataFrame:
-    """`facts` with `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id and
-    origin.
+    """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
+    and origin.
 
     facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES. The loop
     limit holds for responses, not for plain text (task lm), whose lists and tables repeat by nature.
     """
     held = matches.group_by("row_id").agg(
         contaminated_by=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" ")
+    )
+    # A join would copy every column.
+    contaminated_by = pl.col("row_id").replace_strict(
+        held["row_id"], held["contaminated_by"], default=None, return_dtype=pl.String
     )
     checks: Mapping[str, tuple[pl.Expr, pl.Expr]] = {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
@@ -69,10 +79,9 @@ def decide(
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
     rows = (
-        facts.join(held, on="row_id", how="left")
+        facts.with_columns(contaminated_by=contaminated_by)
+        .select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
         .sort("row_id", "corpus", "source_file", "row")
-        .with_columns(reason=reason.fill_null(""), value=value.fill_null(""))
-        .drop("contaminated_by")
     )
     rows = _mark_exact_duplicates(rows)
     return _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
@@ -93,13 +102,10 @@ def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
 
 def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
     """All but the first row of each content, among rows that nothing else is wrong with."""
-    alive = pl.col("reason") == ""
-    again = alive & (alive.cum_sum().over("content_key") > 1)
-    twin = pl.col("row_id").filter(alive).first().over("content_key")
-    return rows.with_columns(
-        reason=pl.when(again).then(pl.lit("duplicate_exact")).otherwise("reason"),
-        value=pl.when(again).then(twin).otherwise("value"),
-    )
+    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "content_key")
+    is_first = alive["content_key"].is_first_distinct()
+    first = alive.filter(is_first).select("content_key", twin="row_id")
+    return _mark(rows, "duplicate_exact", alive.filter(~is_first).join(first, on="content_key", how="left"))
 
 
 def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
@@ -108,10 +114,9 @@ def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFra
     for left, right in pairs.select("text_key", "twin").iter_rows():
         alike[left].add(right)
         alike[right].add(left)
-    position = pl.int_range(pl.len())
-    alive = rows.with_columns(position=position).filter(reason="").select("position", "row_id", "text_key")
-    shared = pl.len().over("text_key") > 1
-    affected = alive.filter(shared | pl.col("text_key").is_in(sorted(alike)))
+    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "text_key")
+    shared = pl.col("text_key").is_duplicated()
+    affected = alive.filter(shared | pl.col("text_key").is_in(list(alike)))
     kept: dict[str, str] = {}  # text key -> row_id of the row kept with it
     dropped: dict[int, str] = {}
     for place, row_id, text_key in affected.iter_rows():
@@ -122,14 +127,19 @@ def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFra
             kept[text_key] = row_id
     marked = pl.DataFrame(
         {"position": list(dropped), "twin": list(dropped.values())},
-        schema={"position": pl.Int64, "twin": pl.String},
+        schema={"position": pl.UInt32, "twin": pl.String},
     )
+    return _mark(rows, "duplicate_near", marked)
+
+
+def _mark(rows: pl.DataFrame, reason: str, marked: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with `reason`, and the twin's row_id as value, where `marked` (position, twin) says so."""
     again = pl.col("twin").is_not_null()
     return (
-        rows.with_columns(position=position.cast(pl.Int64))
-        .join(marked, on="position", how="left", maintain_order="left")
+        rows.with_row_index("position")
+        .join(marked.select("position", "twin"), on="position", how="left", maintain_order="left")
         .with_columns(
-            reason=pl.when(again).then(pl.lit("duplicate_near")).otherwise("reason"),
+            reason=pl.when(again).then(pl.lit(reason)).otherwise("reason"),
             value=pl.when(again).then("twin").otherwise("value"),
         )
         .drop("position", "twin")
