@@ -24,9 +24,18 @@ _MOST_LETTERS: Final = 24
 """Bytes of a word; a longer run of letters is several, so that no text is one endless word."""
 _NUMBER_WORDS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
-    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
-_SAME_WORD: Final = {word: str(value) for value, word in enumerate(_NUMBER_WORDS)} | {
+_TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_COMPOUNDS: Final = {
+    f"{tens}{space}{_NUMBER_WORDS[unit]}": str(10 * value + unit)
+    for value, tens in enumerate(_TENS, start=2)
+    for space in "- "
+    for unit in range(1, 10)
+}
+_SAME_WORD: Final = {
+    **{word: str(value) for value, word in enumerate(_NUMBER_WORDS)},
+    **{word: str(10 * value) for value, word in enumerate(_TENS, start=2)},
     "dfrac": "frac",
     "tfrac": "frac",
     "cdot": "*",
@@ -34,17 +43,25 @@ _SAME_WORD: Final = {word: str(value) for value, word in enumerate(_NUMBER_WORDS
     "leq": "le",
     "geq": "ge",
 }
+_PUNCTUATION: Final = dict(
+    zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
+)
+"""Signs of typography that are common in texts of ASCII letters, which are cut into words faster."""
 _CHUNK_BYTES: Final = 1 << 18
 """Text that is cut into words at a time, so that it stays in the processor's cache."""
 
 _LETTER, _DIGIT, _SIGN = 1, 2, 3
-_KINDS: Final = np.zeros(256, np.uint8)
-_KINDS[[*range(ord("a"), ord("z") + 1), *range(0x80, 0x100)]] = _LETTER
-_KINDS[[*b"0123456789"]] = _DIGIT
-_KINDS[[*b"+*/=<>^"]] = _SIGN
+_KINDS: Final = b"".join(
+    byte.islower() * b"\1"
+    or byte.isdigit() * b"\2"
+    or (byte in b"+*/=<>^") * b"\3"
+    or (byte >= b"\x80") * b"\1"
+    or b"\0"
+    for byte in (bytes([value]) for value in range(256))
+)
+"""What each byte of a normalised text is, 0 where it only parts words."""
 
-_BASE: Final = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
-_BYTES: Final = np.random.default_rng(0x6D6D6164).integers(1 << 64, size=256, dtype=np.uint64)
+_BASE: Final = 0x9E3779B97F4A7C15  # odd: it has an inverse modulo 2**64
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,8 @@ class Words:
 
 def normalised(texts: pl.Series) -> pl.Series:
     """Texts before they are cut into words."""
+    typography = pl.col("text").str.replace_many(list(_PUNCTUATION), list(_PUNCTUATION.values()))
+    texts = texts.to_frame("text").select(typography).to_series()
     is_foreign = texts.str.len_bytes() != texts.str.len_chars()
     if is_foreign.any():
         order = np.concatenate([is_foreign.not_().arg_true(), is_foreign.arg_true()])
@@ -74,10 +93,10 @@ def normalised(texts: pl.Series) -> pl.Series:
         texts = pl.concat([texts.filter(~is_foreign), foreign.alias(texts.name)])[np.argsort(order)]
     layout = (
         pl.col("text")
-        .str.replace_all("\\!", "", literal=True)
-        .str.replace_all("{,}", ",", literal=True)
+        .str.replace_many(["\\!", "{,}"], ["", ","])
         .str.replace_all(_LATEX_LAYOUT, " ")
         .str.to_lowercase()
+        .str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
         .str.replace_all(r"([0-9]),([0-9]{3})", "$1$2")
         .str.replace_all(r"([0-9]),([0-9]{3})", "$1$2")  # every second separator of a long number
         .str.replace_all(r"-\s+([0-9])", "-$1")
@@ -88,10 +107,7 @@ def normalised(texts: pl.Series) -> pl.Series:
 def _plain(texts: pl.Expr) -> pl.Expr:
     """Texts in which all that is not ASCII is part of a word."""
     return (
-        texts.str.normalize("NFKC")
-        .str.replace_many(["\u2212", "\u2013", "\u00d7", "\u00f7"], ["-", "-", "*", "/"])
-        .str.replace_all(r"[^\x00-\x7F\p{L}\p{M}]", " ")
-        .str.replace_all(_UNSPACED, " $1 ")
+        texts.str.normalize("NFKC").str.replace_all(r"[^\x00-\x7F\p{L}\p{M}]", " ").str.replace_all(_UNSPACED, " $1 ")
     )
 
 
@@ -135,6 +151,15 @@ def ngrams(words: Words, n: int) -> Words:
     return Words(mix(sums + widths.astype(np.uint64)), offsets)
 
 
+def joined(first: Words, second: Words) -> Words:
+    """The words of each text of `first` followed by those of the same text of `second`."""
+    offsets = first.offsets + second.offsets
+    hashes = np.empty(offsets[-1], np.uint64)
+    hashes[np.arange(first.hashes.size) + np.repeat(second.offsets[:-1], first.counts)] = first.hashes
+    hashes[np.arange(second.hashes.size) + np.repeat(first.offsets[1:], second.counts)] = second.hashes
+    return Words(hashes, offsets)
+
+
 def text_keys(words: Words) -> Hashes:
     """One hash [D] of each text's whole word sequence: equal keys are equal texts but for what does not
     count.
@@ -154,18 +179,21 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
+_BYTES: Final = mix(np.arange(1, 257, dtype=np.uint64))
+"""A random number for each byte."""
+
+
 def _words(data: NDArray[np.uint8], line_ends: NDArray[np.int64]) -> Words:
     """Words of a chunk of normalised lines (UTF-8, each with its line end)."""
-    kinds = _KINDS[data]
-    dots = np.flatnonzero(data[:-1] == ord("."))
+    kinds = np.zeros(data.size + 2, np.uint8)  # one for what stands before and after the lines
+    kinds[1:-1] = np.frombuffer(data.tobytes().translate(_KINDS), np.uint8)
+    dots = np.flatnonzero(data == ord(".")) + 1
     kinds[dots[(kinds[dots - 1] == _DIGIT) & (kinds[dots + 1] == _DIGIT)]] = _DIGIT
-    hyphens = np.flatnonzero(data[:-1] == ord("-"))
+    hyphens = np.flatnonzero(data == ord("-")) + 1
     kinds[hyphens[kinds[hyphens + 1] == _DIGIT]] = _SIGN
-    breaks = kinds[1:] != kinds[:-1]
-    breaks |= kinds[1:] == _SIGN
-    edges = np.concatenate([[0], np.flatnonzero(breaks) + 1, [data.size]])
-    is_word = kinds[edges[:-1]] != 0
-    starts, ends = edges[:-1][is_word], edges[1:][is_word]
+    edges = kinds[1:] != kinds[:-1]
+    edges |= kinds[1:] == _SIGN
+    starts, ends = np.flatnonzero(edges & (kinds[1:] != 0)), np.flatnonzero(edges & (kinds[:-1] != 0))
     if (ends - starts > _MOST_LETTERS).any():
         starts, ends = _cut_long(starts, ends)
     bounds = np.concatenate([[0], np.searchsorted(starts, line_ends)])
