@@ -1,8 +1,8 @@
 """What is known of every ingested row before any threshold decides: one fact row per raw row.
 
 A facts folder holds a folder per corpus with a part `facts-*.parquet` (STORED_FACTS) for each part of records that
-ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `matches.parquet` (BENCHMARK_MATCHES) and
-`certificate.json`, which says what was searched for and in which rows.
+ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `picture_pairs.parquet` (PICTURE_PAIRS),
+`matches.parquet` (BENCHMARK_MATCHES) and `certificate.json`, which says what was searched for and in which rows.
 """
 
 from pathlib import Path
@@ -37,6 +37,7 @@ FACTS: Final[Schema] = {
     "code_entropy": pl.Float64,
     "content_key": pl.String,  # equal for rows of equal task, text, reference and pixels (dedup.content_key)
     "text_key": pl.String,  # equal for rows of equal task, pixels and words (case, punctuation apart)
+    "caption_key": pl.String,  # equal for rows of equal task and words, whatever their picture
 }
 
 STORED_FACTS: Final[Schema] = {name: kind for name, kind in FACTS.items() if name != "file_sha256"}
@@ -48,6 +49,13 @@ NEAR_DUPLICATES: Final[Schema] = {
     "text_key": pl.String,  # the smaller of the two
     "twin": pl.String,
     "similarity": pl.Float64,  # Jaccard similarity of word shingles, params.annotation's floor or more
+}
+
+# Pictures that show the same with other pixels (curation.alike_pictures), by the sha256 of their bytes.
+PICTURE_PAIRS: Final[Schema] = {
+    "image_sha256": pl.String,  # the smaller of the two
+    "twin": pl.String,
+    "similarity": pl.Float64,  # one less the largest difference of a part's colours; params.annotation's floor or more
 }
 
 # Every benchmark item found in a row.

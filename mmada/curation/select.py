@@ -26,12 +26,13 @@ REASONS: Final = (
     "image_poor_reconstruction",
     "duplicate_exact",
     "duplicate_near",
+    "image_near_duplicate",
 )
 
 
 _DECIDED: Final = (
     *("row_id", "corpus", "source_file", "file_sha256", "row"),
-    *("task", "kind", "content_key", "text_key"),
+    *("task", "kind", "image_sha256", "content_key", "text_key", "caption_key"),
 )
 
 
@@ -40,6 +41,7 @@ def decide(
     pairs: pl.DataFrame,
     matches: pl.DataFrame,
     *,
+    picture_pairs: pl.DataFrame,
     max_text_tokens: int,
     max_loop_share: float,
     max_language_switches: int,
@@ -49,12 +51,14 @@ def decide(
     max_lost_share: float,
     min_psnr: float,
     near_duplicate: float,
+    image_near_duplicate: float,
 ) -> pl.DataFrame:
     """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
     and origin.
 
-    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES. The loop
-    limit holds for responses, not for plain text (task lm), whose lists and tables repeat by nature.
+    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; picture_pairs:
+    PICTURE_PAIRS. The loop limit holds for responses, not for plain text (task lm), whose lists and tables repeat by
+    nature.
     """
     held = matches.group_by("row_id").agg(
         contaminated_by=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" ")
@@ -90,7 +94,8 @@ def decide(
         .sort("row_id", "corpus", "source_file", "row")
     )
     rows = _mark_exact_duplicates(rows)
-    return _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+    rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+    return _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
 
 
 def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
@@ -116,10 +121,7 @@ def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """In order of row_id, every row that is alike to a row already kept."""
-    alike: dict[str, set[str]] = defaultdict(set)
-    for left, right in pairs.select("text_key", "twin").iter_rows():
-        alike[left].add(right)
-        alike[right].add(left)
+    alike = _twins(pairs, "text_key")
     alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "text_key")
     shared = pl.col("text_key").is_duplicated()
     affected = alive.filter(shared | pl.col("text_key").is_in(list(alike)))
@@ -131,11 +133,38 @@ def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFra
             dropped[place] = min(twins)
         else:
             kept[text_key] = row_id
-    marked = pl.DataFrame(
+    return _mark(rows, "duplicate_near", _marked(dropped))
+
+
+def _mark_near_pictures(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """In order of row_id, every row whose text a row already kept has under a picture that shows the same."""
+    alike = _twins(pairs, "image_sha256")
+    alive = rows.with_row_index("position").filter((pl.col("reason") == "") & pl.col("image_sha256").is_in(list(alike)))
+    kept: dict[tuple[str, str], str] = {}  # caption key, picture -> row_id of the row kept with them
+    dropped: dict[int, str] = {}
+    for place, row_id, caption, image in alive.select("position", "row_id", "caption_key", "image_sha256").iter_rows():
+        twins = [kept[caption, twin] for twin in alike[image] if (caption, twin) in kept]
+        if twins:
+            dropped[place] = min(twins)
+        else:
+            kept[caption, image] = row_id
+    return _mark(rows, "image_near_duplicate", _marked(dropped))
+
+
+def _twins(pairs: pl.DataFrame, name: str) -> dict[str, set[str]]:
+    """All twins of each entry of column `name`."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for left, right in pairs.select(name, "twin").iter_rows():
+        alike[left].add(right)
+        alike[right].add(left)
+    return alike
+
+
+def _marked(dropped: Mapping[int, str]) -> pl.DataFrame:
+    return pl.DataFrame(
         {"position": list(dropped), "twin": list(dropped.values())},
         schema={"position": pl.UInt32, "twin": pl.String},
     )
-    return _mark(rows, "duplicate_near", marked)
 
 
 def _mark(rows: pl.DataFrame, reason: str, marked: pl.DataFrame) -> pl.DataFrame:

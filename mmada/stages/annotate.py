@@ -3,7 +3,8 @@ matches.
 """
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ import numpy as np
 import polars as pl
 
 from mmada.contracts.benchmark_items import read_items
-from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, STORED_FACTS, facts_part
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, STORED_FACTS, facts_part
 from mmada.contracts.image_codes import read_code_facts
 from mmada.contracts.ingested import FILES, parts
+from mmada.contracts.records import Schema
 from mmada.contracts.tables import from_parquet, read_table, to_parquet, write_table
+from mmada.curation.alike_pictures import SKETCH_SIDE, alike_candidates, similarities, sketch
 from mmada.curation.certificate import certificate
 from mmada.curation.cot_facts import TEXT_FACTS, text_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
@@ -29,11 +32,13 @@ from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
+from mmada.vq.preprocess import decode_picture
 from mmada.workers import LateUnit, run_units
 
 VERSION: Final = 2
 OUT: Final = "facts"
 
+_SKETCHES: Final[Schema] = {"image_sha256": pl.String, "pixels_sha256": pl.String, "sketch": pl.Binary}
 _PLACE: Final = ("row_id", "corpus", "source_file", "row", "task", "kind", "image_sha256")
 _READ: Final = ("row_id", "task", "prompt", "response", "reference", "image_sha256")
 
@@ -81,6 +86,8 @@ def annotate(
         store=store,
     )
     write_table(pairs, out / "pairs.parquet", NEAR_DUPLICATES)
+    alike = _picture_pairs(ingested, annotation.near_picture_floor, store)
+    write_table(alike, out / "picture_pairs.parquet", PICTURE_PAIRS)
     matches = _matches(records, pictures, index, annotation.decontamination, store)
     write_table(matches, out / "matches.parquet", BENCHMARK_MATCHES)
     searched = certificate(
@@ -103,9 +110,14 @@ def annotate(
         metrics={
             "parts": len(records),
             "near_duplicate_pairs": pairs.height,
+            "near_picture_pairs": alike.height,
             "benchmark_matches": matches.height,
         },
-        metadata={"near_duplicate_floor": annotation.near_duplicate_floor, "benchmark_index": index.digest},
+        metadata={
+            "near_duplicate_floor": annotation.near_duplicate_floor,
+            "near_picture_floor": annotation.near_picture_floor,
+            "benchmark_index": index.digest,
+        },
     )
 
 
@@ -135,7 +147,9 @@ def _write_facts(
     for number, (part, result) in enumerate(zip(records, results, strict=True)):
         rows = pl.read_parquet(part.file, columns=list(_PLACE))
         facts = _with_text_keys(with_image_facts(rows, pictures), from_parquet(result))
-        shown = facts.with_columns(text_key=pl.Series(map(shown_key, facts["text_key"]), dtype=pl.String))
+        shown = facts.with_columns(
+            pl.Series(name, map(shown_key, facts[name]), dtype=pl.String) for name in ("text_key", "caption_key")
+        )
         write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))
         count += rows.height
@@ -166,12 +180,14 @@ def _with_text_keys(rows: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
     """`rows` with TEXT_FACTS, `group` (task and picture) and `text_key`, both as numbers."""
     joined = rows.join(text, on="row_id", how="left", validate="m:1", maintain_order="left")
     groups = group_hashes(joined["task"], joined["pixels_sha256"])
+    tasks = group_hashes(joined["task"], pl.repeat("", joined.height, eager=True))
     keys = text_keys_of_groups(joined["words_key"].to_numpy(), groups)
     # Rows without a single word (signs only) are alike only when they are equal.
     content = pl.col("content_key").str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
     return joined.with_columns(
         group=pl.Series(groups, dtype=pl.UInt64),
         text_key=pl.when(pl.col("num_words") > 0).then(pl.Series(keys, dtype=pl.UInt64)).otherwise(content),
+        caption_key=pl.Series(text_keys_of_groups(joined["words_key"].to_numpy(), tasks), dtype=pl.UInt64),
     )
 
 
@@ -186,6 +202,40 @@ def _documents(facts: pl.DataFrame, number: int, annotation: Annotation) -> Docu
         rows=texts["place"].cast(pl.Int32).to_numpy(),
         num_words=texts["num_words"].cast(pl.Int32).to_numpy(),
     )
+
+
+def _picture_pairs(ingested: Mapping[str, Artifact], floor: float, store: UnitStore) -> pl.DataFrame:
+    """PICTURE_PAIRS of all pictures; those of equal pixels are compared once and named each."""
+    units = [
+        LateUnit(unit_key("picture_sketches", VERSION, artifact.files[file.name]), partial(_read_pictures, file))
+        for artifact in ingested.values()
+        for file in parts(artifact.path, "pictures")
+    ]
+    results = map(from_parquet, run_units(units, _sketch_unit, store, title="sketches of pictures"))
+    sketches = pl.concat([pl.DataFrame(schema=pl.Schema(_SKETCHES)), *results]).unique("image_sha256")
+    names = sketches.group_by("pixels_sha256").agg("image_sha256", pl.col("sketch").first()).sort("pixels_sha256")
+    pixels = np.frombuffer(b"".join(names["sketch"]), np.uint8).reshape(-1, SKETCH_SIDE, SKETCH_SIDE, 3)
+    pairs = alike_candidates(pixels)
+    alike = similarities(pixels, pairs)
+    images = names["image_sha256"]
+    found = pl.DataFrame({"left": images[pairs[:, 0]], "right": images[pairs[:, 1]], "similarity": alike})
+    named = found.filter(pl.col("similarity") >= floor).explode("left").explode("right")
+    return named.select(
+        image_sha256=pl.min_horizontal("left", "right"),
+        twin=pl.max_horizontal("left", "right"),
+        similarity="similarity",
+    ).sort("image_sha256", "twin")
+
+
+def _read_pictures(file: Path) -> pl.DataFrame:
+    return pl.read_parquet(file, columns=["image_sha256", "pixels_sha256", "bytes"])
+
+
+def _sketch_unit(pictures: pl.DataFrame) -> bytes:
+    # Ingest has decoded them within its limits.
+    sketches = [sketch(decode_picture(data, max_pixels=sys.maxsize)).tobytes() for data in pictures["bytes"]]
+    table = pictures.drop("bytes").with_columns(sketch=pl.Series(sketches, dtype=pl.Binary))
+    return to_parquet(table, _SKETCHES)
 
 
 def _matches(

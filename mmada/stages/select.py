@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, read_facts
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, read_facts
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
@@ -36,6 +36,7 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
         read_facts(facts_folder.path),
         read_table(facts_folder.path / "pairs.parquet", NEAR_DUPLICATES, "near duplicates"),
         read_table(facts_folder.path / "matches.parquet", BENCHMARK_MATCHES, "benchmark matches"),
+        picture_pairs=read_table(facts_folder.path / "picture_pairs.parquet", PICTURE_PAIRS, "near pictures"),
         **selection.model_dump(),
     )
     selected = kept_rows(decided)
@@ -57,12 +58,16 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
 
 
 def _check_floor(selection: Selection, facts: Artifact) -> None:
-    floor = float(facts.metadata["near_duplicate_floor"])
-    if selection.near_duplicate < floor:
-        raise ParamsError(
-            f"selection.near_duplicate is {selection.near_duplicate}, below annotation.near_duplicate_floor "
-            f"{floor}: pairs less alike were not recorded; lower the floor too (this recomputes facts)"
-        )
+    for threshold, recorded in (
+        ("near_duplicate", "near_duplicate_floor"),
+        ("image_near_duplicate", "near_picture_floor"),
+    ):
+        floor = float(facts.metadata[recorded])
+        if getattr(selection, threshold) < floor:
+            raise ParamsError(
+                f"selection.{threshold} is {getattr(selection, threshold)}, below annotation.{recorded} {floor}: pairs "
+                "less alike were not recorded; lower the floor too (this recomputes facts)"
+            )
 
 
 def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFrame:
