@@ -12,12 +12,12 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
+from mmada.contracts.benchmark_items import read_benchmark_items
 from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
 from mmada.contracts.image_codes import read_codes
 from mmada.contracts.ingested import read_records
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import read_table, write_table
+from mmada.contracts.tables import write_table
 from mmada.curation.cot_facts import TEXT_FACTS, text_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
 from mmada.curation.dedup import alike_texts, group_hashes, text_keys_of_groups
@@ -58,7 +58,8 @@ def annotate(
     rows = with_image_facts(records, codes)
     units = list(_distinct_rows(rows))
     text = _text_facts(units, inputs["tokenizer"], annotation, store)
-    index = build_index(_benchmark_items(inputs, benchmarks), ngram=annotation.decontamination.ngram)
+    items = read_benchmark_items({key: inputs[f"benchmark {key}"].path for key in benchmarks})
+    index = build_index(items, ngram=annotation.decontamination.ngram)
     matches = _matches(units, index, annotation.decontamination, store)
 
     grouped = _with_text_keys(rows, text)
@@ -148,14 +149,6 @@ def _with_text_keys(rows: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
 def _near_duplicates(grouped: pl.DataFrame, annotation: Annotation) -> pl.DataFrame:
     distinct = grouped.unique("text_key", keep="first", maintain_order=True).sort("text_key")
     return alike_texts(distinct, shingle=annotation.shingle, floor=annotation.near_duplicate_floor)
-
-
-def _benchmark_items(inputs: dict[str, Artifact], benchmarks: dict[str, Benchmark]) -> pl.DataFrame:
-    tables = [
-        read_table(inputs[f"benchmark {key}"].path / "items.parquet", BENCHMARK_ITEMS, f"benchmark {key}")
-        for key in benchmarks
-    ]
-    return pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_ITEMS)), *tables])
 
 
 def _certificate(
