@@ -172,6 +172,7 @@ def _record(
         params={path: _plain(lookup(params, path)) for path in stage.reads().values()},
         started=started,
         rows=report.rows(),
+        events=report.events,
     )
     rows = target / "rows.parquet"
     ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows if rows.exists() else None)

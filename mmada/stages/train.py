@@ -10,6 +10,7 @@ from mmada.numerics import numerics_class
 from mmada.params_schema import Paths
 from mmada.params_training import TrainingBlock
 from mmada.stage_report import StageReport
+from mmada.training.guard import skipped_batches
 from mmada.training.job import Job
 from mmada.training.publication import Publication
 from mmada.unit_store import UnitStore, unit_key
@@ -56,8 +57,8 @@ def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: Trai
             metadata=_handed_on(inputs["parent"]),
         ),
     )
-    run_training(job, store.root / "training")
-    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]))
+    end = run_training(job, store.root / "training")
+    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]), events=skipped_batches(end.skipped))
 
 
 def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:

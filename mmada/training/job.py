@@ -27,6 +27,8 @@ from mmada.processes import die_with_parent
 from mmada.rewards import build_rewards
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
+from mmada.training.checkpoints import Position
+from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainResult, TrainSettings, train
 from mmada.training.objectives import (
     MaskedPrediction,
@@ -95,10 +97,10 @@ def run_job(job: Job) -> TrainResult:
             save_state(state, model.config, vocab, folder, max_shard_bytes=_MAX_SHARD_BYTES)
             copy_tokenizer(Path(job.parent), folder)
 
-        def publish(step: int) -> None:
+        def publish(position: Position) -> None:
             state = full_state(model)  # a collective: every process takes part
             if world.is_first:
-                job.publication.publish(step, lambda folder: write_model(folder, state))
+                job.publication.publish(position, lambda folder: write_model(folder, state))
 
         result = train(
             model,
@@ -195,6 +197,8 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
         checkpoint_every=block.checkpoint_every,
         publish_every=job.publication.every,
         log_every=max(1, block.max_steps // 100),
+        ema_decay=block.ema_decay,
+        guard=GuardRule(**block.guard.model_dump()),
         run=job.run,
     )
 
@@ -236,4 +240,4 @@ if __name__ == "__main__":
         run_job(Job.read(Path(sys.argv[1])))
     except MmadaError as error:
         sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -10,11 +10,20 @@ from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmada.contracts.sample import TASKS, Task
-from mmada.model.losses import LossName, Vocabulary, all_row_weights, by_task, scored_tokens, token_log_probs
+from mmada.model.flops import Work
+from mmada.model.losses import (
+    LossName,
+    Vocabulary,
+    all_row_weights,
+    by_task,
+    scored_tokens,
+    target_groups,
+    token_log_probs,
+)
 from mmada.model.masking import Noised, NoiseRule, add_noise, uniforms
 from mmada.model.sequences import Batch, Layout, Padding, Row, collate, lay_out
 from mmada.model.transformer import Transformer
@@ -33,8 +42,8 @@ class Part(Protocol):
     """One micro-batch of a step on this process."""
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens that pass the network, pads not counted."""
+    def work(self) -> Work:
+        """What it asks of the network."""
 
     @property
     def denominators(self) -> Float[Tensor, "K"]:
@@ -54,6 +63,9 @@ class Objective(Protocol):
     @property
     def steps_per_iteration(self) -> int:
         """A run may be cut only between iterations of so many steps."""
+
+    def samples(self, step: int) -> tuple[str, ...]:
+        """Keys of the samples of a step's global batch."""
 
     def parts(self, model: Transformer, step: int) -> Sequence[Part]:
         """Micro-batches of a step; their number is the same on every process."""
@@ -103,6 +115,10 @@ class MaskedPrediction:
         losses = [f"loss/{task}" for task in TASKS]
         return (*losses, *(f"cross_entropy/{task}/{end}" for task, end in product(TASKS, bins)))
 
+    def samples(self, step: int) -> tuple[str, ...]:
+        """Keys of the rows of a global batch."""
+        return tuple(row.sample.key for row in self.material.rows(step))
+
     def parts(self, model: Transformer, step: int) -> list["_MaskedPart"]:
         """Lay out, noise and split the rows of a global batch."""
         rows = self.material.rows(step)
@@ -136,11 +152,12 @@ class MaskedPrediction:
         batch = collate(layouts, vocab, padding=self.settings.padding)
         noised = add_noise(batch, epochs, self.settings.noise, mask_id=vocab.mask, seed=self.material.seed)
         scored = scored_tokens(self.settings.loss, noised.is_target, batch.ids, batch.rows("t2i"), vocab)
+        work = work_of(batch.ids, batch.attendable, scored, vocab, self.settings.vocabulary)
         batch, noised = on_device(batch, device), on_device(replace(noised, is_target=scored), device)
         weights, denominators = all_row_weights(
             self.settings.loss, batch.task, noised.is_target, noised.p_mask, batch.maskable, batch.attendable
         )
-        return _MaskedPart(batch, noised, weights, by_task(denominators, batch.task), self.settings, vocab)
+        return _MaskedPart(batch, noised, weights, by_task(denominators, batch.task), work, self.settings, vocab)
 
 
 @dataclass(frozen=True)
@@ -149,12 +166,9 @@ class _MaskedPart:
     noised: Noised
     weights: Float[Tensor, "B L"]
     denominators: Float[Tensor, "T"]
+    work: Work
     settings: MaskedPredictionSettings
     vocab: Vocab
-
-    @property
-    def num_tokens(self) -> int:
-        return int(self.batch.attendable.sum())
 
     def loss(self, model: Transformer, totals: Float[Tensor, "T"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
         hidden = model.hidden_states(self.noised.x_t, self.batch.attendable)
@@ -191,6 +205,22 @@ def split_rows(lengths: Sequence[int], material: Material) -> list[list[int]]:
     assert len(lengths) >= world.size * parts, "a global batch needs a row for every micro-batch of every process"
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [chunk.tolist() for chunk in np.array_split(order[world.rank :: world.size], parts)]
+
+
+def work_of(
+    ids: Int[Tensor, "B L"],
+    attendable: Bool[Tensor, "B L"],
+    is_target: Bool[Tensor, "B L"],
+    vocab: Vocab,
+    vocabulary: Vocabulary,
+) -> Work:
+    """What a padded micro-batch asks of the network."""
+    rows, length = ids.shape
+    scores = sum(
+        int(chosen.sum()) * len(range(*scored.indices(vocab.size)))
+        for chosen, scored in target_groups(ids, is_target, vocab, vocabulary)
+    )
+    return Work(int(attendable.sum()), rows * length, rows * length**2, scores)
 
 
 RecordT = TypeVar("RecordT", Batch, Noised)

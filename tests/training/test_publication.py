@@ -7,6 +7,7 @@ import pytest
 
 from mmada.lineage.manifest import open_artifact
 from mmada.lineage.provenance import ProvenanceStore
+from mmada.training.checkpoints import Position
 from mmada.training.publication import Publication
 
 
@@ -24,12 +25,16 @@ def publication(tmp_path: Path) -> Publication:
     )
 
 
+def _after(step: int) -> Position:
+    return Position(step, 0, "run")
+
+
 def _weights(text: str):
     return lambda folder: (folder / "model.safetensors").write_text(text)
 
 
 def test_a_checkpoint_is_whole_and_its_provenance_known(publication: Publication, tmp_path: Path) -> None:
-    folder = publication.publish(4, _weights("weights"))
+    folder = publication.publish(_after(4), _weights("weights"))
     artifact = open_artifact(folder)
     assert folder.name == artifact.id[:16]
     assert (artifact.stage, artifact.key) == ("train", "stage1")
@@ -41,9 +46,9 @@ def test_a_checkpoint_is_whole_and_its_provenance_known(publication: Publication
 
 
 def test_the_same_bytes_again_are_the_same_checkpoint(publication: Publication) -> None:
-    first = publication.publish(4, _weights("weights"))
-    assert publication.publish(4, _weights("weights")) == first
-    assert publication.publish(6, _weights("weights")) != first, "another step is another checkpoint"
+    first = publication.publish(_after(4), _weights("weights"))
+    assert publication.publish(_after(4), _weights("weights")) == first
+    assert publication.publish(_after(6), _weights("weights")) != first, "another step is another checkpoint"
     assert len(list(first.parent.iterdir())) == 2
 
 
@@ -53,7 +58,7 @@ def test_a_failed_write_publishes_nothing(publication: Publication) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        publication.publish(4, full_disk)
+        publication.publish(_after(4), full_disk)
     published = [path for path in Path(publication.folder).iterdir() if not path.name.startswith(".")]
     assert published == []
-    assert open_artifact(publication.publish(4, _weights("whole")))
+    assert open_artifact(publication.publish(_after(4), _weights("whole")))
