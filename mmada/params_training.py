@@ -135,6 +135,8 @@ class TrainingBlock(Section):
     publish_every: Count
     """Steps between checkpoints that are kept and evaluated; 0 keeps only the finished model."""
     seed: int
+    packing: Annotated[bool, Field(exclude_if=lambda packing: not packing)] = False
+    """Masked prediction: several samples share a row of the network, so that hardly anything is padding."""
     ema_decay: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda decay: decay == 0)] = 0.0
     """Decay per step of the average of the weights that is published in their place (0.9999); 0: they are published."""
     guard: Annotated[Guard, Field(exclude_if=lambda guard: guard == Guard())] = Guard()
@@ -144,6 +146,8 @@ class TrainingBlock(Section):
     def _unigrpo_when_used(self) -> "TrainingBlock":
         if (self.objective == "unigrpo") != (self.unigrpo is not None):
             raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
+        if self.packing and self.unigrpo is not None:
+            raise ValueError("`packing` is for masked_prediction; unigrpo's rollouts are rows of one length")
         return self
 
 

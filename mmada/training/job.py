@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmada.errors import MmadaError
+from mmada.errors import MmadaError, ParamsError
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
@@ -88,6 +88,11 @@ def run_job(job: Job) -> TrainResult:
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
+        if block.packing and model.config.attention != "masked":
+            raise ParamsError(
+                f"training.{job.name}.packing needs a model that masks attention; {job.parent} says "
+                f"{model.config.attention!r}, with which samples of one row would see each other: set packing to false"
+            )
         model.activation_checkpointing = block.activation_checkpointing
         if block.compile:
             compile_blocks(model)
@@ -148,6 +153,7 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
             padding=block.padding,
             noise=NoiseRule(block.text_noise_floor, block.image_schedule, block.r2i_noise),
             cond_dropout=block.cond_dropout,
+            packing=block.packing,
         ),
     )
 

@@ -158,7 +158,7 @@ class UniGrpo:
             reference=phase.reference[update][rows].to(device),
             advantages=advantages[rows].to(device),
             logged=logged[rows].sum(0).to(device),
-            work=work_of(batch.ids[rows], batch.attendable[rows], is_masked, vocab, vocabulary),
+            work=work_of(batch.ids[rows].shape, batch.ids[rows], batch.attendable[rows], is_masked, vocab, vocabulary),
             settings=self.settings,
             vocab=vocab,
         )
