@@ -70,6 +70,16 @@ class Guard(Section):
     """Batches that a run may skip in all; one more ends it with an error."""
 
 
+class KeepPublished(Section):
+    """Which published checkpoints stay: those that any entry names; all of them when all entries are 0."""
+
+    last: Count = 0
+    every: Count = 0
+    """Steps; those of its multiples stay."""
+    best: Count = 0
+    """So many of the lowest recent training loss."""
+
+
 class UniGrpo(Section):
     """Stage 3. The paper leaves group size, inner updates, clip and KL open; here they are explicit."""
 
@@ -139,6 +149,7 @@ class TrainingBlock(Section):
     """Masked prediction: several samples share a row of the network, so that hardly anything is padding."""
     ema_decay: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda decay: decay == 0)] = 0.0
     """Decay per step of the average of the weights that is published in their place (0.9999); 0: they are published."""
+    keep_published: Annotated[KeepPublished, Field(exclude_if=lambda keep: keep == KeepPublished())] = KeepPublished()
     guard: Annotated[Guard, Field(exclude_if=lambda guard: guard == Guard())] = Guard()
     unigrpo: UniGrpo | None = None
 

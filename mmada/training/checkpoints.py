@@ -8,6 +8,7 @@ step.
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -45,25 +46,31 @@ class Position:
     """Where a run stands: `step` batches are behind it (the next one is batch `step`) and `tokens` were learned from.
 
     `run`: digest of everything that the run's result depends on; a state of another run is not continued.
-    `skipped`: batches among those `step` that did not move the weights. `norms`: gradient norms of the last ones that
-    did, as many as the guard looks back on.
+    `skipped`: batches among those `step` that did not move the weights. `losses`, `norms`: losses and gradient norms of
+    the last ones that did, as many as the guard looks back on.
     """
 
     step: int
     tokens: int
     run: str
     skipped: tuple[SkippedBatch, ...] = ()
+    losses: tuple[float, ...] = ()
     norms: tuple[float, ...] = ()
+
+    @property
+    def recent_loss(self) -> float:
+        """Mean of `losses`; NaN before the first."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
     @property
     def updates(self) -> int:
         """How often the optimisers have moved the weights."""
         return self.step - len(self.skipped)
 
-    def moved(self, *, tokens: int, norm: float, window: int) -> "Position":
+    def moved(self, *, tokens: int, loss: float, norm: float, window: int) -> "Position":
         """After one more batch."""
-        norms = (*self.norms, norm)[-window:]
-        return replace(self, step=self.step + 1, tokens=self.tokens + tokens, norms=norms)
+        losses, norms = (*self.losses, loss)[-window:], (*self.norms, norm)[-window:]
+        return replace(self, step=self.step + 1, tokens=self.tokens + tokens, losses=losses, norms=norms)
 
     def without(self, batch: SkippedBatch) -> "Position":
         """After one more batch that was skipped."""
@@ -212,7 +219,7 @@ def _newest(folder: Path) -> Path | None:
 
 def _position(raw: Mapping[str, Any]) -> Position:
     skipped = tuple(SkippedBatch(one["step"], one["reason"], tuple(one["samples"])) for one in raw["skipped"])
-    return Position(raw["step"], raw["tokens"], raw["run"], skipped, tuple(raw["norms"]))
+    return Position(raw["step"], raw["tokens"], raw["run"], skipped, tuple(raw["losses"]), tuple(raw["norms"]))
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from mmada.training.objectives import (
 from mmada.training.order import training_order
 from mmada.training.parallel import World, full_state, joined, shard_model
 from mmada.training.publication import Publication
+from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -70,7 +71,9 @@ class Job:
     def read(cls, path: Path) -> "Job":
         """The job that `write` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**raw, "publication": Publication(**raw["publication"])})
+        publication = raw["publication"]
+        publication["retention"] = Retention(**publication["retention"])
+        return cls(**{**raw, "publication": Publication(**publication)})
 
     def write(self, path: Path) -> None:
         """Write the job for the processes to read."""

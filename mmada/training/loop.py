@@ -187,7 +187,7 @@ class _Run:
                 optimiser.step()
             self.average.update()
             self.meter.keep()
-            return position.moved(tokens=totals.tokens, norm=norm, window=guard.window)
+            return position.moved(tokens=totals.tokens, loss=totals.loss, norm=norm, window=guard.window)
         self.meter.drop()
         batch = SkippedBatch(position.step, reason, self.objective.samples(position.step))
         position = position.without(batch)

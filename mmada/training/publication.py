@@ -17,18 +17,22 @@ from mmada.storage import settle
 from mmada.training.checkpoint_folders import checkpoint_folder
 from mmada.training.checkpoints import Position
 from mmada.training.guard import skipped_batches
+from mmada.training.retention import Kept, Retention, retain
 
 
 @dataclass(frozen=True)
 class Publication:
     """Where a run publishes, and what its checkpoints descend from.
 
-    `folder`: folder of all published checkpoints. `every`: steps between two of them; 0 publishes none. The other
-    fields are those of the stage that trains (mmada.lineage.provenance.Run).
+    `folder`: folder of all published checkpoints. `every`: steps between two of them; 0 publishes none.
+    `retention`: which of them stay; `ledger`: the file that says which there are. The other fields are those of the
+    stage that trains (mmada.lineage.provenance.Run).
     """
 
     folder: str
     every: int
+    retention: Retention
+    ledger: str
     provenance: str
     key: str
     version: int
@@ -52,6 +56,7 @@ class Publication:
         target = checkpoint_folder(Path(self.folder), artifact.id)
         self._record(artifact, target, position, started)
         settle(partial, target)
+        retain(Kept(position.step, target.as_posix(), position.recent_loss), Path(self.ledger), self.retention)
         return target
 
     def _record(self, artifact: Artifact, target: Path, position: Position, started: datetime) -> None:
