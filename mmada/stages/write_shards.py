@@ -64,7 +64,7 @@ def write_shards(
         refuse_overlap(find_matches(rows, searched, containment=decontamination.containment), rows)
         for part in rows.partition_by("shard", maintain_order=True):
             _write_part(part, out, corpus in data.direct_answers)
-        row_ids += rows["row_id"]
+        row_ids += rows["row_id"].to_list()
         by_corpus[corpus] = rows.height
     searched_for = {"benchmarks": sorted(benchmarks), "index": searched.digest, **decontamination.model_dump()}
     write_certificate(out, row_ids, searched_for)
