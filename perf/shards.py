@@ -19,7 +19,6 @@ import webdataset
 from mmada.contracts.sample import Sample, pack, unpack
 from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
-
 from mmada.shards.check import check_shards
 from mmada.shards.index import INDEX, index_name
 from mmada.shards.loader import Loader

@@ -26,9 +26,9 @@ BENCHMARK_ITEMS: Final[Schema] = {
 }
 
 
-def read_benchmark_items(folders: Mapping[str, Path]) -> pl.DataFrame:
-    """All BENCHMARK_ITEMS of the benchmarks (name -> folder), in their order; none gives an empty table."""
+def read_items(folders: Mapping[str, Path]) -> pl.DataFrame:
+    """Items (BENCHMARK_ITEMS) of all benchmarks, by key. Raises as contracts.tables.read_table."""
     tables = [
-        read_table(folder / "items.parquet", BENCHMARK_ITEMS, f"benchmark {name}") for name, folder in folders.items()
+        read_table(folder / "items.parquet", BENCHMARK_ITEMS, f"benchmark {key}") for key, folder in folders.items()
     ]
     return pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_ITEMS)), *tables])

@@ -56,7 +56,7 @@ class RemoteShards:
         name = self._path(shard).name
         while not self._open.holds(name):
             self._fetch(shard)
-            with suppress(FileNotFoundError):  # another process made room
+            with suppress(FileNotFoundError):  # another process trimmed the cache
                 os.utime(self._path(shard))  # the times of access that the system keeps are coarse, or none
                 self._open.open(name)
         return self._open.read(name, offset, length)
@@ -90,9 +90,8 @@ class RemoteShards:
         while not path.exists():
             with exclusive(self.cache / "locks" / path.stem, wait=False) as is_mine:
                 if is_mine and not path.exists():
-                    data = self._whole(shard)
-                    _make_room(self.cache, len(data))
-                    atomic_write(path, data)
+                    atomic_write(path, self._whole(shard))
+                    _trim(self.cache)
             if not is_mine:
                 time.sleep(0.02)
 
@@ -142,16 +141,16 @@ def _limit() -> int:
         raise ParamsError(f"{LIMIT_VARIABLE} is {value!r}; it is a number of 10^9 bytes, for example 50") from None
 
 
-def _make_room(cache: Path, wanted: int) -> None:
-    """Delete the shards that were opened longest ago, until `wanted` bytes more are within the limit."""
+def _trim(cache: Path) -> None:
+    """Delete the shards that were opened longest ago, until the others are within the limit."""
     held = []
     for path in cache.glob("*.tar"):
         try:
             state = path.stat()
-        except FileNotFoundError:  # another process made room too
+        except FileNotFoundError:  # another process trims too
             continue
         held.append((state.st_mtime_ns, state.st_size, path))
-    excess = sum(size for _, size, _ in held) + wanted - _limit()
+    excess = sum(size for _, size, _ in held) - _limit()
     for _, size, path in sorted(held):
         if excess <= 0:
             break

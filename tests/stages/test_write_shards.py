@@ -62,7 +62,15 @@ class _Project:
         write_table(table, root / "benchmark_items/held/items.parquet", BENCHMARK_ITEMS)
         write_manifest(root / "benchmark_items/held", stage="benchmark_items", version=1, metadata={})
         picture = {"image_sha256": "i", "pixels_sha256": HELD_PIXELS, "grid_rows": 1, "grid_columns": 1}
-        facts = {"codes": pack_codes(np.zeros(1, np.uint16)), "psnr": 40.0, "pixel_std": 9.0, "code_entropy": 0.0}
+        facts = {
+            "codes": pack_codes(np.zeros(1, np.uint16)),
+            "psnr": 40.0,
+            "pixel_std": 9.0,
+            "code_entropy": 0.0,
+            "structure": 1.0,
+            "lost_share": 0.0,
+            "codes_used": 1,
+        }
         codes = pl.DataFrame([picture | facts], schema=pl.Schema(IMAGE_CODES))
         write_table(codes, root / "codes/problems/codes-000000.parquet", IMAGE_CODES)
         write_manifest(root / "codes", stage="tokenize_images", version=1, metadata={})
@@ -154,7 +162,7 @@ def test_training_refuses_shards_that_nobody_searched_as_they_are(project: _Proj
     row_ids = ShardReader.open(made.path).index["row_id"]
     refuse_unsearched(made.path, row_ids)
     with pytest.raises(GateError, match=r"these very rows.*dvc repro write_shards"):
-        refuse_unsearched(made.path, [*row_ids, "planted"])
+        refuse_unsearched(made.path, pl.concat([row_ids, pl.Series(["planted"])]))
     (made.path / CERTIFICATE_NAME).unlink()
     with pytest.raises(GateError, match=CERTIFICATE_NAME):
         refuse_unsearched(made.path, row_ids)
