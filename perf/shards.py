@@ -4,6 +4,7 @@ webdataset is measured in the same process. MosaicML streaming and LitData break
 measured by `perf/streaming_peers.py` in one of their own, whose interpreter MMADA_PERF_PEERS names.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -49,10 +50,8 @@ def bench_shards() -> dict[str, float]:
         for workers in (0, 1, 2):
             found[f"collated_ours_{workers}_workers"] = _collated(reader, workers)
         found["collated_webdataset_2_workers"] = _collated_peer(sorted(map(str, ours.glob("*.tar"))))
-        started = time.perf_counter()
-        assert not list(check_shards(ours))
         size = sum(path.stat().st_size for path in ours.glob("*.tar"))
-        found["check_mb_per_s"] = size / 1e6 / (time.perf_counter() - started)
+        found["check_mb_per_s"] = size / 1e6 / SAMPLES * _rate(lambda: check_shards(ours), times=1)
         found |= _streaming_peers(ours)
     return found | {
         "write_ratio": found["write_ours"] / found["write_webdataset"],
@@ -99,23 +98,25 @@ def _decode(item: dict[str, bytes]) -> Sample:
 
 
 def _collated(reader: ShardReader, workers: int) -> float:
-    """A whole epoch in batches, after the first, which waits for the workers to start."""
+    """Samples of an epoch in batches, per second of the processor time of all processes."""
     steps = SAMPLES // BATCH
     loader = Loader(reader, Order(reader.keys(), {"captions": 1.0}, BATCH, 1), steps, workers)
-    loader.batch(0)
-    started = time.perf_counter()
-    for step in range(1, steps):
-        loader.batch(step)
-    return (steps - 1) * BATCH / (time.perf_counter() - started)
+    return _of_all_processes(lambda: [len(loader.batch(step)) for step in range(steps)])
 
 
 def _collated_peer(tars: list[str]) -> float:
     dataset = webdataset.WebDataset(tars, shardshuffle=False).map(_decode).batched(BATCH, collation_fn=list)
-    batches = iter(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2))
-    next(batches)
-    started = time.perf_counter()
-    count = sum(len(batch) for batch in batches)
-    return count / (time.perf_counter() - started)
+    return _of_all_processes(
+        lambda: [len(batch) for batch in torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)]
+    )
+
+
+def _of_all_processes(read: Callable[[], list[int]]) -> float:
+    """Samples per second of processor time, that of workers included, which ended when they had read all."""
+    began = sum(os.times()[:4])
+    count = sum(read())
+    gc.collect()
+    return count / (sum(os.times()[:4]) - began)
 
 
 def _streaming_peers(folder: Path) -> dict[str, float]:

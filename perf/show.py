@@ -32,7 +32,7 @@ CORPUS = "rows"
 """The one corpus; its raw file has the same name."""
 
 _CODES = {"grid_rows": pl.lit(32), "grid_columns": pl.lit(32), "codes": pl.lit(pack_codes(np.zeros(1024, np.uint16)))}
-_ZERO = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Binary: b""}
+_ZERO = {pl.String: "", pl.Int64: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Binary: b""}
 
 
 def bench_show() -> dict[str, float]:

@@ -107,6 +107,7 @@ def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
 
 def _grid(found: object, key: str) -> tuple[int, int]:
     """Rows and columns of a picture's codes."""
-    if isinstance(found, list) and len(found) == 2 and all(type(side) is int and side > 0 for side in found):
-        return found[0], found[1]
+    match found:
+        case [int() as rows, int() as columns] if rows > 0 and columns > 0:
+            return rows, columns
     raise ContractError(f"sample {key}: grid {found!r} is not two numbers of rows and columns")

@@ -36,7 +36,7 @@ class Finding:
         return f"{self.file} at byte {self.offset}: {self.problem}"
 
 
-@dataclass
+@dataclass(slots=True)
 class FoundSample:
     """Members that lie beside one another under one key, from byte `offset` to `end`."""
 
@@ -148,4 +148,5 @@ def _judged(found: FoundSample, shard: str, findings: list[Finding]) -> FoundSam
     if sample.row_id[:32] != found.key[:32]:
         findings.append(Finding(shard, found.offset, f"{found.key}: its row is {sample.row_id}"))
     found.task, found.corpus, found.row_id = sample.task, sample.corpus, sample.row_id
+    found.members.clear()  # what is held of a whole shard is looked through by the garbage collector again and again
     return found
