@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmada.errors import MmadaError
+from mmada.errors import IntegrityError, MmadaError
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
 from mmada.show.commands import show
@@ -211,6 +211,21 @@ def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -
     from mmada.lineage import render
 
     render.print_verification(folder, project, as_json=as_json)
+
+
+@app.command()
+def check_shards(
+    folder: Annotated[Path, typer.Argument(help="Folder of shards, for example data/shards/stage1.")],
+) -> None:
+    """Look for whatever can be wrong with shards, by file and byte; exit with 2 and name it."""
+    from mmada.shards.check import check_shards
+
+    findings = check_shards(folder)
+    for finding in findings:
+        typer.echo(str(finding))
+    if findings:
+        raise IntegrityError(f"{folder}: {len(findings)} findings; delete it and run `dvc repro` to make it again")
+    typer.echo(f"{folder}: nothing is wrong")
 
 
 @app.command()
