@@ -170,7 +170,8 @@ class _Run:
         for index, part in enumerate(parts):
             if self.world.size > 1:
                 self.model.set_requires_gradient_sync(index == len(parts) - 1)  # type: ignore[operator]  # FSDP2's
-            with precision():
+            # A cache would keep the bf16 copies of all weights until the end of forward, sharded or not.
+            with precision(cache_enabled=False):
                 loss, metrics = part.loss(self.model, totals)
             # FSDP averages gradients over processes; the loss is already a share of the global one.
             (loss * self.world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves backward unannotated
