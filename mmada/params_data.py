@@ -211,6 +211,8 @@ class Annotation(Section):
     shingle: Positive
     near_duplicate_floor: Share
     """Pairs below this Jaccard similarity are not recorded, so a selection threshold cannot go lower."""
+    near_picture_floor: Share
+    """Likewise for the similarity of pictures (curation.alike_pictures)."""
     decontamination: Decontamination
     verify_seconds: float
 
@@ -221,9 +223,18 @@ class Selection(Section):
     max_text_tokens: Positive
     max_loop_share: Share
     near_duplicate: Share
+    """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
+    image_near_duplicate: Share
+    """Similarity from which on two pictures with one text are duplicates: no sixteenth by sixteenth of them differs
+    by more than the rest of 1 in its mean colour."""
     require_correct: bool
     min_psnr: float
     min_pixel_std: float
+    """Of a picture's pixels, in [0, 127.5]; below it is an empty page or one colour (image_flat)."""
+    min_structure: Share
+    """Below it a picture is noise (image_noise)."""
+    max_lost_share: Share
+    """A picture that has lost more is broken (image_broken): half of it grey, as decoders leave truncated files."""
     max_language_switches: Count
 
 
@@ -242,3 +253,4 @@ class Shards(Section):
     """Size of a WebDataset shard."""
 
     samples_per_shard: Positive
+    """On average: boundaries depend on the samples themselves (shards.boundaries)."""

@@ -21,9 +21,18 @@ REASONS: Final = (
     "language_switch",
     "answer_wrong",
     "image_flat",
+    "image_noise",
+    "image_broken",
     "image_poor_reconstruction",
     "duplicate_exact",
     "duplicate_near",
+    "image_near_duplicate",
+)
+
+
+_DECIDED: Final = (
+    *("row_id", "corpus", "source_file", "file_sha256", "row"),
+    *("task", "kind", "image_sha256", "content_key", "text_key", "caption_key"),
 )
 
 
@@ -32,22 +41,31 @@ def decide(
     pairs: pl.DataFrame,
     matches: pl.DataFrame,
     *,
+    picture_pairs: pl.DataFrame,
     max_text_tokens: int,
     max_loop_share: float,
     max_language_switches: int,
     require_correct: bool,
     min_pixel_std: float,
+    min_structure: float,
+    max_lost_share: float,
     min_psnr: float,
     near_duplicate: float,
+    image_near_duplicate: float,
 ) -> pl.DataFrame:
-    """`facts` with `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id and
-    origin.
+    """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
+    and origin.
 
-    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES. The loop
-    limit holds for responses, not for plain text (task lm), whose lists and tables repeat by nature.
+    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; picture_pairs:
+    PICTURE_PAIRS. The loop limit holds for responses, not for plain text (task lm), whose lists and tables repeat by
+    nature.
     """
     held = matches.group_by("row_id").agg(
         contaminated_by=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" ")
+    )
+    # A join would copy every column.
+    contaminated_by = pl.col("row_id").replace_strict(
+        held["row_id"], held["contaminated_by"], default=None, return_dtype=pl.String
     )
     checks: Mapping[str, tuple[pl.Expr, pl.Expr]] = {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
@@ -64,18 +82,20 @@ def decide(
             pl.col("final_answer"),
         ),
         "image_flat": (pl.col("pixel_std").fill_nan(0.0) < min_pixel_std, pl.col("pixel_std").round(4)),
+        "image_noise": (pl.col("structure").fill_nan(0.0) < min_structure, pl.col("structure").round(4)),
+        "image_broken": (pl.col("lost_share").fill_nan(1.0) > max_lost_share, pl.col("lost_share").round(4)),
         "image_poor_reconstruction": (pl.col("psnr").fill_nan(0.0) < min_psnr, pl.col("psnr").round(4)),
     }
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
     rows = (
-        facts.join(held, on="row_id", how="left")
+        facts.with_columns(contaminated_by=contaminated_by)
+        .select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
         .sort("row_id", "corpus", "source_file", "row")
-        .with_columns(reason=reason.fill_null(""), value=value.fill_null(""))
-        .drop("contaminated_by")
     )
     rows = _mark_exact_duplicates(rows)
-    return _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+    rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+    return _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
 
 
 def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
@@ -93,25 +113,18 @@ def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
 
 def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
     """All but the first row of each content, among rows that nothing else is wrong with."""
-    alive = pl.col("reason") == ""
-    again = alive & (alive.cum_sum().over("content_key") > 1)
-    twin = pl.col("row_id").filter(alive).first().over("content_key")
-    return rows.with_columns(
-        reason=pl.when(again).then(pl.lit("duplicate_exact")).otherwise("reason"),
-        value=pl.when(again).then(twin).otherwise("value"),
-    )
+    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "content_key")
+    is_first = alive["content_key"].is_first_distinct()
+    first = alive.filter(is_first).select("content_key", twin="row_id")
+    return _mark(rows, "duplicate_exact", alive.filter(~is_first).join(first, on="content_key", how="left"))
 
 
 def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """In order of row_id, every row that is alike to a row already kept."""
-    alike: dict[str, set[str]] = defaultdict(set)
-    for left, right in pairs.select("text_key", "twin").iter_rows():
-        alike[left].add(right)
-        alike[right].add(left)
-    position = pl.int_range(pl.len())
-    alive = rows.with_columns(position=position).filter(reason="").select("position", "row_id", "text_key")
-    shared = pl.len().over("text_key") > 1
-    affected = alive.filter(shared | pl.col("text_key").is_in(sorted(alike)))
+    alike = _twins(pairs, "text_key")
+    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "text_key")
+    shared = pl.col("text_key").is_duplicated()
+    affected = alive.filter(shared | pl.col("text_key").is_in(list(alike)))
     kept: dict[str, str] = {}  # text key -> row_id of the row kept with it
     dropped: dict[int, str] = {}
     for place, row_id, text_key in affected.iter_rows():
@@ -120,16 +133,48 @@ def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFra
             dropped[place] = min(twins)
         else:
             kept[text_key] = row_id
-    marked = pl.DataFrame(
+    return _mark(rows, "duplicate_near", _marked(dropped))
+
+
+def _mark_near_pictures(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """In order of row_id, every row whose text a row already kept has under a picture that shows the same."""
+    alike = _twins(pairs, "image_sha256")
+    alive = rows.with_row_index("position").filter((pl.col("reason") == "") & pl.col("image_sha256").is_in(list(alike)))
+    kept: dict[tuple[str, str], str] = {}  # caption key, picture -> row_id of the row kept with them
+    dropped: dict[int, str] = {}
+    for place, row_id, caption, image in alive.select("position", "row_id", "caption_key", "image_sha256").iter_rows():
+        twins = [kept[caption, twin] for twin in alike[image] if (caption, twin) in kept]
+        if twins:
+            dropped[place] = min(twins)
+        else:
+            kept[caption, image] = row_id
+    return _mark(rows, "image_near_duplicate", _marked(dropped))
+
+
+def _twins(pairs: pl.DataFrame, name: str) -> dict[str, set[str]]:
+    """All twins of each entry of column `name`."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for left, right in pairs.select(name, "twin").iter_rows():
+        alike[left].add(right)
+        alike[right].add(left)
+    return alike
+
+
+def _marked(dropped: Mapping[int, str]) -> pl.DataFrame:
+    return pl.DataFrame(
         {"position": list(dropped), "twin": list(dropped.values())},
-        schema={"position": pl.Int64, "twin": pl.String},
+        schema={"position": pl.UInt32, "twin": pl.String},
     )
+
+
+def _mark(rows: pl.DataFrame, reason: str, marked: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with `reason`, and the twin's row_id as value, where `marked` (position, twin) says so."""
     again = pl.col("twin").is_not_null()
     return (
-        rows.with_columns(position=position.cast(pl.Int64))
-        .join(marked, on="position", how="left", maintain_order="left")
+        rows.with_row_index("position")
+        .join(marked.select("position", "twin"), on="position", how="left", maintain_order="left")
         .with_columns(
-            reason=pl.when(again).then(pl.lit("duplicate_near")).otherwise("reason"),
+            reason=pl.when(again).then(pl.lit(reason)).otherwise("reason"),
             value=pl.when(again).then("twin").otherwise("value"),
         )
         .drop("position", "twin")

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import read_facts
 from mmada.contracts.ingested import read_dropped
 from mmada.contracts.records import DROPS, SELECTED
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.tables import read_table
 from mmada.errors import InputError
 from mmada.evaluation.score_store import ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, open_artifact
@@ -134,7 +134,7 @@ def _ledger(inputs: Mapping[str, Artifact]) -> Ledger | None:
     return Ledger(
         unread=pl.concat([pl.DataFrame(schema=pl.Schema(DROPS)), *unread]),
         deselected=read_table(selected.path / "dropped.parquet", DROPS, "ledger of selection"),
-        facts=read_tables(inputs["facts"].path, "facts", FACTS, "facts"),
+        facts=read_facts(inputs["facts"].path),
         kept=read_table(selected.path / "selected.parquet", SELECTED, "selected rows"),
         selected_id=selected.id,
     )

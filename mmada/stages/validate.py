@@ -6,9 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import read_facts
 from mmada.contracts.records import SELECTED
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.tables import read_table
 from mmada.lineage.manifest import open_artifact
 from mmada.params_data import Gate
 from mmada.params_schema import Paths
@@ -29,7 +29,7 @@ def validate(*, out: Path, paths: Paths, gate: Gate) -> StageReport:
     checks that failed and the entries of params.yaml that set their limits.
     """
     inputs = {"facts": open_artifact(Path(paths.facts)), "selected": open_artifact(Path(paths.selected))}
-    facts = read_tables(inputs["facts"].path, "facts", FACTS, "facts")
+    facts = read_facts(inputs["facts"].path)
     selected = read_table(inputs["selected"].path / "selected.parquet", SELECTED, "selected rows")
     limits = gate.model_dump()
     outcomes = run_checks(tables(facts, selected, sorted(gate.min_rows_per_task)), checks(**limits))

@@ -25,6 +25,8 @@ from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
 from mmada.rewards import build_rewards
+from mmada.shards.certificate import refuse_unsearched
+from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
 from mmada.training.checkpoints import Position
@@ -88,7 +90,8 @@ def run_job(job: Job) -> TrainResult:
     with joined() as world:
         model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
-        reader = ShardReader.open(Path(job.shards))
+        reader = ShardReader.open(job.shards)
+        refuse_unsearched(reader.folder, reader.index["row_id"])
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
@@ -214,15 +217,16 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
 
 
 def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSource:
-    order = training_order(reader.keys(), block)
+    workers = int(os.environ.get("MMADA_LOADER_WORKERS", "0"))
+    loader = Loader(reader, training_order(reader.keys(), block), block.max_steps, workers)
     log = os.environ.get("MMADA_SAMPLE_LOG", "")  # a folder; one file per job
 
     def rows(step: int) -> list[Row]:
-        picks = order.batch(step)
+        drawn = loader.batch(step)
         if log:
             with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, "keys": [pick.key for pick in picks]}) + "\n")
-        return [Row(reader.sample(pick.key), pick.epoch) for pick in picks]
+                stream.write(json.dumps({"step": step, "keys": [pick.key for pick, _ in drawn]}) + "\n")
+        return [Row(sample, pick.epoch) for pick, sample in drawn]
 
     return rows
 

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
 from mmada.curation.select import REASONS, decide, kept_rows
 
 LIMITS: dict[str, Any] = {
@@ -14,8 +14,12 @@ LIMITS: dict[str, Any] = {
     "max_language_switches": 0,
     "require_correct": True,
     "min_pixel_std": 2.0,
+    "min_structure": 0.1,
+    "max_lost_share": 0.2,
     "min_psnr": 10.0,
     "near_duplicate": 0.8,
+    "image_near_duplicate": 0.8,
+    "picture_pairs": pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)),
 }
 GOOD: dict[str, Any] = {
     "corpus": "problems",
@@ -24,6 +28,7 @@ GOOD: dict[str, Any] = {
     "task": "chat",
     "kind": "",
     "image_sha256": "",
+    "caption_key": "",
     "num_text_tokens": 20,
     "num_thought_words": 5,
     "defect": "",
@@ -33,8 +38,11 @@ GOOD: dict[str, Any] = {
     "language_switches": 0,
     "psnr": None,
     "pixel_std": None,
+    "structure": None,
+    "lost_share": None,
     "code_entropy": None,
 }
+PICTURE = {"psnr": 30.0, "pixel_std": 9.0, "structure": 0.5, "lost_share": 0.0}
 BAD: dict[str, dict[str, Any]] = {
     "thought_unclosed": {"defect": "thought_unclosed"},
     "thought_empty": {"defect": "thought_empty"},
@@ -42,14 +50,18 @@ BAD: dict[str, dict[str, Any]] = {
     "row_too_long": {"num_text_tokens": 101},
     "language_switch": {"language_switches": 1},
     "answer_wrong": {"answer_correct": "no"},
-    "image_flat": {"pixel_std": 1.9, "psnr": 30.0},
-    "image_poor_reconstruction": {"pixel_std": 9.0, "psnr": 9.9},
+    "image_flat": PICTURE | {"pixel_std": 1.9},
+    "image_noise": PICTURE | {"structure": 0.09},
+    "image_broken": PICTURE | {"lost_share": 0.21},
+    "image_poor_reconstruction": PICTURE | {"psnr": 9.9},
 }
 
 
 def _facts(*rows: dict[str, Any]) -> pl.DataFrame:
     filled = [
-        GOOD | {"row": n, "row_id": f"r{n:02d}", "content_key": f"c{n:02d}", "text_key": f"t{n:02d}"} | row
+        GOOD
+        | {"row": n, "row_id": f"r{n:02d}", "content_key": f"c{n:02d}", "text_key": f"t{n:02d}", "caption_key": ""}
+        | row
         for n, row in enumerate(rows)
     ]
     return pl.DataFrame(filled, schema=pl.Schema(FACTS))
@@ -136,3 +148,20 @@ def test_order_of_arrival_does_not_matter() -> None:
     for seed in range(3):
         shuffled = facts.sample(fraction=1.0, shuffle=True, seed=seed)
         assert _reasons(decide(shuffled, pairs.reverse(), _matches("r03"), **LIMITS)) == expected
+
+
+def test_one_text_under_pictures_that_show_the_same_is_kept_once() -> None:
+    seen = PICTURE | {"task": "mmu"}
+    facts = _facts(
+        seen | {"image_sha256": "a", "caption_key": "how many"},
+        seen | {"image_sha256": "b", "caption_key": "how many"},
+        seen | {"image_sha256": "b", "caption_key": "which colour"},
+        seen | {"image_sha256": "c", "caption_key": "how many"},
+        seen | {"image_sha256": "d", "caption_key": "how many"},
+    )
+    alike = [("a", "b", 0.9), ("b", "c", 0.9), ("a", "d", 0.79)]
+    pairs = pl.DataFrame(alike, schema=pl.Schema(PICTURE_PAIRS), orient="row")
+    decided = decide(facts, _pairs(), _matches(), **(LIMITS | {"picture_pairs": pairs}))
+    # The second picture asks something else too; the third is like the second only, which is gone for this question.
+    assert decided["reason"].to_list() == ["", "image_near_duplicate", "", "", ""]
+    assert decided["value"][1] == "r00"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.facts import FACTS
-from mmada.contracts.image_codes import IMAGE_CODES
+from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
 from mmada.contracts.ingested import part_name
 from mmada.contracts.records import DROPS, PICTURES, RECORDS, SELECTED
 from mmada.contracts.tables import write_table
@@ -22,9 +22,9 @@ from mmada.evaluation.measured_scores import GRADED_ITEMS, ScoreIdentity, measur
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params, Paths, load_params
-from mmada.shards.reader import INDEX, INDEX_NAME
+from mmada.shards.index import INDEX, index_name
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
-from tests.ingested import write_ingested
+from tests.ingested import write_facts, write_ingested
 
 PARAMS: Params = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 PATHS: Paths = PARAMS.paths
@@ -48,7 +48,7 @@ def sha256(text: str | bytes) -> str:
 
 def finish(folder: Path, stage: str, key: str = "", **run: Any) -> Artifact:
     """Write the manifest of an output and how it came to be."""
-    made = write_manifest(folder, stage=stage, key=key, version=1, metadata={})
+    made = write_manifest(folder, stage=stage, key=key, version=1, metadata=run.get("metadata", {}))
     inputs: dict[str, Artifact] = run.get("inputs", {})
     record = Run(
         stage=stage,
@@ -60,13 +60,13 @@ def finish(folder: Path, stage: str, key: str = "", **run: Any) -> Artifact:
         params=run.get("params", {}),
         started=datetime.now(UTC),
     )
-    ProvenanceStore(Path(PATHS.provenance)).append(made, record, rows=run.get("rows"))
+    ProvenanceStore(Path(PATHS.provenance)).append(made, record, rows=run.get("rows", ()))
     return made
 
 
 def table(rows: list[dict[str, Any]], schema: Any) -> pl.DataFrame:
     """Rows as a table; columns that are not given hold the type's zero."""
-    zero = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Binary: b"", pl.Boolean: False}
+    zero = {pl.String: "", pl.Int64: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Binary: b"", pl.Boolean: False}
     whole = [{name: row.get(name, zero.get(kind)) for name, kind in schema.items()} for row in rows]
     return pl.DataFrame(whole, schema=pl.Schema(schema))
 
@@ -136,13 +136,17 @@ def _codes(magvit: Artifact, inputs: dict[str, Artifact]) -> Artifact:
         }
         for n in range(len(TEXTS))
     ]
-    write_table(table(rows, IMAGE_CODES), Path(PATHS.codes) / "made" / part_name("codes", 0, 0), IMAGE_CODES)
-    return finish(Path(PATHS.codes), "tokenize_images", inputs={"magvit": magvit, **inputs})
+    folder, part = Path(PATHS.codes), f"captions/{part_name('codes', 0, 0)}"
+    write_table(table(rows, IMAGE_CODES), folder / part, IMAGE_CODES)
+    places = [{**row, "part": part, "position": row["row"]} for row in _records("captions")]
+    write_table(table(places, CODE_INDEX), folder / "captions" / part_name("index", 0), CODE_INDEX)
+    inputs = {"magvit": magvit, **inputs}
+    return finish(folder, "tokenize_images", inputs=inputs, metadata={"crop_policy": PARAMS.vq.crop_policy})
 
 
 def _facts(codes: Artifact) -> Artifact:
     for corpus in CORPORA:
-        write_table(table(_records(corpus), FACTS), Path(PATHS.facts) / f"facts-{corpus}.parquet", FACTS)
+        write_facts(Path(PATHS.facts), table(_records(corpus), FACTS))
     return finish(Path(PATHS.facts), "annotate", inputs={"codes": codes})
 
 
@@ -172,9 +176,9 @@ def _shards(inputs: dict[str, Artifact]) -> Artifact:
         for corpus in CORPORA
         for n, row in enumerate(_records(corpus)[:-1])
     ]
-    index = Path(PATHS.shards) / "stage1" / INDEX_NAME
+    index = Path(PATHS.shards) / "stage1" / index_name("all.tar")
     write_table(table(rows, INDEX), index, INDEX)
-    return finish(index.parent, "write_shards", "stage1", inputs=inputs, rows=index)
+    return finish(index.parent, "write_shards", "stage1", inputs=inputs, rows=[index])
 
 
 def _models(magvit: Artifact, shards: Artifact) -> dict[str, Artifact]:

@@ -18,6 +18,7 @@ from mmada.params_schema import Paths
 from mmada.stages.validate import validate
 from mmada.validation.expectations import checks, tables
 from mmada.validation.gates import run_checks
+from tests.ingested import write_facts
 
 GATE: dict[str, Any] = {
     "min_rows": 8,
@@ -50,6 +51,8 @@ def facts(**changes: dict[int, Any]) -> pl.DataFrame:
             "language_switches": 0,
             "psnr": None if n % 2 else 20.0,
             "pixel_std": None if n % 2 else 50.0,
+            "structure": None if n % 2 else 0.5,
+            "lost_share": None if n % 2 else 0.0,
             "code_entropy": None if n % 2 else 3.0,
             "content_key": str(n),
             "text_key": str(n),
@@ -67,7 +70,7 @@ def selected(kept: int) -> pl.DataFrame:
 def project(tmp_path: Path, known: pl.DataFrame, kept: int) -> Paths:
     for name in ("facts", "selected"):
         (tmp_path / name).mkdir()
-    write_table(known, tmp_path / "facts/facts-c.parquet", FACTS)
+    write_facts(tmp_path / "facts", known)
     write_table(selected(kept), tmp_path / "selected/selected.parquet", SELECTED)
     for name in ("facts", "selected"):
         write_manifest(tmp_path / name, stage=name, version=1, metadata={})
