@@ -41,6 +41,7 @@ class Paths(Section):
     benchmark_items: str
     facts: str
     selected: str
+    profiles: str
     gate: str
     shards: str
     models: str

@@ -4,6 +4,7 @@ A facts folder holds `facts-<corpus>.parquet` (FACTS), `pairs.parquet` (NEAR_DUP
 (BENCHMARK_MATCHES) and `certificate.json`, which says what was searched for and in how many rows.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -49,3 +50,13 @@ BENCHMARK_MATCHES: Final[Schema] = {
     "how": pl.String,  # "picture", "whole" (the item is the row's prompt or text) or "ngrams"
     "containment": pl.Float64,  # share of the item's n-grams in the row; 1.0 for "picture" and "whole"
 }
+
+FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
+    "num_thought_words": (0, None),
+    "loop_share": (0.0, 1.0),
+    "language_switches": (0, None),
+    "psnr": (0.0, 99.0),  # image_quality.psnr ends there
+    "pixel_std": (0.0, 127.5),
+    "code_entropy": (0.0, 13.0),  # a code has 13 bits, so no picture's codes can carry more each
+}
+"""Fact -> smallest and largest value that it can have, whatever the row; null where it has none."""

@@ -195,14 +195,24 @@ def _gate(checks: Sequence[Mapping[str, Any]]) -> Html:
     rows: list[Sequence[Content]] = [
         [
             check["name"],
-            _observed(check["observed"]),
+            _observed(check),
             _limit(check["arguments"]),
             element("span", check["limit_at"], "id"),
-            verdict(check["success"], "passes", "fails"),
+            _passed(check),
         ]
         for check in checks
     ]
     return table(["check", "observed", "limit", "set by", ""], rows)
+
+
+def _passed(check: Mapping[str, Any]) -> Html:
+    """A word; of an override also whose it is, why, and the first rows that fail."""
+    override = check["override"]
+    if not override:
+        return verdict(check["success"], "passes", "fails")
+    said = element("span", f"fails, let pass by {override['who']}: {override['why']}", "bad")
+    rows = [element("pre", "  ".join(line), dir="auto") for line in check["examples"]]
+    return folded(said, join([*rows, more(len(rows), check["failing"], "rows")])) if rows else said
 
 
 def _limit(arguments: Mapping[str, Any]) -> str:
@@ -210,6 +220,7 @@ def _limit(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{words[name]} {value:,}" for name, value in arguments.items() if name in words) or "every row"
 
 
-def _observed(value: Any) -> Content:
-    """A measured value, or (of checks on every row) how many rows failed, part by part."""
-    return f"{sum(value):,} rows fail" if isinstance(value, list) else f"{value:,.6g}"
+def _observed(check: Mapping[str, Any]) -> Content:
+    """A measured value, or (of checks on every row) how many rows failed."""
+    observed = check["observed"]
+    return f"{check['failing']:,} rows fail" if observed is None else f"{observed:,.6g}"

@@ -1,0 +1,64 @@
+"""The narrow tables that checks look at: numbers for Great Expectations, text for the people who read what failed."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+import polars.selectors as cs
+
+from mmada.contracts.facts import FACT_RANGES
+from mmada.params_section import PICTURE_TASKS
+
+_FLOATS: Final = ("loop_share", "psnr", "pixel_std", "code_entropy")
+_ALWAYS: Final = ("num_text_tokens", "num_thought_words", "defect", "answer_correct", "loop_share", "language_switches")
+FACT_COLUMNS: Final = ("row_id", "corpus", "num_text_tokens", "defect", "final_answer", "answer_correct", *FACT_RANGES)
+"""The columns of contracts.facts.FACTS that are read."""
+SELECTED_COLUMNS: Final = ("row_id", "corpus", "task", "ordinal")
+DROP_COLUMNS: Final = ("row_id", "reason")
+"""Those of SELECTED and of the ledger of selection (DROPS)."""
+
+
+def narrow_tables(
+    facts: pl.DataFrame, selected: pl.DataFrame, dropped: pl.DataFrame, tasks: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """The tables of Check.table by name: `row` names what a line is about, numbers are checked, other text is shown.
+
+    facts: FACT_COLUMNS of all corpora (a line per raw row); selected: SELECTED_COLUMNS; dropped: DROP_COLUMNS; `tasks`:
+    the tasks whose rows are counted.
+    """
+    kept = _kept(facts, selected)
+    counts = dict(kept.group_by("task").len().iter_rows())
+    checkable = kept.filter(pl.col("answer_correct") != "unchecked")
+    return {
+        "kept": kept,
+        "pictures": kept.filter(pl.col("task").is_in(PICTURE_TASKS)).select("row", "psnr"),
+        "checkable": checkable.select("row", "final_answer", is_correct=pl.col("answer_correct") == "yes"),
+        # A line per annotated row, so that the mean is the share that selection dropped.
+        "decided": pl.concat(
+            [
+                kept.select("row", reason=pl.lit(""), is_dropped=pl.lit(False)),
+                dropped.select(row="row_id", reason="reason", is_dropped=pl.lit(True)),
+            ]
+        ),
+        "rows_per_task": pl.DataFrame({task: [counts.get(task, 0)] for task in tasks}),
+    }
+
+
+def numbers(table: pl.DataFrame) -> pl.DataFrame:
+    """What of a table is checked, truth as 0 and 1."""
+    return table.select(cs.numeric(), cs.boolean().cast(pl.Int8))
+
+
+def _kept(facts: pl.DataFrame, selected: pl.DataFrame) -> pl.DataFrame:
+    """Kept rows with their facts, and how whole their identities and facts are."""
+    known = facts.unique(["row_id", "corpus"], keep="first", maintain_order=True)
+    rows = selected.join(known, on=["row_id", "corpus"], how="left", maintain_order="left")
+    return rows.select(
+        pl.all().exclude("row_id", "ordinal"),
+        row="row_id",
+        copies=pl.len().over("row_id", "corpus", "ordinal"),
+        is_sha256=pl.col("row_id").str.contains("^[0-9a-f]{64}$").fill_null(False),
+        missing_facts=pl.sum_horizontal(pl.col(_ALWAYS).is_null()),
+        nan_facts=pl.sum_horizontal(pl.col(_FLOATS).is_nan()),
+        has_defect=pl.col("defect") != "",
+    )
