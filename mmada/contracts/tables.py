@@ -44,20 +44,21 @@ def read_table(path: Path, schema: Schema, where: str) -> pl.DataFrame:
     return check(table, schema, f"{where} ({path})")
 
 
-def read_columns(paths: Sequence[Path], schema: Schema, columns: Sequence[str], where: str) -> pl.DataFrame:
-    """Some columns of the parts of one table, in order; the others stay on disk.
+def scan_columns(paths: Sequence[Path], schema: Schema, columns: Sequence[str], where: str) -> pl.LazyFrame:
+    """Some columns of the parts of one table, in order, read when they are collected; the others stay on disk.
 
     Raises InputError for a part that is not there, ContractError for one that is not parquet or not of this schema.
     """
-    try:
-        for path in paths:
+    parts = [pl.LazyFrame(schema=pl.Schema(schema))]
+    for path in paths:
+        try:
             check(pl.DataFrame(schema=pl.read_parquet_schema(path)), schema, f"{where} ({path})")
-        parts = [pl.scan_parquet(path, glob=False).select(columns) for path in paths]
-        return pl.concat([pl.LazyFrame(schema=pl.Schema(schema)).select(columns), *parts]).collect()
-    except FileNotFoundError:
-        raise InputError(f"{where}: {path} does not exist; run `dvc repro`") from None
-    except (PolarsError, OSError) as error:
-        raise ContractError(f"{where}: {path.parent} holds no readable parquet tables ({error})") from None
+        except FileNotFoundError:
+            raise InputError(f"{where}: {path} does not exist; run `dvc repro`") from None
+        except PolarsError as error:
+            raise ContractError(f"{where}: {path} is not a readable parquet file ({error})") from None
+        parts.append(pl.scan_parquet(path, glob=False))
+    return pl.concat([part.select(columns) for part in parts])
 
 
 def read_tables(folder: Path, name: str, schema: Schema, where: str) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import polars as pl
 
 from mmada.contracts.facts import FACTS
 from mmada.contracts.records import DROPS, SELECTED
-from mmada.contracts.tables import read_columns
+from mmada.contracts.tables import scan_columns
 from mmada.lineage.benchmark_search import refuse_unchecked
 from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
 from mmada.params_data import NO_REFERENCE, Gate
@@ -78,8 +78,8 @@ def validate(*, out: Path, paths: Paths, gate: Gate, registered: Sequence[str]) 
 def _tables(inputs: Mapping[str, Artifact], tasks: Sequence[str]) -> dict[str, pl.DataFrame]:
     facts, selected = inputs["facts"].path, inputs["selected"].path
     return narrow_tables(
-        read_columns(sorted(facts.glob("facts-*.parquet")), FACTS, FACT_COLUMNS, "facts"),
-        read_columns([selected / "selected.parquet"], SELECTED, SELECTED_COLUMNS, "selected rows"),
-        read_columns([selected / "dropped.parquet"], DROPS, DROP_COLUMNS, "ledger of selection"),
+        scan_columns(sorted(facts.glob("facts-*.parquet")), FACTS, FACT_COLUMNS, "facts"),
+        scan_columns([selected / "selected.parquet"], SELECTED, SELECTED_COLUMNS, "selected rows"),
+        scan_columns([selected / "dropped.parquet"], DROPS, DROP_COLUMNS, "ledger of selection"),
         tasks,
     )

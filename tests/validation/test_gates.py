@@ -1,6 +1,7 @@
 """The gate: every limit can fail, the message says what to change, and Great Expectations is what decides."""
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,8 +77,9 @@ def dropped(kept: int) -> pl.DataFrame:
 
 
 def narrow(known: pl.DataFrame, chosen: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    lost = dropped(10).lazy().select(DROP_COLUMNS)
     return narrow_tables(
-        known.select(FACT_COLUMNS), chosen.select(SELECTED_COLUMNS), dropped(10).select(DROP_COLUMNS), ["chat", "mmu"]
+        known.lazy().select(FACT_COLUMNS), chosen.lazy().select(SELECTED_COLUMNS), lost, ["chat", "mmu"]
     )
 
 
@@ -192,7 +194,7 @@ def test_facts_that_are_no_table_are_a_named_error(tmp_path: Path) -> None:
     paths = project(tmp_path, facts(), 10)
     (tmp_path / "facts/facts-c.parquet").write_text("rows")
     write_manifest(tmp_path / "facts", stage="facts", version=1, metadata={})
-    with pytest.raises(ContractError, match="holds no readable parquet tables"):
+    with pytest.raises(ContractError, match="is not a readable parquet file"):
         run_gate(paths)
 
 
@@ -217,6 +219,30 @@ def test_an_override_lets_one_check_of_one_version_pass(tmp_path: Path) -> None:
     assert "by override of Ada: a known long row" in (tmp_path / "reports/gate/index.html").read_text()
     with pytest.raises(GateError, match="rows kept"):
         run_gate(paths, settings=override(paths), min_rows=11)  # nothing else passes with it
+
+
+def test_rows_that_moved_from_the_reference_are_refused(tmp_path: Path) -> None:
+    paths = project(tmp_path, facts(), 10)
+    known = {"answer_correct": {"counts": {"yes": 500, "unchecked": 4500}}, "task": {"counts": {"chat": 5, "mmu": 5}}}
+    Path(paths.profiles).mkdir()
+    (Path(paths.profiles) / "first.json").write_text(json.dumps(known))
+    compared = {**SETTINGS, "reference": "first"}
+    message = r"(?s)distributions are those of first: 1 of 2 rows fail.*answer_correct  .*90\.0% -> 50\.0% unchecked.*"
+    with pytest.raises(GateError, match=message):
+        run_gate(paths, settings=compared)
+    _, certificate = run_gate(paths, settings=compared, max_shift=0.5)
+    assert list(certificate["reference"]) == ["first"]
+    known["answer_correct"]["counts"] = {"yes": 5000, "unchecked": 5000}
+    (Path(paths.profiles) / "first.json").write_text(json.dumps(known))
+    run_gate(paths, settings=compared)
+
+
+def test_the_profile_of_a_version_has_not_moved_from_itself(tmp_path: Path) -> None:
+    paths = project(tmp_path, facts(), 10)
+    run_gate(paths)
+    Path(paths.profiles).mkdir()
+    shutil.copy(Path(paths.gate) / "profile.json", Path(paths.profiles) / "first.json")
+    run_gate(paths, settings={**SETTINGS, "reference": "first"}, max_shift=0.0)
 
 
 @pytest.mark.parametrize(
