@@ -3,15 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from mmada.errors import MmadaError
-from mmada.params_schema import load_params
+from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
-
-PARAMS_FILE: Final = Path("params.yaml")
+from mmada.show.commands import show
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +19,7 @@ app = typer.Typer(
     help="From raw corpora to traced, evaluated MMaDA checkpoints. The graph runs with `dvc repro`; "
     "these commands run one stage, or ask about what was made.",
 )
+app.add_typer(show, name="show")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of an output, for example data/models/stage3; it may be a copy.")]
 Project = Annotated[Path, typer.Option(help="Project that made it (the folder with dvc.yaml).", envvar="MMADA_PROJECT")]

@@ -224,6 +224,11 @@ class Selection(Section):
     require_correct: bool
     min_psnr: float
     min_pixel_std: float
+    """Of a picture's pixels, in [0, 127.5]; below it is an empty page or one colour (image_flat)."""
+    min_structure: Share
+    """Below it a picture is noise (image_noise)."""
+    max_lost_share: Share
+    """A picture that has lost more is broken (image_broken): half of it grey, as decoders leave truncated files."""
     max_language_switches: Count
 
 

@@ -6,7 +6,7 @@ are in `params_data`, those about models in `params_training`.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -28,6 +28,9 @@ from mmada.params_data import (
 )
 from mmada.params_section import Key, Section
 from mmada.params_training import Evaluation, Model, TrainingBlock
+
+PARAMS_FILE: Final = Path("params.yaml")
+"""Where it is, from the project's root, where every command runs."""
 
 
 class Paths(Section):

@@ -103,7 +103,8 @@ class _Worker(Generic[T]):
     def __init__(self, run: Callable[[T], bytes]) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, run))
+        # Daemon: this process may end in the middle of a run without waiting for its workers.
+        self.process = context.Process(target=_serve, args=(theirs, run), daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the process does
 

@@ -60,7 +60,7 @@ class RayCluster(Generic[T]):
         with self._lock:
             if self._closed:
                 raise WorkerLostError("the run has ended")
-            task = self._call.remote(self._run, payload)
+            task = self._call.remote(self._run, os.getcwd(), payload)
             self._running.add(task)
         try:
             result: bytes = self._ray.get(task)
@@ -78,7 +78,9 @@ class RayCluster(Generic[T]):
             self._ray.cancel(task, force=True)
 
 
-def _call(run: Callable[[T], bytes], payload: T) -> bytes:
+def _call(run: Callable[[T], bytes], folder: str, payload: T) -> bytes:
+    if os.path.isdir(folder):  # here, or on a shared disk: relative paths mean what they mean to the driver
+        os.chdir(folder)
     return run(payload)
 
 

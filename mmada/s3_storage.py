@@ -86,14 +86,20 @@ class S3Storage:
         self, name: str, start: int, length: int | None, version: ObjectVersion | None
     ) -> tuple[bytes, ObjectVersion]:
         """Bytes of an object and what it is; a body that is cut short is asked for again."""
-        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+        from botocore.exceptions import (
+            FlexibleChecksumError,
+            IncompleteReadError,
+            ReadTimeoutError,
+            ResponseStreamingError,
+        )
 
+        broken = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
         for failed in range(self.tries):
             with self._explained(name):
                 answer = self._ask(name, start, length, version)
                 try:
                     data = answer["Body"].read()
-                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                except broken:
                     data = None
             size = int(answer.get("ContentRange", "").rpartition("/")[2] or answer["ContentLength"])
             wanted = size - start if length is None else min(length, size - start)

@@ -14,6 +14,7 @@ from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
 from perf.losses import bench_losses
 from perf.shards import bench_shards
+from perf.show import bench_show
 from perf.units import bench_units
 from perf.vq_encode import bench_vq_encode
 
@@ -26,6 +27,7 @@ BENCHES = {
     "text_decoding": bench_text_decoding,
     "picture_decoding": bench_picture_decoding,
     "noop_repro": bench_noop_repro,
+    "show": bench_show,
     "doors": bench_doors,
     "gate": bench_gate,
     "units": bench_units,

@@ -31,7 +31,7 @@ LONGEST_RUN = 8.0
 
 SMALL = Path(__file__).parent / "e2e" / "small.yaml"
 MANY_UNITS = {
-    "demo_corpora": {"demo": {"counts": {"pictures": 400, "questions": 400}}},
+    "demo_corpora": {"demo": {"counts": {"pictures": 200, "questions": 300}}},
     "ingest": {"rows_per_unit": 8},
 }
 

@@ -48,14 +48,15 @@ def main(folder: Path) -> None:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = cluster.add_node(num_cpus=1)
+    os.chdir(folder)  # not where the nodes were started
     os.environ |= {"MMADA_ENGINE": "ray", "RAY_ADDRESS": cluster.address}
     bad = UnitStore(folder / "bad")
     try:
-        list(run_units(units(folder / "bad.log", misbehave=True, count=14), work, bad, title="bad"))
+        list(run_units(units(Path("bad.log"), misbehave=True, count=14), work, bad, title="bad"))
         error = ""
     except UnitsError as refused:
         error = str(refused)
-    results = run_units(units(folder / "log"), work, UnitStore(folder / "units"), title="t")
+    results = run_units(units(Path("log")), work, UnitStore(folder / "units"), title="t")
     digest = hashlib.sha256()
     for number, result in enumerate(results):
         digest.update(result)

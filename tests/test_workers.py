@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from mmada import unit_failures, workers
-from mmada.errors import InputError, UnitsError
+from mmada.errors import InputError, StorageError, UnitsError
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, Unit, run_units
 
@@ -53,6 +53,8 @@ def double(task: Task) -> bytes:
             raise InputError("there is nothing to read; give a folder")
         case "falters" if tries < 3:
             raise ConnectionResetError("the other side has gone")
+        case "store falters" if tries < 3:
+            raise StorageError("the store is overloaded", transient=True)
         case "kills":
             os.kill(os.getpid(), signal.SIGKILL)
         case "kills once" if tries == 1:
@@ -155,7 +157,7 @@ def test_a_slow_unit_does_not_stop_those_after_it(store: UnitStore, log: Path) -
     assert list(results) == [str(2 * number).encode() for number in range(1, 50)]
 
 
-@pytest.mark.parametrize("fault", ["falters", "kills once"])
+@pytest.mark.parametrize("fault", ["falters", "store falters", "kills once"])
 @pytest.mark.usefixtures("at_once")
 def test_what_heals_is_tried_again(store: UnitStore, log: Path, fault: str) -> None:
     units = units_of(*(Task(log, number, fault if number == 2 else "") for number in range(8)))

@@ -29,6 +29,8 @@ FACTS: Final[Schema] = {
     "language_switches": pl.Int64,  # changes of script within prompt and response
     "psnr": pl.Float64,  # of the row's picture (contracts.image_codes), null without one
     "pixel_std": pl.Float64,
+    "structure": pl.Float64,
+    "lost_share": pl.Float64,
     "code_entropy": pl.Float64,
     "content_key": pl.String,  # equal for rows of equal task, text, reference and pixels (dedup.content_key)
     "text_key": pl.String,  # equal for rows of equal task, pixels and words (case, punctuation apart)

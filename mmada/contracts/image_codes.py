@@ -19,8 +19,12 @@ IMAGE_CODES: Final[Schema] = {
     "grid_columns": pl.Int64,
     "codes": pl.Binary,  # code_packing.pack_codes, row-major
     "psnr": pl.Float64,  # dB, reconstruction against the preprocessed picture
-    "pixel_std": pl.Float64,  # standard deviation of the preprocessed picture in [0, 255]; 0 = one flat colour
+    # Of the preprocessed picture, as vq.image_quality and vq.lost_parts define them:
+    "pixel_std": pl.Float64,  # standard deviation of its pixels in [0, 255], margins left out; 0 = one flat colour
+    "structure": pl.Float64,  # share of their variance in large shapes, rows or columns; 0 = noise
+    "lost_share": pl.Float64,  # share of the picture in a rectangle of one colour that is no part of it; 0 = whole
     "code_entropy": pl.Float64,  # bits per code within the picture
+    "codes_used": pl.Int64,  # distinct codes within the picture
 }
 
 CODE_INDEX: Final[Schema] = {

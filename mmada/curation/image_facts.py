@@ -4,16 +4,15 @@ import polars as pl
 
 from mmada.errors import ContractError
 
-_COLUMNS = ("pixels_sha256", "psnr", "pixel_std", "code_entropy")
+_FACTS = ("psnr", "pixel_std", "structure", "lost_share", "code_entropy")
 
 
 def with_image_facts(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
-    """`rows` (image_sha256, ...) with pixels_sha256 ("" without a picture), psnr, pixel_std and code_entropy
-    (null).
+    """`rows` (image_sha256, ...) with pixels_sha256 ("" without a picture) and _FACTS (null).
 
     `codes`: the token table (contracts.image_codes). Raises ContractError when a row's picture is not in it.
     """
-    pictures = codes.select("image_sha256", *_COLUMNS).with_columns(has_codes=pl.lit(True))
+    pictures = codes.select("image_sha256", "pixels_sha256", *_FACTS).with_columns(has_codes=pl.lit(True))
     joined = rows.join(pictures, on="image_sha256", how="left", maintain_order="left")
     lost = joined.filter((pl.col("image_sha256") != "") & pl.col("has_codes").is_null())
     if lost.height:

@@ -21,6 +21,8 @@ REASONS: Final = (
     "language_switch",
     "answer_wrong",
     "image_flat",
+    "image_noise",
+    "image_broken",
     "image_poor_reconstruction",
     "duplicate_exact",
     "duplicate_near",
@@ -37,6 +39,8 @@ def decide(
     max_language_switches: int,
     require_correct: bool,
     min_pixel_std: float,
+    min_structure: float,
+    max_lost_share: float,
     min_psnr: float,
     near_duplicate: float,
 ) -> pl.DataFrame:
@@ -64,6 +68,8 @@ def decide(
             pl.col("final_answer"),
         ),
         "image_flat": (pl.col("pixel_std").fill_nan(0.0) < min_pixel_std, pl.col("pixel_std").round(4)),
+        "image_noise": (pl.col("structure").fill_nan(0.0) < min_structure, pl.col("structure").round(4)),
+        "image_broken": (pl.col("lost_share").fill_nan(1.0) > max_lost_share, pl.col("lost_share").round(4)),
         "image_poor_reconstruction": (pl.col("psnr").fill_nan(0.0) < min_psnr, pl.col("psnr").round(4)),
     }
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])

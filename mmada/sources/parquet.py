@@ -18,6 +18,8 @@ BROKEN: Final = (pa.ArrowException, EOFError, OSError, ValueError, MemoryError)
 """What Arrow raises on bytes that are not what they say."""
 
 _READ_BYTES: Final = 1 << 20
+_MOST_ROWS: Final = 100_000_000
+"""Rows of one row group; a damaged number would be cut into spans for ever."""
 
 
 def split_parquet(file: RawFile, limits: Limits) -> Iterator[Span]:
@@ -27,6 +29,8 @@ def split_parquet(file: RawFile, limits: Limits) -> Iterator[Span]:
         with file.open() as stream:
             metadata = _open(stream).metadata
             groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+            if any(not 0 <= group.num_rows <= _MOST_ROWS for group in groups):
+                raise pa.ArrowInvalid("a row group has more rows than any file holds")
     except BROKEN:
         yield Span(file, 0, 0, 0, 1, sha256)
         return
@@ -50,6 +54,8 @@ def read_parquet(span: Span, limits: Limits) -> Iterator[RawRow]:
                 for content in batch_rows(batch):
                     yield RawRow(row, content)
                     row += 1
+        if row < span.rows:
+            raise pa.ArrowInvalid(f"{span.rows} rows are promised and {row} are there")
     except BROKEN as error:
         yield RawRow(row, Defect("malformed_file", f"no readable parquet: {error}"[:200]))
 
@@ -60,6 +66,8 @@ def batch_rows(batch: pa.RecordBatch) -> Iterator[object]:
     Raises what is in BROKEN when the batch as a whole does not hold together.
     """
     batch.validate()
+    if batch.num_rows > 8 * batch.nbytes + BATCH_ROWS:  # a column of type null has any number of rows in no bytes
+        raise pa.ArrowInvalid(f"{batch.num_rows} rows in {batch.nbytes} bytes")
     for start in range(0, batch.num_rows, BATCH_ROWS):
         some = batch.slice(start, BATCH_ROWS)
         try:

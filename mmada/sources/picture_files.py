@@ -4,7 +4,8 @@ Decoding is passed in (`Decode`), so that this package needs neither Pillow nor 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple, TypeVar
@@ -17,6 +18,8 @@ from mmada.sources.raw_files import RawFile, RawFolder, read_whole
 from mmada.sources.raw_rows import Defect, Limits
 
 T = TypeVar("T")
+
+_AT_ONCE: Final = 8
 
 _FORMATS: Final = {
     ".png": "PNG",
@@ -68,14 +71,18 @@ def picture_sha256(file: RawFile, limits: Limits) -> str | Defect:
     return _bounded(file, limits, lambda found: found.sha256())
 
 
-def read_picture(file: RawFile, limits: Limits) -> bytes | Defect:
-    """Bytes of a picture file, within max_image_bytes."""
-    return _bounded(file, limits, read_whole)
+def read_known_pictures(known: Sequence[tuple[str, RawFile]], limits: Limits) -> Iterator[bytes]:
+    """Bytes of picture files whose sha256 was found before, a few at once: object stores answer late.
+
+    Raises InputError when one is another file by now.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for start in range(0, len(known), _AT_ONCE):
+            yield from pool.map(lambda item: _read_known(item[0], item[1], limits), known[start : start + _AT_ONCE])
 
 
-def read_known_picture(file: RawFile, sha256: str, limits: Limits) -> bytes:
-    """Bytes of a picture file whose sha256 was found before. Raises InputError when it is another file by now."""
-    data = read_picture(file, limits)
+def _read_known(sha256: str, file: RawFile, limits: Limits) -> bytes:
+    data = _bounded(file, limits, read_whole)
     if isinstance(data, Defect) or hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
     return data

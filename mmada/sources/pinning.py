@@ -4,15 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tqdm import tqdm
-
 from mmada.errors import InputError
+from mmada.progress import progress_bar
 from mmada.s3_storage import ObjectVersion, S3Storage, open_s3
-from mmada.sources.pins import SUFFIX, Pin, matches, read_pins, write_pins
+from mmada.sources.pins import SUFFIX, Pin, PinnedFolder, matches, read_pins, shared_storage, write_pins
 
 _READERS: Final = 16
 _PIECE: Final = 8 << 20
@@ -45,13 +44,13 @@ def pin(url: str, out: Path, pattern: str) -> Pinned:
     missing = [name for name in listed if name not in pins]
     journal.parent.mkdir(parents=True, exist_ok=True)
     size = sum(listed[name].size for name in missing)
-    with journal.open("a") as done, tqdm(total=size, desc=f"pin {url}", unit="B", unit_scale=True) as bar:
+    with journal.open("a") as done, progress_bar(f"pin {url}", size, "byte") as bar:
         for found in _read_all(storage, missing):
             pins[found.name] = found
-            done.write(json.dumps([storage.url(""), asdict(found)]) + "\n")
+            done.write(json.dumps([storage.url(""), vars(found)]) + "\n")
             done.flush()
             bar.update(found.bytes)
-    write_pins(out, storage.url(""), pins)
+    write_pins(PinnedFolder(out, storage.url(""), pattern, pins))
     journal.unlink()
     return Pinned(len(pins), sum(one.bytes for one in pins.values()), size)
 
@@ -66,8 +65,8 @@ def _read_all(storage: S3Storage, missing: Sequence[str]) -> Iterator[Pin]:
 
 def object_sha256(location: str) -> str:
     """sha256 of what now lies at s3://bucket/name. Raises InputError when nothing does."""
-    url, _, name = location.rpartition("/")
-    return _read(open_s3(url), name).sha256
+    bucket, _, name = location.removeprefix("s3://").partition("/")
+    return _read(shared_storage(f"s3://{bucket}"), name).sha256
 
 
 def _read(storage: S3Storage, name: str) -> Pin:

@@ -1,14 +1,14 @@
 """Corpora that stay in an object store: a small committed file pins every object, and its bytes are read from there.
 
-A pins file says where the objects lie and, of each, its name, size, ETag, version and sha256; it holds no credentials.
-Reading lists nothing: an object that is not what its pin says is refused.
+A pins file says where the objects lie, which of them were meant and, of each, its name, size, ETag, version and sha256;
+it holds no credentials. Reading lists nothing: an object that is not what its pin says is refused.
 """
 
 import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from io import BufferedReader
@@ -44,11 +44,11 @@ class Pin:
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """An object below `url` as a raw file. `pins_file` is named where it is not what it was."""
+    """An object below `url` as a raw file. `pinned_by`: the command that pins what is there now."""
 
-    pins_file: str
     url: str
     pin: Pin
+    pinned_by: str
 
     @property
     def name(self) -> str:
@@ -72,28 +72,31 @@ class PinnedFile:
     def read(self, start: int, length: int) -> bytes:
         """Bytes [start, start + length), with the errors of `open`."""
         try:
-            return _storage(self.url).read_version(self.name, self.pin.version(), start, length)
+            return shared_storage(self.url).read_version(self.name, self.pin.version(), start, length)
         except InputError as error:
             raise InputError(
-                f"{error}, and {self.pins_file} pins another; run `mmada pin {self.url} {self.pins_file}` to read what "
-                "is there now"
+                f"{error}: it is not what was pinned; run `{self.pinned_by}` to read what is there now"
             ) from None
 
 
 @dataclass(frozen=True)
 class PinnedFolder:
-    """The objects that a pins file names."""
+    """The objects below `url` that `pattern` matched when they were pinned, by name. `path`: the pins file."""
 
-    pins_file: str
+    path: Path
     url: str
+    pattern: str
     pins: Mapping[str, Pin]
 
     def files(self, pattern: str) -> list[PinnedFile]:
-        return [PinnedFile(self.pins_file, self.url, pin) for name, pin in self.pins.items() if matches(name, pattern)]
+        return [self._file(pin) for name, pin in self.pins.items() if matches(name, pattern)]
 
     def find(self, name: str) -> PinnedFile | None:
         pin = self.pins.get(name)
-        return PinnedFile(self.pins_file, self.url, pin) if pin else None
+        return self._file(pin) if pin else None
+
+    def _file(self, pin: Pin) -> PinnedFile:
+        return PinnedFile(self.url, pin, f"mmada pin {self.url} {self.path} --pattern '{self.pattern}'")
 
 
 def read_pins(path: Path) -> PinnedFolder:
@@ -101,17 +104,18 @@ def read_pins(path: Path) -> PinnedFolder:
     try:
         document = json.loads(path.read_bytes())
         pins = [Pin(**entry) for entry in document["objects"]]
-        return PinnedFolder(path.as_posix(), str(document["url"]), {pin.name: pin for pin in pins})
+        return PinnedFolder(path, str(document["url"]), str(document["pattern"]), {pin.name: pin for pin in pins})
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make it with `mmada pin s3://<bucket>/<prefix> {path}`") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no pins file ({error!r}); make it again with `mmada pin`") from None
 
 
-def write_pins(path: Path, url: str, pins: Mapping[str, Pin]) -> None:
+def write_pins(folder: PinnedFolder) -> None:
     """Write a pins file, one object a line in order of their names: equal objects give equal bytes."""
-    lines = ",\n".join(json.dumps(asdict(pins[name]), ensure_ascii=False) for name in sorted(pins))
-    atomic_write(path, f'{{"url": {json.dumps(url)}, "objects": [\n{lines}\n]}}\n'.encode())
+    head = f'"url": {json.dumps(folder.url)}, "pattern": {json.dumps(folder.pattern)}'
+    lines = ",\n".join(json.dumps(vars(folder.pins[name]), ensure_ascii=False) for name in sorted(folder.pins))
+    atomic_write(folder.path, f'{{{head}, "objects": [\n{lines}\n]}}\n'.encode())
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -168,7 +172,8 @@ class _Pieces(io.RawIOBase):
         return data
 
 
-def _storage(url: str) -> S3Storage:
+def shared_storage(url: str) -> S3Storage:
+    """The storage at `url` with the AWS_* environment as it is now; threads of this process share it."""
     settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
     return _opened(url, settings)
 

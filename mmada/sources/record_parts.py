@@ -15,7 +15,7 @@ import polars as pl
 from mmada.contracts.ingested import STORED_RECORDS
 from mmada.contracts.records import DROPS, PICTURES, row_id
 from mmada.contracts.tables import to_parquet
-from mmada.sources.picture_files import promised_format, read_known_picture
+from mmada.sources.picture_files import promised_format, read_known_pictures
 from mmada.sources.raw_files import RawFile
 from mmada.sources.units import PICTURE_FACTS, RowTask, parse_rows
 from mmada.unit_files import pack_files, unpack_files
@@ -154,8 +154,6 @@ def _read_files(some: Sequence[tuple[str, RawFile]], task: RecordTask) -> pl.Dat
     assert task.pictures is not None
     names = pl.DataFrame({"image": [name for name, _ in some]})
     table = names.join(task.pictures.facts, on="image", how="left", maintain_order="left")
-    data = [
-        read_known_picture(file, sha256, task.rows.limits)
-        for (_, file), sha256 in zip(some, table["image_sha256"], strict=True)
-    ]
+    known = list(zip(table["image_sha256"], (file for _, file in some), strict=True))
+    data = list(read_known_pictures(known, task.rows.limits))
     return table.with_columns(bytes=pl.Series(data, dtype=pl.Binary)).select(list(PICTURES))

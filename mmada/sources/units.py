@@ -15,7 +15,7 @@ from mmada.sources.adapters import ADAPTERS, hub_adapter
 from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_rows import read_object
-from mmada.sources.picture_files import Decode, picture_facts, read_known_picture
+from mmada.sources.picture_files import Decode, picture_facts, read_known_pictures
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
 from mmada.sources.trajectories import with_thought
@@ -126,8 +126,8 @@ def parse_rows(task: RowTask) -> pl.DataFrame:
 def read_pictures(task: PictureTask) -> bytes:
     """Facts of the pictures as a table of schema PICTURE_FACTS (parquet), in order."""
     rows: list[tuple[object, ...]] = []
-    for sha256, file in task.files:
-        data = read_known_picture(file, sha256, task.limits)
+    read = read_known_pictures(task.files, task.limits)
+    for (sha256, _), data in zip(task.files, read, strict=True):
         facts = picture_facts(data, task.decode)
         if isinstance(facts, Defect):
             rows.append((sha256, facts.reason, facts.value, "", 0, 0, ""))

@@ -30,7 +30,7 @@ from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "facts"
 
 _ROWS_PER_UNIT: Final = 2000

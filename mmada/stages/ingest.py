@@ -85,7 +85,7 @@ def _decode(data: bytes, *, max_pixels: int) -> DecodedPicture | Defect:
     try:
         return DecodedPicture(decode_picture(data, max_pixels=max_pixels), picture_format(data))
     except ImageDecodeError as error:
-        return Defect(error.reason, str(error))
+        return Defect(error.reason, error.detail)
 
 
 def limits(ingest: Ingest) -> Limits:

@@ -63,6 +63,7 @@ def tokenize_images(
         resolution=vq.resolution,
         crop_policy=vq.crop_policy,
         max_pixels=ingest.max_image_pixels,
+        numerics=numerics_class(THREADS),
     )
     known = _KnownCodes(memo)
     units = list(_units(pictures, known, task))
@@ -71,6 +72,7 @@ def tokenize_images(
         encode_pictures,
         memo,
         title="tokenize pictures",
+        gpus=1,
         rows_of=lambda result: from_parquet(result).height,
         rows="pictures",
     )

@@ -168,8 +168,11 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
-        doubled: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return doubled
+        doubled = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        if winograd.applies(self.conv, doubled):
+            return winograd.in_bands(self.conv, doubled)
+        convolved: Tensor = self.conv(doubled)
+        return convolved
 
 
 class Encoder(nn.Module):

@@ -17,8 +17,10 @@ from jaxtyping import Float, Int
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.tables import to_parquet
-from mmada.numerics import compute_device
-from mmada.vq.image_quality import code_entropy, pixel_std, psnr, to_picture
+from mmada.errors import ParamsError
+from mmada.numerics import compute_device, numerics_class
+from mmada.vq.image_quality import code_entropy, pixel_std, psnr, structure, to_picture
+from mmada.vq.lost_parts import lost_share
 from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
@@ -34,21 +36,31 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class EncodingTask:
-    """Pictures to be encoded, and how. `pictures`: columns image_sha256, pixels_sha256, bytes (contracts PICTURES)."""
+    """Pictures to be encoded, and how. `pictures`: columns image_sha256, pixels_sha256, bytes (contracts PICTURES).
+
+    `numerics`: the class of machine that the codes are to come from (numerics.numerics_class).
+    """
 
     pictures: pl.DataFrame
     magvit: Path
     resolution: int
     crop_policy: Policy
     max_pixels: int
+    numerics: str
 
 
 def encode_pictures(task: EncodingTask) -> bytes:
     """The pictures' rows of the token table (IMAGE_CODES, parquet), in order.
 
     The next pictures are decoded in threads while the network has these, so that it never waits for files.
+    Raises ParamsError on a machine of another numerics class.
     """
     torch.set_num_threads(THREADS)
+    if numerics_class(THREADS) != task.numerics:
+        raise ParamsError(
+            f"this worker is {numerics_class(THREADS)}, the run began on {task.numerics}: codes of one table must come "
+            "from machines alike; start the run on one of the workers' kind, or set MMADA_DEVICE"
+        )
     model = _load(task.magvit)
     names = task.pictures.select("image_sha256", "pixels_sha256").rows()
     rows: list[tuple[object, ...]] = []
@@ -73,7 +85,8 @@ def _encode(model: MAGVITv2, pixels: Float[np.ndarray, "B 3 R R"]) -> Iterator[t
     for own, before, after in zip(codes, pixels, decoded, strict=True):
         original = to_picture(before)
         packed = pack_codes(own.astype(np.uint16))
-        yield side, side, packed, psnr(original, after), pixel_std(original), code_entropy(own)
+        of_pixels = (pixel_std(original), structure(original), lost_share(original))
+        yield side, side, packed, psnr(original, after), *of_pixels, code_entropy(own), len(np.unique(own))
 
 
 def _ahead(pool: ThreadPoolExecutor, run: Callable[[T], ResultT], items: Iterable[T]) -> Iterator[ResultT]:

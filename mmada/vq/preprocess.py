@@ -35,11 +35,12 @@ _TRUNCATED: Final = ("truncated", "unexpected end", "not enough data", "incomple
 
 
 class ImageDecodeError(MmadaError):
-    """A picture cannot be used; `reason` is the name under which the drop ledger counts it."""
+    """A picture cannot be used; `reason` is the name under which the drop ledger counts it, `detail` what failed."""
 
     def __init__(self, reason: DecodeReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
+        self.detail = detail
 
 
 def decode_picture(data: bytes, *, max_pixels: int) -> UInt8[np.ndarray, "H W 3"]:

@@ -18,6 +18,8 @@ from mmada.contracts.tables import read_table, write_table
 from mmada.lineage.manifest import write_manifest
 from mmada.params_schema import Params, parse_params
 from mmada.stage_runner import run_stage
+from mmada.vq.image_quality import pixel_std, structure
+from mmada.vq.lost_parts import lost_share
 
 SIZES = {
     "pictures": 150,
@@ -68,7 +70,7 @@ def write_codes(params: Params) -> None:
     """A token table of all ingested pictures with perfect reconstruction."""
     tables = [read_pictures(Path(params.paths.ingested) / key, key) for key in params.corpora]
     pictures = pl.concat(tables).unique("image_sha256").sort("image_sha256")
-    std = [float(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).std()) for data in pictures["bytes"]]
+    pixels = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in pictures["bytes"]]
     table = pictures.select(
         "image_sha256",
         "pixels_sha256",
@@ -76,8 +78,11 @@ def write_codes(params: Params) -> None:
         grid_columns=pl.lit(1, pl.Int64),
         codes=pl.lit(b"\0\0"),
         psnr=pl.lit(40.0),
-        pixel_std=pl.Series(std, dtype=pl.Float64),
+        pixel_std=pl.Series(map(pixel_std, pixels), dtype=pl.Float64),
+        structure=pl.Series(map(structure, pixels), dtype=pl.Float64),
+        lost_share=pl.Series(map(lost_share, pixels), dtype=pl.Float64),
         code_entropy=pl.lit(0.0),
+        codes_used=pl.lit(1, pl.Int64),
     )
     folder = Path(params.paths.codes)
     write_table(table, folder / "all" / part_name("codes", 0, 0), IMAGE_CODES)

@@ -14,6 +14,8 @@ LIMITS: dict[str, Any] = {
     "max_language_switches": 0,
     "require_correct": True,
     "min_pixel_std": 2.0,
+    "min_structure": 0.1,
+    "max_lost_share": 0.2,
     "min_psnr": 10.0,
     "near_duplicate": 0.8,
 }
@@ -33,8 +35,11 @@ GOOD: dict[str, Any] = {
     "language_switches": 0,
     "psnr": None,
     "pixel_std": None,
+    "structure": None,
+    "lost_share": None,
     "code_entropy": None,
 }
+PICTURE = {"psnr": 30.0, "pixel_std": 9.0, "structure": 0.5, "lost_share": 0.0}
 BAD: dict[str, dict[str, Any]] = {
     "thought_unclosed": {"defect": "thought_unclosed"},
     "thought_empty": {"defect": "thought_empty"},
@@ -42,8 +47,10 @@ BAD: dict[str, dict[str, Any]] = {
     "row_too_long": {"num_text_tokens": 101},
     "language_switch": {"language_switches": 1},
     "answer_wrong": {"answer_correct": "no"},
-    "image_flat": {"pixel_std": 1.9, "psnr": 30.0},
-    "image_poor_reconstruction": {"pixel_std": 9.0, "psnr": 9.9},
+    "image_flat": PICTURE | {"pixel_std": 1.9},
+    "image_noise": PICTURE | {"structure": 0.09},
+    "image_broken": PICTURE | {"lost_share": 0.21},
+    "image_poor_reconstruction": PICTURE | {"psnr": 9.9},
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.facts import FACTS
-from mmada.contracts.image_codes import IMAGE_CODES
+from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
 from mmada.contracts.ingested import part_name
 from mmada.contracts.records import DROPS, PICTURES, RECORDS, SELECTED
 from mmada.contracts.tables import write_table
@@ -48,7 +48,7 @@ def sha256(text: str | bytes) -> str:
 
 def finish(folder: Path, stage: str, key: str = "", **run: Any) -> Artifact:
     """Write the manifest of an output and how it came to be."""
-    made = write_manifest(folder, stage=stage, key=key, version=1, metadata={})
+    made = write_manifest(folder, stage=stage, key=key, version=1, metadata=run.get("metadata", {}))
     inputs: dict[str, Artifact] = run.get("inputs", {})
     record = Run(
         stage=stage,
@@ -136,8 +136,12 @@ def _codes(magvit: Artifact, inputs: dict[str, Artifact]) -> Artifact:
         }
         for n in range(len(TEXTS))
     ]
-    write_table(table(rows, IMAGE_CODES), Path(PATHS.codes) / "made" / part_name("codes", 0, 0), IMAGE_CODES)
-    return finish(Path(PATHS.codes), "tokenize_images", inputs={"magvit": magvit, **inputs})
+    folder, part = Path(PATHS.codes), f"captions/{part_name('codes', 0, 0)}"
+    write_table(table(rows, IMAGE_CODES), folder / part, IMAGE_CODES)
+    places = [{**row, "part": part, "position": row["row"]} for row in _records("captions")]
+    write_table(table(places, CODE_INDEX), folder / "captions" / part_name("index", 0), CODE_INDEX)
+    inputs = {"magvit": magvit, **inputs}
+    return finish(folder, "tokenize_images", inputs=inputs, metadata={"crop_policy": PARAMS.vq.crop_policy})
 
 
 def _facts(codes: Artifact) -> Artifact:

@@ -145,6 +145,25 @@ def test_a_captions_table_may_be_csv(tmp_path: Path) -> None:
     ]
 
 
+def test_spans_of_a_csv_are_whole_rows_and_a_bad_row_is_bad_alone(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    rows = [{"name": f"{n}.png", "text": f'line "{n}"\n' * (n % 3) + "end, of it"} for n in range(20)]
+    pl.DataFrame(rows).write_csv(path)
+    for size in (1, 3, 7, 100):
+        assert rows_of(path, "image_folder", replace(LIMITS, rows_per_unit=size)) == list(enumerate(rows))
+    path.write_text("name,text\na.png,one\nb.png,two,three\nc.png,four\n")
+    for size in (1, 100):
+        read = rows_of(path, "image_folder", replace(LIMITS, rows_per_unit=size))
+        assert reasons(read) == ["", "malformed_row", ""]
+        assert read[2][1] == {"name": "c.png", "text": "four"}
+    table = tmp_path / "captions.tsv"
+    table.write_text('name\ttext\na.png\tan "odd mark\nb.png\ttwo')
+    assert [content for _, content in rows_of(table, "image_folder")] == [
+        {"name": "a.png", "text": 'an "odd mark'},
+        {"name": "b.png", "text": "two"},
+    ]
+
+
 def test_llava_gives_a_row_per_exchange_and_refuses_what_does_not_alternate(tmp_path: Path) -> None:
     def turns(*roles: str) -> list[dict[str, str]]:
         return [{"from": role, "value": f"<image>\n{role} {n}"} for n, role in enumerate(roles)]

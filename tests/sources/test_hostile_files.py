@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmada.sources.adapters import ADAPTERS
@@ -167,11 +169,20 @@ def test_encodings_and_odd_bytes(tmp_path: Path) -> None:
     assert rows_of(table, "image_folder") == [(0, {"name": "a", "text": "b"})]
 
 
+def test_a_table_that_claims_rows_without_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    endless = pa.RecordBatch.from_arrays([pa.Array.from_buffers(pa.null(), 1 << 30, [None])], names=["a"])
+    with pa.ipc.new_stream(str(path), endless.schema) as writer:
+        writer.write_batch(endless)
+    assert reasons(rows_of(path, "arrow")) == ["malformed_file"]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["\xe4", "b", "c"]}), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace("\xe4".encode(), b"\xff\xff"))
+    assert reasons(rows_of(path, "parquet")) == ["malformed_row", "", ""]
+
+
 @pytest.mark.parametrize("adapter", ["parquet", "arrow"])
 def test_tables_whose_bytes_are_turned_are_rows_or_a_reason(tmp_path: Path, adapter: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = pa.table({"text": [f"row {n}" for n in range(200)], "list": [[n] for n in range(200)]})
     sink = io.BytesIO()
     if adapter == "parquet":

@@ -107,6 +107,8 @@ def test_every_adapter_reads_an_object_as_it_reads_a_file(tmp_path: Path, bucket
         assert (remote.size, remote.sha256()) == (local.size, local.sha256())
         assert _contents(remote, adapter) == _contents(local, adapter), name
     assert object_sha256(f"{bucket.url}rows.jsonl") == pinned.pins["rows.jsonl"].sha256
+    with pytest.raises(InputError, match="does not exist"):
+        object_sha256(f"{bucket.url}other.jsonl")
 
 
 def _ingest(tmp_path: Path, name: str, path: Path) -> tuple[Path, StageReport]:
@@ -165,7 +167,9 @@ def test_an_object_that_is_not_what_was_pinned_is_refused(
         bucket.delete(name)
     else:
         bucket.put(name, data[::-1] if change == "other bytes" else data + b"\n")
-    with pytest.raises(InputError, match=rf"{name} .*run `mmada pin {bucket.url} \S*c\.pins\.json`"):
+    with pytest.raises(
+        InputError, match=rf"{name} .*run `mmada pin {bucket.url} \S*c\.pins\.json --pattern '\*\*/\*'`"
+    ):
         _ingest(tmp_path, "out", tmp_path / "c.pins.json")
 
 
@@ -176,7 +180,7 @@ def test_pins_are_deterministic_hold_no_secret_and_cost_only_what_is_new(
         bucket.put(f"part/{n}.jsonl", b"{}\n" * (n + 1))
     bucket.put("empty.jsonl", b"")
     first, second = tmp_path / "a.pins.json", tmp_path / "b.pins.json"
-    assert pin(bucket.url, first, "**/*.jsonl").objects == 7
+    assert pin(bucket.url, first, "**/*").objects == 7
     assert pin(bucket.url.rstrip("/"), second, "**/*").bytes_read == sum(3 * (n + 1) for n in range(6))
     assert first.read_bytes() == second.read_bytes()
     assert not any(secret in first.read_text() for secret in ("testkey", "testsecret", "127.0.0.1"))

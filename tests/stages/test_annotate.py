@@ -79,7 +79,10 @@ def params(project: Path) -> Params:
             "codes": b"\0\0",
             "psnr": 30.0,
             "pixel_std": 50.0,
+            "structure": 0.5,
+            "lost_share": 0.0,
             "code_entropy": 0.0,
+            "codes_used": 1,
         }
         for name in ("i1", "i2")
     ]

@@ -13,6 +13,7 @@ from PIL import Image
 from mmada.contracts.code_packing import unpack_codes
 from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES, read_codes
 from mmada.contracts.tables import read_table
+from mmada.errors import ParamsError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Corpus, Ingest, Vq
 from mmada.params_schema import Params, load_params
@@ -20,6 +21,7 @@ from mmada.stages import tokenize_images as stage
 from mmada.stages.ingest import ingest
 from mmada.stages.tokenize_images import tokenize_images
 from mmada.unit_store import UnitStore
+from mmada.vq import picture_encoding
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, load_magvit, save_magvit
 from mmada.vq.preprocess import decode_picture, preprocess
 
@@ -160,3 +162,10 @@ def test_another_size_or_crop_is_another_table(
     store = UnitStore(Path("units"))
     tokenize_images(out=Path("second"), paths=params.paths, store=store, corpora=corpora, ingest=LIMITS, vq=vq)
     assert len(encoded) == 2
+
+
+def test_a_worker_of_another_kind_of_machine_is_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest_pictures(params, {"one": [0]})
+    monkeypatch.setattr(picture_encoding, "numerics_class", lambda threads: "another machine")
+    with pytest.raises(ParamsError, match="this worker is another machine"):
+        tokenize(params, ["one"], "out")

@@ -57,6 +57,8 @@ def facts(**changes: dict[int, Any]) -> pl.DataFrame:
             "language_switches": 0,
             "psnr": None if n % 2 else 20.0,
             "pixel_std": None if n % 2 else 50.0,
+            "structure": None if n % 2 else 0.5,
+            "lost_share": None if n % 2 else 0.0,
             "code_entropy": None if n % 2 else 3.0,
             "content_key": str(n),
             "text_key": str(n),

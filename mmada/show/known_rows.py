@@ -1,0 +1,169 @@
+"""A row by its id or by its place in a raw file: what it says, where it came from, what became of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from mmada.contracts.facts import FACTS
+from mmada.contracts.ingested import FILES, STORED_RECORDS, parts
+from mmada.contracts.records import DROPS, SELECTED
+from mmada.errors import InputError
+from mmada.params_schema import Params
+from mmada.shards.reader import INDEX, INDEX_NAME
+from mmada.show.asked import Place, begins_with, only_one, parse_row
+from mmada.show.known_pictures import Picture, picture_of_row
+from mmada.show.scanning import FILE, rows_of
+
+_PLACE: Final = ("corpus", "source_file", "row")
+_TEXT: Final = ("task", "kind", "prompt", "response", "reference", "source", "licence")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, or (with row_id "") a raw row that ingest could not read.
+
+    `record`: its content; `origins`: every raw row with that content, each with its file's sha256 and `fate` ("kept",
+    "not selected yet", or the stage, reason and value that dropped it); `remarks`: what ingest noted; `facts`: FACTS
+    without what other fields say; `shards`: where it lies in which training stage's shards. `not_made`: stages that
+    have not made their part yet.
+    """
+
+    row_id: str
+    record: Mapping[str, Any]
+    origins: Sequence[Mapping[str, Any]]
+    remarks: Sequence[str]
+    picture: Picture | None
+    facts: Mapping[str, Any]
+    shards: Sequence[Mapping[str, Any]]
+    not_made: Sequence[str]
+
+
+def find_rows(asked: Sequence[str], params: Params) -> list[Row]:
+    """A row for each of `asked` (see asked.parse_row). Raises InputError for what is unknown or not unique."""
+    wanted = [parse_row(one) for one in asked]
+    known = _ids(wanted, params)
+    return [_find(one, given, known, params) for one, given in zip(wanted, asked, strict=True)]
+
+
+def only_picture(rows: Sequence[Row]) -> Picture:
+    """The one picture that rows show. Raises InputError when they show none, or several."""
+    pictures = {row.picture.image_sha256: row.picture for row in rows if row.picture is not None}
+    if len(pictures) != 1:
+        raise InputError(
+            f"these rows show {len(pictures)} pictures, and one can be written; ask for one row that has one"
+        )
+    return next(iter(pictures.values()))
+
+
+def _ids(wanted: Sequence[str | Place], params: Params) -> pl.DataFrame:
+    """Every stored row that any of the ids could mean, found in one pass: its id, place and FILE."""
+    starts = [begins_with("row_id", one) for one in wanted if isinstance(one, str)]
+    files = [file for corpus in params.corpora for file in parts(Path(params.paths.ingested) / corpus, "records")]
+    return rows_of(files if starts else [], STORED_RECORDS, pl.any_horizontal(False, *starts), ["row_id", *_PLACE])
+
+
+def _find(wanted: str | Place, asked: str, known: pl.DataFrame, params: Params) -> Row:
+    if isinstance(wanted, str):
+        found = known.filter(begins_with("row_id", wanted))["row_id"].unique().to_list()
+        unread = "; rows that ingest could not read have no id: ask for corpus/file:row"
+        row_id = only_one(found, asked, "row_id", f"{params.paths.ingested}{unread}")
+        return _read_row(row_id, known.filter(row_id=row_id), params)
+    if wanted.corpus not in params.corpora:
+        raise InputError(f"{asked!r}: no corpus is called {wanted.corpus!r}; params.yaml has {sorted(params.corpora)}")
+    folder = Path(params.paths.ingested) / wanted.corpus
+    here = _is_at(vars(wanted))
+    if (stored := rows_of(parts(folder, "records"), STORED_RECORDS, here, ["row_id"])).height:
+        row_id = stored["row_id"][0]
+        return _read_row(row_id, _ids([row_id], params), params)
+    if (dropped := rows_of(parts(folder, "dropped"), DROPS, here)).height:
+        return _unread_row(dropped.row(0, named=True), params)
+    raise InputError(f"{asked!r}: {folder} has no such row, neither read nor dropped; rows count from 0 in each file")
+
+
+def _unread_row(drop: Mapping[str, Any], params: Params) -> Row:
+    sha256 = _file_sha256s(pl.DataFrame([drop]), params)[drop["corpus"], drop["source_file"]]
+    origin = {**{name: drop[name] for name in _PLACE}, "file_sha256": sha256, "fate": _fate("ingest", drop)}
+    return Row("", {"excerpt": drop["excerpt"]}, [origin], [], None, {}, [], [])
+
+
+def _read_row(row_id: str, places: pl.DataFrame, params: Params) -> Row:
+    """Everything known of a row that is stored at these places."""
+    first = places.row(0, named=True)
+    (record,) = rows_of([Path(first[FILE])], STORED_RECORDS, _is_at(first)).rows(named=True)
+    not_made = []
+    picture = picture_of_row(record["image_sha256"], Path(first[FILE]), params) if record["image_sha256"] else None
+    if picture is not None and picture.codes is None:
+        not_made.append("tokenize_images")
+    file = Path(params.paths.facts) / f"facts-{first['corpus']}.parquet"
+    facts = rows_of([file], FACTS, _is_at(first)).drop(FILE).rows(named=True)
+    others = {*STORED_RECORDS, "file_sha256"} | (set() if picture is None else set(picture.facts))
+    origins, is_selected = _origins(row_id, places, params)
+    shards = _shards(row_id, params)
+    not_made += [] if facts else ["annotate"]
+    not_made += [] if is_selected else ["select"]
+    not_made += [] if Path(params.paths.shards).is_dir() else ["write_shards"]
+    return Row(
+        row_id,
+        {name: record[name] for name in _TEXT},
+        origins,
+        _remarks(places),
+        picture,
+        {name: value for name, value in (facts[0] if facts else {}).items() if name not in others},
+        shards,
+        not_made,
+    )
+
+
+def _origins(row_id: str, places: pl.DataFrame, params: Params) -> tuple[list[dict[str, Any]], bool]:
+    """The raw rows with their fates, and whether selection has seen the row."""
+    selected, same = Path(params.paths.selected), pl.col("row_id") == row_id
+    kept = rows_of([selected / "selected.parquet"], SELECTED, same, ["corpus"])
+    dropped = rows_of([selected / "dropped.parquet"], DROPS, same)
+    drops = {tuple(row[name] for name in _PLACE): _fate("select", row) for row in dropped.rows(named=True)}
+    sha256 = _file_sha256s(places, params)
+    origins = [
+        {
+            **place,
+            "file_sha256": sha256[place["corpus"], place["source_file"]],
+            "fate": drops.get(tuple(place.values()), "kept" if kept.height else "not selected yet"),
+        }
+        for place in places.select(_PLACE).rows(named=True)
+    ]
+    return origins, bool(kept.height or drops)
+
+
+def _fate(stage: str, drop: Mapping[str, Any]) -> str:
+    return f"dropped by {stage}: {drop['reason']} ({drop['value']})"
+
+
+def _remarks(places: pl.DataFrame) -> list[str]:
+    noted = [Path(file) for file in places[FILE].unique().sort()]
+    files = [file.with_name(file.name.replace("records", "noted", 1)) for file in noted]
+    found = rows_of(files, DROPS, pl.col("row").is_in(places["row"].implode()), [*_PLACE, "reason", "value"])
+    ours = found.join(places, on=_PLACE, how="semi")
+    return [f"{reason}: {value}" for reason, value in ours.select("reason", "value").unique(maintain_order=True).rows()]
+
+
+def _shards(row_id: str, params: Params) -> list[dict[str, Any]]:
+    found = []
+    for index in sorted(Path(params.paths.shards).glob(f"*/{INDEX_NAME}")):
+        rows = rows_of([index], INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
+        found += [{"stage": index.parent.name, **row} for row in rows.drop(FILE).rows(named=True)]
+    return found
+
+
+def _is_at(place: Mapping[str, Any]) -> pl.Expr:
+    return pl.all_horizontal(pl.col(name) == place[name] for name in _PLACE)
+
+
+def _file_sha256s(places: pl.DataFrame, params: Params) -> dict[tuple[str, str], str]:
+    """(corpus, file) -> sha256 of the raw files of these places."""
+    found = {}
+    for corpus, name in places.select("corpus", "source_file").unique().rows():
+        files = Path(params.paths.ingested) / corpus / "files.parquet"
+        (row,) = rows_of([files], FILES, pl.col("source_file") == name, ["file_sha256"]).rows(named=True)
+        found[corpus, name] = row["file_sha256"]
+    return found
