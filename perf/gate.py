@@ -18,6 +18,7 @@ from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
 from mmada.params_schema import Params, Paths, load_params
+from perf.filling import filled
 
 ROWS = 1_000_000
 KEPT = 950_000
@@ -94,23 +95,15 @@ def _make_project(paths: Paths) -> None:
         file_sha256=pl.lit(hashlib.sha256(b"file").hexdigest()),
     )
     keys = {"content_key": pl.col("row_id"), "text_key": pl.col("row_id").str.head(16)}
-    write_table(_filled(rows.with_columns(**keys), FACTS), Path(paths.facts) / "facts-rows.parquet", FACTS)
+    write_table(filled(rows.with_columns(**keys), FACTS), Path(paths.facts) / "facts-rows.parquet", FACTS)
     search = {"benchmarks": {}, "index": ""}
     (Path(paths.facts) / "certificate.json").write_text(json.dumps(search))
     origins = pl.concat_list(
         pl.struct(*(pl.lit("").alias(name) for name in ("corpus", "source_file", "file_sha256")), "row")
     )
     kept = rows.head(KEPT).sort("row_id").with_columns(origins=origins)
-    write_table(_filled(kept, SELECTED), Path(paths.selected) / "selected.parquet", SELECTED)
+    write_table(filled(kept, SELECTED), Path(paths.selected) / "selected.parquet", SELECTED)
     lost = rows.slice(KEPT).with_columns(reason=pl.lit("duplicate_near"))
-    write_table(_filled(lost, DROPS), Path(paths.selected) / "dropped.parquet", DROPS)
+    write_table(filled(lost, DROPS), Path(paths.selected) / "dropped.parquet", DROPS)
     for folder, stage in ((paths.facts, "annotate"), (paths.selected, "select")):
         write_manifest(Path(folder), stage=stage, version=1, metadata={})
-
-
-def _filled(table: pl.DataFrame, schema: object) -> pl.DataFrame:
-    """The columns of the schema; those that the table lacks hold the type's zero."""
-    zero = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0}
-    wanted = pl.Schema(schema)
-    missing = {name: pl.lit(zero.get(kind)) for name, kind in wanted.items() if name not in table.columns}
-    return table.with_columns(**missing).select(pl.col(name).cast(kind) for name, kind in wanted.items())

@@ -59,6 +59,8 @@ FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
     "language_switches": (0, None),
     "psnr": (0.0, 99.0),  # image_quality.psnr ends there
     "pixel_std": (0.0, 127.5),
+    "structure": (0.0, 1.0),
+    "lost_share": (0.0, 1.0),
     "code_entropy": (0.0, 13.0),  # a code has 13 bits, so no picture's codes can carry more each
 }
 """Fact -> smallest and largest value that it can have, whatever the row; null where it has none."""
