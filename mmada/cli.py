@@ -188,6 +188,22 @@ def trace(
 
 
 @app.command()
+def why(
+    row: Annotated[
+        str, typer.Argument(help="A row_id, its first digits, or the place of a raw row: captions/captions.jsonl:17.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Why a row is in the training data or not: each threshold with the row's value, duplicates, what holds it."""
+    from mmada.show import printing, story
+
+    params = load_params(PARAMS_FILE)
+    told = story.tell(row, params)
+    lines = story.story_lines(told, params.selection)
+    typer.echo(printing.as_json(story.story_json(told)) if as_json else "\n".join(lines))
+
+
+@app.command()
 def impact(
     asked: Annotated[
         str,

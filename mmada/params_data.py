@@ -230,6 +230,8 @@ class Selection(Section):
     max_lost_share: Share
     """A picture that has lost more is broken (image_broken): half of it grey, as decoders leave truncated files."""
     max_language_switches: Count
+    leave_out: tuple[str, ...]
+    """Reasons for which no row is dropped: `mmada ablate` measures what a filter is worth."""
 
 
 NO_REFERENCE: Final = "none"
