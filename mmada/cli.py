@@ -204,6 +204,24 @@ def why(
 
 
 @app.command()
+def ablate(
+    reason: Annotated[str, typer.Argument(metavar="FILTER", help="Reason of the drop ledger: `thought_loop`.")],
+    stage: Annotated[str, typer.Option(help="Training stage in which it is measured.")] = "stage1",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training [default: the stage's own].")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a filter of selection is worth: train with it and without it, evaluate both, compare item by item.
+
+    Everything happens in .mmada/ablations; the project's own data and models stay as they are.
+    """
+    from mmada import ablation
+
+    result = ablation.ablate(reason, load_params(PARAMS_FILE), stage=stage, steps=steps)
+    text = "report.json" if as_json else "report.txt"
+    typer.echo((Path(result.folder) / text).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
 def impact(
     asked: Annotated[
         str,

@@ -16,7 +16,7 @@ from mmada.params_data import NO_REFERENCE, Gate
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.validation.drift import profile, read_profile, shifts, write_profile
-from mmada.validation.expectations import checks
+from mmada.validation.expectations import Check, checks
 from mmada.validation.gates import check_overrides, refuse_failures, run_checks, with_overrides
 from mmada.validation.narrow import DROP_COLUMNS, FACT_COLUMNS, SELECTED_COLUMNS, narrow_tables
 from mmada.validation.report import write_report
@@ -39,12 +39,10 @@ def validate(*, out: Path, paths: Paths, gate: Gate, registered: Sequence[str]) 
     search = json.loads((inputs["facts"].path / "certificate.json").read_text(encoding="utf-8"))
     refuse_unchecked(search["benchmarks"], registered, Path(paths.benchmark_items), "these rows")
     tables = _tables(inputs, sorted(gate.min_rows_per_task))
-    compared = "" if gate.reference == NO_REFERENCE else gate.reference
-    limits = gate.model_dump(exclude={"reference", "overrides"})
-    wanted = checks(**limits, reference=compared)
+    wanted = gate_checks(gate)
     check_overrides(gate.overrides, wanted, selected)
     reference = Path(paths.profiles) / f"{gate.reference}.json"
-    if compared:
+    if gate.reference != NO_REFERENCE:
         tables["shifts"] = shifts(tables, read_profile(reference))
     outcomes = with_overrides(run_checks(tables, wanted), gate.overrides)
     report = Path(paths.reports) / "gate"
@@ -52,11 +50,11 @@ def validate(*, out: Path, paths: Paths, gate: Gate, registered: Sequence[str]) 
     refuse_failures(outcomes, report.as_posix(), selected)
     certificate = {
         "selected": selected,
-        "limits": limits,
+        "limits": gate.model_dump(exclude={"overrides"}),
         "checks": [outcome.to_json() for outcome in outcomes],
         "benchmarks": search["benchmarks"],
         "benchmark_index": search["index"],
-        "reference": {compared: file_sha256(reference)} if compared else {},
+        "reference_sha256": "" if gate.reference == NO_REFERENCE else file_sha256(reference),
     }
     text = json.dumps(certificate, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     (out / "certificate.json").write_text(text, encoding="utf-8")
@@ -73,6 +71,12 @@ def validate(*, out: Path, paths: Paths, gate: Gate, registered: Sequence[str]) 
         },
         metadata={"selected": selected},
     )
+
+
+def gate_checks(gate: Gate) -> list[Check]:
+    """What the gate checks."""
+    reference = "" if gate.reference == NO_REFERENCE else gate.reference
+    return checks(**gate.model_dump(exclude={"reference", "overrides"}), reference=reference)
 
 
 def _tables(inputs: Mapping[str, Artifact], tasks: Sequence[str]) -> dict[str, pl.DataFrame]:

@@ -142,18 +142,25 @@ def test_moving_a_threshold_runs_selection_and_what_follows(finished: Path) -> N
     assert output_ids(finished) == before
 
 
-def test_a_failing_gate_stops_the_pipeline_and_loosening_it_lets_it_pass(finished: Path) -> None:
+def test_a_failing_gate_stops_the_pipeline_until_an_override_of_these_rows_lets_it_pass(finished: Path) -> None:
     params = finished / "params.yaml"
     original = params.read_text()
-    params.write_text(original.replace("min_rows: 200", "min_rows: 1000000"))
+    strict = original.replace("min_rows: 200", "min_rows: 1000000")
+    params.write_text(strict)
     try:
         result = run(finished, "dvc", "repro", "write_shards@stage1", check=False)
         assert result.returncode != 0
         assert "gate.min_rows" in result.stdout
         assert not (finished / "data" / "gate" / "manifest.json").exists()
-        params.write_text(original)
+        selected = read_artifact(finished / "data/selected").id
+        entry = f'{{check: rows kept, selected: "{selected}", who: Ada, why: a small trial}}'
+        params.write_text(strict.replace("overrides: []", f"overrides: [{entry}]"))
         repro(finished, "write_shards@stage1")
-        assert (finished / "data" / "gate" / "manifest.json").exists()
+        checks = json.loads((finished / "data/gate/certificate.json").read_text())["checks"]
+        (failed,) = [check for check in checks if not check["success"]]
+        assert (failed["name"], failed["override"]["who"]) == ("rows kept", "Ada")
+        traced = run(finished, "mmada", "trace", "data/shards/stage1").stdout
+        assert "override of 'rows kept' by Ada: a small trial" in traced
     finally:
         params.write_text(original)
         repro(finished)
@@ -161,13 +168,13 @@ def test_a_failing_gate_stops_the_pipeline_and_loosening_it_lets_it_pass(finishe
 
 def test_a_new_benchmark_makes_shards_unchecked(finished: Path) -> None:
     """Training alone is refused; the graph searches again, and where it finds nothing no model is trained again."""
-    params, before = finished / "params.yaml", output_ids(finished)
-    original = params.read_text()
+    changed = {path: path.read_bytes() for path in (finished / "params.yaml", finished / "dvc.lock")}
+    before, params = output_ids(finished), finished / "params.yaml"
     heldout = finished / "data/raw/heldout.jsonl"
     heldout.write_text('{"question": "which colour has the sky at dawn in the far north?", "answer": "green"}\n')
     columns = "columns: {prompt: question, reference: answer}"
     block = f"  sky: {{path: data/raw/heldout.jsonl, kind: reasoning, format: questions, max_items: 1, {columns}}}\n"
-    params.write_text(original.replace("\nannotation:", f"{block}\nannotation:", 1))
+    params.write_text(params.read_text().replace("\nannotation:", f"{block}\nannotation:", 1))
     try:
         result = run(finished, "mmada", "run", "train@stage1", check=False)
         assert result.returncode == 2
@@ -175,34 +182,15 @@ def test_a_new_benchmark_makes_shards_unchecked(finished: Path) -> None:
         ran = repro(finished, "train@stage1")
         assert {"benchmark_items@sky", "annotate", "validate", "write_shards@stage1"} <= set(ran)
         assert "train@stage1" not in ran
-        certificate = json.loads((finished / "data/gate/certificate.json").read_text())
-        assert "sky" in certificate["benchmarks"]
-        run(finished, "mmada", "run", "train@stage1")
+        assert "sky" in json.loads((finished / "data/gate/certificate.json").read_text())["benchmarks"]
     finally:
-        params.write_text(original)
+        for path, content in changed.items():
+            path.write_bytes(content)
         heldout.unlink()
         shutil.rmtree(finished / "data/benchmark_items/sky", ignore_errors=True)
-        repro(finished)
+        run(finished, "dvc", "checkout", "--force")
+    assert repro(finished) == []
     assert output_ids(finished) == before
-
-
-def test_an_override_is_in_the_certificate_and_in_the_trace(finished: Path) -> None:
-    params = finished / "params.yaml"
-    original = params.read_text()
-    selected = read_artifact(finished / "data/selected").id
-    entry = f'{{check: rows kept, selected: "{selected}", who: Ada, why: a small trial}}'
-    strict = original.replace("min_rows: 200", "min_rows: 1000000")
-    params.write_text(strict.replace("overrides: []", f"overrides: [{entry}]"))
-    try:
-        repro(finished, "write_shards@stage1")
-        (check,) = [one for one in json.loads((finished / "data/gate/certificate.json").read_text())["checks"]
-                    if not one["success"]]  # fmt: skip
-        assert (check["name"], check["override"]["who"]) == ("rows kept", "Ada")
-        traced = run(finished, "mmada", "trace", "data/shards/stage1").stdout
-        assert "override of 'rows kept' by Ada: a small trial" in traced
-    finally:
-        params.write_text(original)
-        repro(finished)
 
 
 @pytest.mark.parametrize(

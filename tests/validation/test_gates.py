@@ -15,7 +15,7 @@ from mmada.contracts.facts import FACTS
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import write_table
 from mmada.errors import ContractError, GateError
-from mmada.lineage.manifest import read_artifact, write_manifest
+from mmada.lineage.manifest import file_sha256, read_artifact, write_manifest
 from mmada.params_data import Gate
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
@@ -233,7 +233,8 @@ def test_rows_that_moved_from_the_reference_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GateError, match=message):
         run_gate(paths, settings=compared)
     _, certificate = run_gate(paths, settings=compared, max_shift=0.5)
-    assert list(certificate["reference"]) == ["first"]
+    assert certificate["limits"]["reference"] == "first"
+    assert certificate["reference_sha256"] == file_sha256(Path(paths.profiles) / "first.json")
     known["answer_correct"]["counts"] = {"yes": 5000, "unchecked": 5000}
     (Path(paths.profiles) / "first.json").write_text(json.dumps(known))
     run_gate(paths, settings=compared)
