@@ -70,7 +70,7 @@ class Ablation:
 def ablate(reason: str, params: Params, *, stage: str, steps: int | None) -> Ablation:
     """Train `stage` with and without the filter `reason` (of curation.select.REASONS), evaluate both, and compare.
 
-    steps: of training, in both arms; default: the stage's own. Writes `report.json` and `report.txt` into a folder below
+    steps: of training, in both arms; default: the stage's own. Writes `report.json` and `report.txt` below
     `.mmada/ablations`. Raises ParamsError for what is unknown, and whatever the stages raise.
     """
     if reason not in REASONS or reason in params.selection.leave_out:
