@@ -39,8 +39,8 @@ def _picture(markdown: str) -> Image.Image:
 
 def test_a_run_shows_rows_lineage_curves_reconstructions_and_its_site(published: dict[str, Any]) -> None:
     assert published.keys() == {
-        "rows", "gate", "trace", "training-stage1", "training-stage2", "training-stage3", "reconstructions", "site-index",
-        "site-lineage",
+        "rows", "gate", "trace", "training-stage1", "training-stage2", "training-stage3", "reconstructions",
+        "site-index", "site-lineage",
     }  # fmt: skip
     stages = {row["stage"]: row for row in published["rows"]}
     assert all(row["rows in"] == row["kept"] + row["dropped"] for row in stages.values())
