@@ -16,9 +16,10 @@ import polars as pl
 
 from mmada.checkpoint_registry import REGISTRY_FILE
 from mmada.curation.select import REASONS
-from mmada.errors import ParamsError
+from mmada.errors import InputError, ParamsError
 from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
 from mmada.evaluation.score_store import holm
+from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import GateOverride
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
@@ -71,7 +72,8 @@ def ablate(reason: str, params: Params, *, stage: str, steps: int | None) -> Abl
     """Train `stage` with and without the filter `reason` (of curation.select.REASONS), evaluate both, and compare.
 
     steps: of training, in both arms; default: the stage's own. Writes `report.json` and `report.txt` below
-    `.mmada/ablations`. Raises ParamsError for what is unknown, and whatever the stages raise.
+    `.mmada/ablations`. Raises ParamsError for what is unknown, InputError for a filter that drops nothing which the
+    stage trains on, and whatever the stages raise.
     """
     if reason not in REASONS or reason in params.selection.leave_out:
         used = [name for name in REASONS if name not in params.selection.leave_out]
@@ -80,9 +82,11 @@ def ablate(reason: str, params: Params, *, stage: str, steps: int | None) -> Abl
         raise ParamsError(f"training in params.yaml has no {stage!r}; it has: {', '.join(params.training)}")
     folder = WORK_DIR / "ablations" / f"{reason}-{stage}"
     arms = [_Arm(folder / "with", "", stage, steps), _Arm(folder / "without", reason, stage, steps)]
+    shards = [arm.make_shards(params).id for arm in arms]
+    if shards[0] == shards[1]:
+        raise InputError(f"{reason} drops no row that {stage} trains on: with it and without it the model is the same")
     for arm in arms:
-        arm.make(params)
-        arm.run(params)
+        arm.train(params)
     block = arms[0].params(params).training[stage]
     result = Ablation(
         reason=reason,
@@ -115,7 +119,7 @@ class _Arm:
         raw["selection"]["leave_out"] += [self.left_out] if self.left_out else []
         return parse_params(raw, f"{PARAMS_FILE} for an ablation")
 
-    def make(self, project: Params) -> None:
+    def _link(self, project: Params) -> None:
         """The folder, with links to what it shares with the project; units of an earlier run are kept."""
         paths = project.paths
         shutil.rmtree(self.folder / "data", ignore_errors=True)
@@ -127,14 +131,21 @@ class _Arm:
         write_yaml({"checkpoints": {self.stage: model}}, self.folder / REGISTRY_FILE)
         write_yaml(self.params(project).model_dump(mode="json"), self.folder / PARAMS_FILE)
 
-    def run(self, project: Params) -> None:
-        """From selection to scores."""
+    def make_shards(self, project: Params) -> Artifact:
+        """The folder, and in it everything from selection to shards."""
+        self._link(project)
         params = self.params(project)
         with chdir(self.folder):
             selected = run_stage("select", params)
             run_stage("validate", self._let_pass(params, selected.id))
-            for name in ("write_shards", "train", "evaluate"):
-                run_stage(f"{name}@{self.stage}", params)
+            return run_stage(f"write_shards@{self.stage}", params)
+
+    def train(self, project: Params) -> None:
+        """Model and scores."""
+        params = self.params(project)
+        with chdir(self.folder):
+            run_stage(f"train@{self.stage}", params)
+            run_stage(f"evaluate@{self.stage}", params)
 
     def _let_pass(self, params: Params, selected: str) -> Params:
         """Without a filter the gate may well refuse the rows, and says so; here they are wanted all the same."""

@@ -211,6 +211,8 @@ class Annotation(Section):
     shingle: Positive
     near_duplicate_floor: Share
     """Pairs below this Jaccard similarity are not recorded, so a selection threshold cannot go lower."""
+    near_picture_floor: Share
+    """Likewise for the similarity of pictures (curation.alike_pictures)."""
     decontamination: Decontamination
     verify_seconds: float
 
@@ -221,6 +223,10 @@ class Selection(Section):
     max_text_tokens: Positive
     max_loop_share: Share
     near_duplicate: Share
+    """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
+    image_near_duplicate: Share
+    """Similarity from which on two pictures with one text are duplicates: no sixteenth by sixteenth of them differs
+    by more than the rest of 1 in its mean colour."""
     require_correct: bool
     min_psnr: float
     min_pixel_std: float

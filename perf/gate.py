@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mmada.contracts.facts import FACT_RANGES, FACTS
+from mmada.contracts.facts import FACT_RANGES, STORED_FACTS, facts_part, facts_parts
+from mmada.contracts.ingested import part_name
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
@@ -21,6 +22,7 @@ from mmada.params_schema import Params, Paths, load_params
 from perf.filling import filled
 
 ROWS = 1_000_000
+ROWS_PER_PART = 5_000
 KEPT = 950_000
 GOLD = 600_000
 """Rows whose answer can be checked."""
@@ -59,7 +61,7 @@ def _gate(params: Params) -> None:
 
 def _plain_polars(params: Params) -> None:
     """What one would write by hand: the numbers alone, without rows, report, profile or certificate."""
-    facts = pl.scan_parquet(Path(params.paths.facts) / "facts-rows.parquet")
+    facts = pl.scan_parquet(facts_parts(Path(params.paths.facts)))
     selected = pl.scan_parquet(Path(params.paths.selected) / "selected.parquet")
     kept = selected.select("row_id", "corpus", "task", "ordinal").join(
         facts.select("row_id", "corpus", "num_text_tokens", "defect", "answer_correct", *FACT_RANGES),
@@ -95,9 +97,12 @@ def _make_project(paths: Paths) -> None:
         file_sha256=pl.lit(hashlib.sha256(b"file").hexdigest()),
     )
     keys = {"content_key": pl.col("row_id"), "text_key": pl.col("row_id").str.head(16)}
-    write_table(filled(rows.with_columns(**keys), FACTS), Path(paths.facts) / "facts-rows.parquet", FACTS)
+    facts = Path(paths.facts)
+    for span, some in enumerate(rows.with_columns(**keys).iter_slices(ROWS_PER_PART)):
+        part = facts / facts_part("rows", Path(part_name("records", span)))
+        write_table(filled(some, STORED_FACTS), part, STORED_FACTS)
     search = {"benchmarks": {}, "index": ""}
-    (Path(paths.facts) / "certificate.json").write_text(json.dumps(search))
+    (facts / "certificate.json").write_text(json.dumps(search))
     origins = pl.concat_list(
         pl.struct(*(pl.lit("").alias(name) for name in ("corpus", "source_file", "file_sha256")), "row")
     )

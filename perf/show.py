@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from mmada.contracts.code_packing import pack_codes
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import STORED_FACTS, facts_part
 from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
 from mmada.contracts.ingested import STORED_RECORDS, part_name, write_files
 from mmada.contracts.records import DROPS, PICTURES, SELECTED
@@ -87,7 +87,9 @@ def _make_project(paths: Paths) -> None:
     codes.mkdir(parents=True)
     for span, some in enumerate(rows.iter_slices(ROWS_PER_SPAN)):
         records = filled(some, STORED_RECORDS)
-        (ingested / part_name("records", span)).write_bytes(to_parquet(records, STORED_RECORDS))
+        file = ingested / part_name("records", span)
+        file.write_bytes(to_parquet(records, STORED_RECORDS))
+        write_table(filled(some, STORED_FACTS), Path(paths.facts) / facts_part(CORPUS, file), STORED_FACTS)
         shown = some.select("image_sha256").unique(maintain_order=True)
         pictures = shown.with_columns(bytes=pl.lit(bytes(1000)), **_CODES)
         places = []
@@ -100,7 +102,6 @@ def _make_project(paths: Paths) -> None:
             places.append(place)
         index = some.join(pl.concat(places), on="image_sha256", how="left", maintain_order="left")
         write_table(filled(index, CODE_INDEX), codes / part_name("index", span), CODE_INDEX)
-    write_table(filled(rows, FACTS), Path(paths.facts) / f"facts-{CORPUS}.parquet", FACTS)
     _select(rows.sort("row_id"), paths)
 
 

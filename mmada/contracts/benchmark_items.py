@@ -4,11 +4,14 @@ A benchmark's folder holds `items.parquet` with this schema and, where items sho
 `pictures.parquet` with the schema contracts.records.PICTURES.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import Schema
+from mmada.contracts.tables import read_table
 
 BENCHMARK_ITEMS: Final[Schema] = {
     "item_id": pl.String,  # unique within the benchmark
@@ -21,3 +24,11 @@ BENCHMARK_ITEMS: Final[Schema] = {
     "image_sha256": pl.String,  # sha256 of the picture file's bytes, "" if none
     "pixels_sha256": pl.String,  # of the decoded pixels (records.PICTURES), "" if none
 }
+
+
+def read_items(folders: Mapping[str, Path]) -> pl.DataFrame:
+    """Items (BENCHMARK_ITEMS) of all benchmarks, by key. Raises as contracts.tables.read_table."""
+    tables = [
+        read_table(folder / "items.parquet", BENCHMARK_ITEMS, f"benchmark {key}") for key, folder in folders.items()
+    ]
+    return pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_ITEMS)), *tables])

@@ -1,15 +1,19 @@
 """What is known of every ingested row before any threshold decides: one fact row per raw row.
 
-A facts folder holds `facts-<corpus>.parquet` (FACTS), `pairs.parquet` (NEAR_DUPLICATES), `matches.parquet`
-(BENCHMARK_MATCHES) and `certificate.json`, which says what was searched for and in how many rows.
+A facts folder holds a folder per corpus with a part `facts-*.parquet` (STORED_FACTS) for each part of records that
+ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `picture_pairs.parquet` (PICTURE_PAIRS),
+`matches.parquet` (BENCHMARK_MATCHES) and `certificate.json`, which says what was searched for and in which rows.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from mmada.contracts.ingested import FILES
 from mmada.contracts.records import Schema
+from mmada.contracts.tables import read_table, read_tables
 
 FACTS: Final[Schema] = {
     "row_id": pl.String,
@@ -34,7 +38,11 @@ FACTS: Final[Schema] = {
     "code_entropy": pl.Float64,
     "content_key": pl.String,  # equal for rows of equal task, text, reference and pixels (dedup.content_key)
     "text_key": pl.String,  # equal for rows of equal task, pixels and words (case, punctuation apart)
+    "caption_key": pl.String,  # equal for rows of equal task and words, whatever their picture
 }
+
+STORED_FACTS: Final[Schema] = {name: kind for name, kind in FACTS.items() if name != "file_sha256"}
+"""As they are stored: a file's sha256 changes when rows are appended to it, facts of its first rows do not."""
 
 # Pairs of text keys whose texts are alike but not the same; rows of one text key are alike without being
 # listed.
@@ -42,6 +50,13 @@ NEAR_DUPLICATES: Final[Schema] = {
     "text_key": pl.String,  # the smaller of the two
     "twin": pl.String,
     "similarity": pl.Float64,  # Jaccard similarity of word shingles, params.annotation's floor or more
+}
+
+# Pictures that show the same with other pixels (curation.alike_pictures), by the sha256 of their bytes.
+PICTURE_PAIRS: Final[Schema] = {
+    "image_sha256": pl.String,  # the smaller of the two
+    "twin": pl.String,
+    "similarity": pl.Float64,  # one less the largest difference of a part's colours; params.annotation's floor or more
 }
 
 # Every benchmark item found in a row.
@@ -64,3 +79,25 @@ FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
     "code_entropy": (0.0, 13.0),  # a code has 13 bits, so no picture's codes can carry more each
 }
 """Fact -> smallest and largest value that it can have, whatever the row; null where it has none."""
+
+
+def facts_part(corpus: str, records: Path) -> str:
+    """Name of the part of facts, below the facts folder, of a part of records."""
+    return f"{corpus}/{records.name.replace('records', 'facts', 1)}"
+
+
+def facts_parts(folder: Path) -> list[Path]:
+    """All parts of a facts folder, in order of corpora, files and rows."""
+    return sorted(folder.glob("*/facts-*.parquet"))
+
+
+def read_facts(folder: Path) -> pl.DataFrame:
+    """Facts of all rows (FACTS) in order of corpora, files and rows. Raises as contracts.tables.read_table."""
+    corpora = [path.parent for path in sorted(folder.glob("*/files.parquet"))]
+    tables = [pl.DataFrame(schema=pl.Schema(FACTS))]
+    for corpus in corpora:
+        where = f"facts of {corpus.name}"
+        files = read_table(corpus / "files.parquet", FILES, where)
+        rows = read_tables(corpus, "facts", STORED_FACTS, where)
+        tables.append(rows.join(files, on="source_file", how="left", maintain_order="left")[list(FACTS)])
+    return pl.concat(tables)

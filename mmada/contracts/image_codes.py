@@ -39,3 +39,10 @@ def read_codes(folder: Path) -> pl.DataFrame:
     """The whole token table (IMAGE_CODES). Raises as contracts.tables.read_table."""
     tables = [read_tables(corpus, "codes", IMAGE_CODES, "token table") for corpus in sorted(folder.glob("*/"))]
     return pl.concat([pl.DataFrame(schema=pl.Schema(IMAGE_CODES)), *tables])
+
+
+def read_code_facts(folder: Path) -> pl.DataFrame:
+    """The token table without the codes, which are nearly all of its bytes."""
+    paths = sorted(folder.glob("*/codes-*.parquet"))
+    schema = pl.Schema({name: kind for name, kind in IMAGE_CODES.items() if name != "codes"})
+    return pl.read_parquet(paths, columns=schema.names()) if paths else pl.DataFrame(schema=schema)

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmada.contracts.facts import BENCHMARK_MATCHES
-from mmada.curation.words import Hashes, Words, ngrams, row_text, split_words, text_keys
+from mmada.curation.words import Hashes, Words, joined, ngrams, split_words, text_keys
 
 _DRAWING_TASKS: Final = ("t2i", "r2i")
 
@@ -33,6 +33,8 @@ class BenchmarkIndex:
     items: pl.DataFrame
     grams: Hashes
     gram_items: NDArray[np.int64]
+    may_hold: NDArray[np.bool_]
+    """By the first bits of an n-gram's hash: whether any of `grams` begins with them."""
     ngram: int
     digest: str
 
@@ -55,13 +57,13 @@ def build_index(items: pl.DataFrame, *, ngram: int) -> BenchmarkIndex:
         num_grams=pl.Series(np.bincount(gram_items, minlength=items.height), dtype=pl.Int64),
         has_words=pl.Series(words.counts > 0),
     )
-    return BenchmarkIndex(table, pairs[:, 0], gram_items, ngram, digest)
+    return BenchmarkIndex(table, pairs[:, 0], gram_items, _prefixes(pairs[:, 0]), ngram, digest)
 
 
 def find_matches(rows: pl.DataFrame, index: BenchmarkIndex, *, containment: float) -> pl.DataFrame:
     """All BENCHMARK_MATCHES of the index in rows (row_id, task, prompt, response, pixels_sha256)."""
     prompts = split_words(rows["prompt"])
-    texts = split_words(rows.select(row_text()).to_series())
+    texts = joined(prompts, split_words(rows["response"]))
     found = pl.concat(
         [
             _picture_matches(rows, index),
@@ -98,8 +100,9 @@ def _whole_matches(rows: pl.DataFrame, index: BenchmarkIndex, prompts: Words, te
 def _gram_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words, containment: float) -> pl.DataFrame:
     if not index.grams.size or not grams.hashes.size:
         return pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES))
-    known = np.flatnonzero(np.isin(grams.hashes, index.grams))
-    hits = pl.DataFrame({"position": grams.owners[known], "gram": grams.hashes[known]}).unique()
+    known = _known(grams.hashes, index)
+    owners = np.searchsorted(grams.offsets, known, side="right") - 1
+    hits = pl.DataFrame({"position": owners, "gram": grams.hashes[known]}).unique()
     lookup = pl.DataFrame({"gram": index.grams, "item": index.gram_items})
     items = index.items.with_row_index("item").cast({"item": pl.Int64})
     shares = (
@@ -112,6 +115,25 @@ def _gram_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words, conta
     positions = rows.select("row_id").with_row_index("position").cast({"position": pl.Int64})
     found = shares.filter(pl.col("containment") >= containment).join(positions, on="position")
     return found.with_columns(how=pl.lit("ngrams")).select(list(BENCHMARK_MATCHES))
+
+
+def _prefixes(hashes: Hashes) -> NDArray[np.bool_]:
+    """Which first bits the hashes have, with so many bits that one in 64 prefixes occurs, and 2 ** 16 prefixes at
+    least.
+    """
+    bits = max(16, 6 + int(hashes.size).bit_length())
+    result = np.zeros(1 << bits, bool)
+    result[hashes >> np.uint64(64 - bits)] = True
+    return result
+
+
+def _known(hashes: Hashes, index: BenchmarkIndex) -> NDArray[np.int64]:
+    """Positions of the hashes that are in the index."""
+    bits = index.may_hold.size.bit_length() - 1
+    hopeful = np.flatnonzero(index.may_hold[hashes >> np.uint64(64 - bits)])
+    found = np.minimum(np.searchsorted(index.grams, hashes[hopeful]), index.grams.size - 1)
+    known: NDArray[np.int64] = hopeful[index.grams[found] == hashes[hopeful]]
+    return known
 
 
 def _as_matches(found: pl.DataFrame, how: str) -> pl.DataFrame:

@@ -7,17 +7,18 @@ no duplicate. Results do not depend on the order of the rows.
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmada.contracts.facts import NEAR_DUPLICATES
-from mmada.curation.words import Hashes, Words, mix, ngrams, row_text, split_words, text_keys
+from mmada.curation.words import Hashes, Words, mix, split_words, text_keys
 
 Signatures = NDArray[np.uint32]  # [D documents, P permutations]
+Positions = NDArray[np.int64]
 Pairs = NDArray[np.int64]  # [K pairs, 2], first < second
 
 _SEED: Final = 0x6D6D616461
@@ -25,6 +26,8 @@ _MISSED_AT_FLOOR: Final = 0.01
 """Largest chance that banding misses a pair exactly at the floor; it falls steeply above it."""
 _CACHED_SHINGLES: Final = 1 << 16
 """Shingles hashed at a time, so that they stay in the processor's cache."""
+_CACHED_PAIRS: Final = 1 << 12
+"""Pairs compared at a time, for the same reason."""
 
 
 def content_key(task: str, prompt: str, response: str, reference: str, pixels_sha256: str) -> str:
@@ -40,37 +43,45 @@ def group_hashes(tasks: pl.Series, pixels_sha256: pl.Series) -> Hashes:
     return text_keys(split_words(names.to_series()))
 
 
-def text_keys_of_groups(words_keys: Hashes, groups: Hashes) -> list[str]:
-    """16 hex digits per row, equal when group and words are equal."""
-    return [f"{key:016x}" for key in mix(words_keys ^ mix(groups)).tolist()]
+def text_keys_of_groups(words_keys: Hashes, groups: Hashes) -> Hashes:
+    """One hash [D] per row, equal when group and words are equal."""
+    return mix(words_keys ^ mix(groups))
 
 
-def alike_texts(rows: pl.DataFrame, *, shingle: int, floor: float) -> pl.DataFrame:
-    """NEAR_DUPLICATES: all pairs of rows of one group with a Jaccard similarity of at least `floor`.
+def shown_key(key: int) -> str:
+    """A text key as tables show it: 16 hex digits."""
+    return f"{key:016x}"
 
-    rows: text_key (distinct), group, signature (bytes), prompt, response.
-    """
-    empty = pl.DataFrame(schema=pl.Schema(NEAR_DUPLICATES))
-    if rows.is_empty():
-        return empty
-    sketch = np.frombuffer(b"".join(rows["signature"]), dtype="<u4").reshape(rows.height, -1)
-    pairs = near_duplicate_candidates(rows["group"].to_numpy(), sketch, floor=floor)
-    if not pairs.size:
-        return empty
-    involved, positions = np.unique(pairs, return_inverse=True)
-    texts = rows[involved].select(row_text()).to_series()
-    similarity = jaccard(ngrams(split_words(texts), shingle), positions.reshape(pairs.shape))
-    keys = rows["text_key"]
-    found = pl.DataFrame({"left": keys[pairs[:, 0]], "right": keys[pairs[:, 1]], "similarity": similarity})
-    return (
-        found.filter(pl.col("similarity") >= floor)
-        .select(
-            text_key=pl.min_horizontal("left", "right"),
-            twin=pl.max_horizontal("left", "right"),
-            similarity="similarity",
-        )
-        .sort("text_key", "twin")
-    )
+
+@dataclass(frozen=True)
+class Sketches:
+    """What is kept of the signatures of D documents to find pairs: a quarter of a kilobyte for each."""
+
+    groups: Hashes
+    bands: NDArray[np.uint32]
+    """[D, bands] keys: documents of one group that share one are worth comparing."""
+    entries: NDArray[np.uint8]
+    """[D, permutations] lowest bytes of the signatures, which tell chance from likeness."""
+
+    def __getitem__(self, rows: Positions) -> "Sketches":
+        return Sketches(self.groups[rows], self.bands[rows], self.entries[rows])
+
+
+def sketch_of(groups: Hashes, signed: Signatures, *, floor: float) -> Sketches:
+    """Sketches for pairs of a similarity of `floor` or more, from groups [D] and signatures."""
+    bands, rows = banding(signed.shape[1], floor)
+    keys = np.empty((groups.size, bands), np.uint32)
+    for band in range(bands):
+        mixed = mix(groups + np.uint64(band))
+        for column in range(band * rows, (band + 1) * rows):
+            mixed = mix(mixed ^ signed[:, column].astype(np.uint64))
+        keys[:, band] = mixed >> np.uint64(32)
+    return Sketches(groups, keys, signed.astype(np.uint8))
+
+
+def join_sketches(parts: Sequence[Sketches]) -> Sketches:
+    """Sketches of all parts, in order."""
+    return Sketches(*(np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])))
 
 
 def signatures(shingles: Words, permutations: int) -> Signatures:
@@ -96,29 +107,24 @@ def signatures(shingles: Words, permutations: int) -> Signatures:
     return result
 
 
-def near_duplicate_candidates(groups: Hashes, sketch: Signatures, *, floor: float) -> Pairs:
-    """Pairs of documents of one group [D] that may have a similarity of `floor` or more, from their
-    signatures.
+def near_duplicate_candidates(sketches: Sketches, *, floor: float) -> Pairs:
+    """Pairs of documents of one group that may have a similarity of `floor` or more, in order.
 
-    Documents are expected to be distinct: equal ones would all be paired with each other.
+    Documents are expected to be distinct and to have words: equal ones would all be paired with each other.
     """
-    filled = np.flatnonzero(np.any(sketch != np.iinfo(np.uint32).max, axis=1))
-    groups, sketch = groups[filled], sketch[filled]
-    permutations = sketch.shape[1]
-    bands, rows = banding(permutations, floor)
+    groups, entries = sketches.groups, sketches.entries
     # Four standard deviations of the estimate below the floor: nothing real is lost, most chance pairs are.
-    least = floor - 4 * np.sqrt(floor * (1 - floor) / permutations)
+    least = floor - 4 * np.sqrt(floor * (1 - floor) / entries.shape[1])
     found = [np.empty(0, np.int64)]
     count = np.int64(max(groups.size, 1))
-    for band in range(bands):
-        band_keys = mix(groups + np.uint64(band))
-        for column in range(band * rows, (band + 1) * rows):
-            band_keys = mix(band_keys ^ sketch[:, column].astype(np.uint64))
-        for left, right in _equal_pairs(band_keys):
-            hopeful = (groups[left] == groups[right]) & (_agreement(sketch, left, right) >= least)
+    for band in range(sketches.bands.shape[1]):
+        for left, right in _equal_pairs(sketches.bands[:, band]):
+            same = groups[left] == groups[right]
+            left, right = left[same], right[same]
+            hopeful = _agreement(entries, left, right) >= least
             found.append(left[hopeful] * count + right[hopeful])
     codes = np.unique(np.concatenate(found))
-    return filled[np.stack([codes // count, codes % count], axis=1)]
+    return np.stack([codes // count, codes % count], axis=1)
 
 
 def jaccard(shingles: Words, pairs: Pairs) -> NDArray[np.float64]:
@@ -149,25 +155,26 @@ def banding(permutations: int, floor: float) -> tuple[int, int]:
     return permutations // rows, rows
 
 
-def _agreement(sketch: Signatures, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+def _agreement(entries: NDArray[np.uint8], left: Positions, right: Positions) -> NDArray[np.float64]:
     """Share of equal signature entries of each pair."""
     result = np.empty(left.size, np.float64)
-    for start in range(0, left.size, _CACHED_SHINGLES):
-        part = slice(start, start + _CACHED_SHINGLES)
-        result[part] = (sketch[left[part]] == sketch[right[part]]).mean(axis=1)
+    for start in range(0, left.size, _CACHED_PAIRS):
+        part = slice(start, start + _CACHED_PAIRS)
+        result[part] = (entries[left[part]] == entries[right[part]]).mean(axis=1)
     return result
 
 
-def _equal_pairs(keys: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _equal_pairs(keys: NDArray[np.uint32]) -> Iterator[tuple[Positions, Positions]]:
     """All pairs of positions of equal keys, smaller position first, by their distance in the sorted order."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
+    # Key and position in one number: sorting numbers is ten times faster than sorting positions by their keys.
+    ordered = np.sort((keys.astype(np.uint64) << np.uint64(32)) | np.arange(keys.size, dtype=np.uint64))
+    ordered_keys, order = ordered >> np.uint64(32), (ordered & np.uint64(0xFFFFFFFF)).astype(np.int64)
     starts = np.arange(keys.size)
     distance = 1
     while starts.size:
         starts = starts[starts + distance < keys.size]
-        starts = starts[ordered[starts] == ordered[starts + distance]]
-        yield order[starts], order[starts + distance]  # a stable sort keeps positions ascending
+        starts = starts[ordered_keys[starts] == ordered_keys[starts + distance]]
+        yield order[starts], order[starts + distance]
         distance += 1
 
 

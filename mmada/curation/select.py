@@ -26,8 +26,14 @@ REASONS: Final[Mapping[str, str]] = {
     "image_poor_reconstruction": "The picture's codes do not give it back (min_psnr).",
     "duplicate_exact": "An equal row is kept.",
     "duplicate_near": "A row that is nearly equal is kept (near_duplicate).",
+    "image_near_duplicate": "The same text is kept under a picture that shows the same (image_near_duplicate).",
 }
 """Every reason with the sentence that explains it and its threshold in params.yaml."""
+
+_DECIDED: Final = (
+    *("row_id", "corpus", "source_file", "file_sha256", "row"),
+    *("task", "kind", "image_sha256", "content_key", "text_key", "caption_key"),
+)
 
 
 def thresholds(
@@ -43,8 +49,8 @@ def thresholds(
 ) -> dict[str, tuple[pl.Expr, pl.Expr]]:
     """Reason -> (whether a row fails, what of it is judged), for every reason that looks at one row alone.
 
-    The expressions are over `with_matches`. The loop limit holds for responses, not for plain text (task lm), whose
-    lists and tables repeat by nature.
+    The expressions are over FACTS with `contaminated_by`. The loop limit holds for responses, not for plain text (task
+    lm), whose lists and tables repeat by nature.
     """
     return {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
@@ -67,12 +73,12 @@ def thresholds(
     }
 
 
-def with_matches(facts: pl.DataFrame, matches: pl.DataFrame) -> pl.DataFrame:
-    """`facts` with `contaminated_by`: the benchmark items in the row (BENCHMARK_MATCHES), null without one."""
-    held = matches.group_by("row_id").agg(
-        contaminated_by=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" ")
-    )
-    return facts.join(held, on="row_id", how="left", maintain_order="left")
+def contaminated_by(matches: pl.DataFrame) -> pl.Expr:
+    """`contaminated_by`: the benchmark items in a row (BENCHMARK_MATCHES), null without one."""
+    held = matches.group_by("row_id").agg(items=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" "))
+    # A join would copy every column.
+    found = pl.col("row_id").replace_strict(held["row_id"], held["items"], default=None, return_dtype=pl.String)
+    return found.alias("contaminated_by")
 
 
 def decide(
@@ -80,29 +86,32 @@ def decide(
     pairs: pl.DataFrame,
     matches: pl.DataFrame,
     *,
+    picture_pairs: pl.DataFrame,
     near_duplicate: float,
+    image_near_duplicate: float,
     leave_out: Sequence[str],
     **limits: Any,
 ) -> pl.DataFrame:
-    """`facts` with `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id and
-    origin.
+    """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
+    and origin.
 
-    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; `leave_out`:
-    reasons for which no row is dropped; `limits`: those of `thresholds`.
+    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; picture_pairs:
+    PICTURE_PAIRS; `leave_out`: reasons for which no row is dropped; `limits`: those of `thresholds`.
     """
     checks = {name: check for name, check in thresholds(**limits).items() if name not in leave_out}
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
     rows = (
-        with_matches(facts, matches)
+        facts.with_columns(contaminated_by(matches))
+        .select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
         .sort("row_id", "corpus", "source_file", "row")
-        .with_columns(reason=reason.fill_null(""), value=value.fill_null(""))
-        .drop("contaminated_by")
     )
     if "duplicate_exact" not in leave_out:
         rows = _mark_exact_duplicates(rows)
     if "duplicate_near" not in leave_out:
         rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+    if "image_near_duplicate" not in leave_out:
+        rows = _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
     return rows
 
 
@@ -123,25 +132,18 @@ def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
 
 def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
     """All but the first row of each content, among rows that nothing else is wrong with."""
-    alive = pl.col("reason") == ""
-    again = alive & (alive.cum_sum().over("content_key") > 1)
-    twin = pl.col("row_id").filter(alive).first().over("content_key")
-    return rows.with_columns(
-        reason=pl.when(again).then(pl.lit("duplicate_exact")).otherwise("reason"),
-        value=pl.when(again).then(twin).otherwise("value"),
-    )
+    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "content_key")
+    is_first = alive["content_key"].is_first_distinct()
+    first = alive.filter(is_first).select("content_key", twin="row_id")
+    return _mark(rows, "duplicate_exact", alive.filter(~is_first).join(first, on="content_key", how="left"))
 
 
 def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """In order of row_id, every row that is alike to a row already kept."""
-    alike: dict[str, set[str]] = defaultdict(set)
-    for left, right in pairs.select("text_key", "twin").iter_rows():
-        alike[left].add(right)
-        alike[right].add(left)
-    position = pl.int_range(pl.len())
-    alive = rows.with_columns(position=position).filter(reason="").select("position", "row_id", "text_key")
-    shared = pl.len().over("text_key") > 1
-    affected = alive.filter(shared | pl.col("text_key").is_in(sorted(alike)))
+    alike = _twins(pairs, "text_key")
+    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "text_key")
+    shared = pl.col("text_key").is_duplicated()
+    affected = alive.filter(shared | pl.col("text_key").is_in(list(alike)))
     kept: dict[str, str] = {}  # text key -> row_id of the row kept with it
     dropped: dict[int, str] = {}
     for place, row_id, text_key in affected.iter_rows():
@@ -150,16 +152,48 @@ def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFra
             dropped[place] = min(twins)
         else:
             kept[text_key] = row_id
-    marked = pl.DataFrame(
+    return _mark(rows, "duplicate_near", _marked(dropped))
+
+
+def _mark_near_pictures(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """In order of row_id, every row whose text a row already kept has under a picture that shows the same."""
+    alike = _twins(pairs, "image_sha256")
+    alive = rows.with_row_index("position").filter((pl.col("reason") == "") & pl.col("image_sha256").is_in(list(alike)))
+    kept: dict[tuple[str, str], str] = {}  # caption key, picture -> row_id of the row kept with them
+    dropped: dict[int, str] = {}
+    for place, row_id, caption, image in alive.select("position", "row_id", "caption_key", "image_sha256").iter_rows():
+        twins = [kept[caption, twin] for twin in alike[image] if (caption, twin) in kept]
+        if twins:
+            dropped[place] = min(twins)
+        else:
+            kept[caption, image] = row_id
+    return _mark(rows, "image_near_duplicate", _marked(dropped))
+
+
+def _twins(pairs: pl.DataFrame, name: str) -> dict[str, set[str]]:
+    """All twins of each entry of column `name`."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for left, right in pairs.select(name, "twin").iter_rows():
+        alike[left].add(right)
+        alike[right].add(left)
+    return alike
+
+
+def _marked(dropped: Mapping[int, str]) -> pl.DataFrame:
+    return pl.DataFrame(
         {"position": list(dropped), "twin": list(dropped.values())},
-        schema={"position": pl.Int64, "twin": pl.String},
+        schema={"position": pl.UInt32, "twin": pl.String},
     )
+
+
+def _mark(rows: pl.DataFrame, reason: str, marked: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with `reason`, and the twin's row_id as value, where `marked` (position, twin) says so."""
     again = pl.col("twin").is_not_null()
     return (
-        rows.with_columns(position=position.cast(pl.Int64))
-        .join(marked, on="position", how="left", maintain_order="left")
+        rows.with_row_index("position")
+        .join(marked.select("position", "twin"), on="position", how="left", maintain_order="left")
         .with_columns(
-            reason=pl.when(again).then(pl.lit("duplicate_near")).otherwise("reason"),
+            reason=pl.when(again).then(pl.lit(reason)).otherwise("reason"),
             value=pl.when(again).then("twin").otherwise("value"),
         )
         .drop("position", "twin")

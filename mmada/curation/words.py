@@ -4,8 +4,8 @@ Case, punctuation, LaTeX sizing and spacing, thousands separators and the spelli
 count; signs and operators do, because "3 - 2" is another question than "3 + 2".
 """
 
-import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -18,18 +18,24 @@ _LATEX_LAYOUT: Final = (
     r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
     r"|\\[,;: ()\[\]]|\\begin\{\w+\}|\\end\{\w+\}"
 )
-# A word (a letter, in scripts without spaces; at most 24 letters, so that no text is one endless word), a
-# number, or a sign that changes the meaning of a formula.
-_WORD: Final = (
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]"
-    r"|[\p{L}\p{M}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]{1,24}"
-    r"|[0-9]+(?:\.[0-9]+)?|[+*/=<>^\x{2212}]"
-)
+_UNSPACED: Final = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
+"""Scripts that are written without spaces: each of their letters is a word."""
+_MOST_LETTERS: Final = 24
+"""Bytes of a word; a longer run of letters is several, so that no text is one endless word."""
 _NUMBER_WORDS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
-    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
-_SAME_WORD: Final = {word: str(value) for value, word in enumerate(_NUMBER_WORDS)} | {
+_TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_COMPOUNDS: Final = {
+    f"{tens}{space}{_NUMBER_WORDS[unit]}": str(10 * value + unit)
+    for value, tens in enumerate(_TENS, start=2)
+    for space in "- "
+    for unit in range(1, 10)
+}
+_SAME_WORD: Final = {
+    **{word: str(value) for value, word in enumerate(_NUMBER_WORDS)},
+    **{word: str(10 * value) for value, word in enumerate(_TENS, start=2)},
     "dfrac": "frac",
     "tfrac": "frac",
     "cdot": "*",
@@ -37,6 +43,25 @@ _SAME_WORD: Final = {word: str(value) for value, word in enumerate(_NUMBER_WORDS
     "leq": "le",
     "geq": "ge",
 }
+_PUNCTUATION: Final = dict(
+    zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
+)
+"""Signs of typography that are common in texts of ASCII letters, which are cut into words faster."""
+_CHUNK_BYTES: Final = 1 << 18
+"""Text that is cut into words at a time, so that it stays in the processor's cache."""
+
+_LETTER, _DIGIT, _SIGN = 1, 2, 3
+_KINDS: Final = b"".join(
+    byte.islower() * b"\1"
+    or byte.isdigit() * b"\2"
+    or (byte in b"+*/=<>^") * b"\3"
+    or (byte >= b"\x80") * b"\1"
+    or b"\0"
+    for byte in (bytes([value]) for value in range(256))
+)
+"""What each byte of a normalised text is, 0 where it only parts words."""
+
+_BASE: Final = 0x9E3779B97F4A7C15  # odd: it has an inverse modulo 2**64
 
 
 @dataclass(frozen=True)
@@ -57,16 +82,32 @@ class Words:
         return np.repeat(np.arange(self.counts.size), self.counts)
 
 
-def normalised(texts: pl.Expr) -> pl.Expr:
+def normalised(texts: pl.Series) -> pl.Series:
     """Texts before they are cut into words."""
-    return (
-        texts.str.normalize("NFKC")
-        .str.replace_all("\\!", "", literal=True)
+    typography = pl.col("text").str.replace_many(list(_PUNCTUATION), list(_PUNCTUATION.values()))
+    texts = texts.to_frame("text").select(typography).to_series()
+    is_foreign = texts.str.len_bytes() != texts.str.len_chars()
+    if is_foreign.any():
+        order = np.concatenate([is_foreign.not_().arg_true(), is_foreign.arg_true()])
+        foreign = texts.filter(is_foreign).to_frame("text").select(_plain(pl.col("text"))).to_series()
+        texts = pl.concat([texts.filter(~is_foreign), foreign.alias(texts.name)])[np.argsort(order)]
+    layout = (
+        pl.col("text")
+        .str.replace_many(["\\!", "{,}"], ["", ","])
         .str.replace_all(_LATEX_LAYOUT, " ")
         .str.to_lowercase()
+        .str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
         .str.replace_all(r"([0-9]),([0-9]{3})", "$1$2")
         .str.replace_all(r"([0-9]),([0-9]{3})", "$1$2")  # every second separator of a long number
-        .str.replace_all(r"[-\x{2212}\x{2013}]\s*([0-9])", " \u2212 $1")
+        .str.replace_all(r"-\s+([0-9])", "-$1")
+    )
+    return texts.to_frame("text").select(layout).to_series()
+
+
+def _plain(texts: pl.Expr) -> pl.Expr:
+    """Texts in which all that is not ASCII is part of a word."""
+    return (
+        texts.str.normalize("NFKC").str.replace_all(r"[^\x00-\x7F\p{L}\p{M}]", " ").str.replace_all(_UNSPACED, " $1 ")
     )
 
 
@@ -76,31 +117,46 @@ def row_text() -> pl.Expr:
 
 
 def split_words(texts: pl.Series) -> Words:
-    """The words of every text, as stable 64-bit hashes (equal on every machine and in every version)."""
-    lists = pl.DataFrame({"text": texts}).select(normalised(pl.col("text")).str.extract_all(_WORD)).to_series()
-    counts = lists.list.len().to_numpy().astype(np.int64)
-    flat = lists.explode(empty_as_null=False)
-    names = flat.unique()
-    table = pl.Series([_word_hash(_SAME_WORD.get(name, name)) for name in names], dtype=pl.UInt64)
-    hashes = flat.replace_strict(names, table, return_dtype=pl.UInt64).to_numpy().astype(np.uint64)
-    return Words(hashes, np.concatenate([[0], np.cumsum(counts)]))
+    """The words of every text, as stable 64-bit hashes (equal on every machine and in every version).
+
+    A word is a run of letters (one letter, in scripts without spaces), a number, or a sign that changes the meaning of
+    a formula; a hyphen is one before a digit.
+    """
+    if texts.is_empty():
+        return Words(np.empty(0, np.uint64), np.zeros(1, np.int64))
+    lines = normalised(texts).to_frame("text").select(pl.concat_str(pl.col("text").fill_null(""), pl.lit("\n")))
+    column = lines.to_series().rechunk()
+    ends = np.cumsum(column.str.len_bytes().to_numpy(), dtype=np.int64)
+    data = np.frombuffer(column.str.join().to_arrow().buffers()[2], np.uint8)
+    hashes, counts, first, start = [], [], 0, 0
+    while first < ends.size:
+        last = max(int(np.searchsorted(ends, start + _CHUNK_BYTES, side="right")), first + 1)
+        found = _words(data[start : ends[last - 1]], ends[first:last] - start)
+        hashes.append(found.hashes)
+        counts.append(found.counts)
+        first, start = last, int(ends[last - 1])
+    return Words(np.concatenate(hashes), np.concatenate([[0], np.cumsum(np.concatenate(counts))]))
 
 
 def ngrams(words: Words, n: int) -> Words:
     """Hashes of the n-grams of consecutive words of each text; a text of fewer words is one gram of all it
     has.
     """
-    width = np.minimum(np.maximum(words.counts, 1), n)
+    width = np.minimum(words.counts, n)
     counts = np.where(words.counts == 0, 0, words.counts - width + 1)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    owners = np.repeat(np.arange(counts.size), counts)
-    starts = words.offsets[:-1][owners] + np.arange(counts.sum()) - offsets[:-1][owners]
-    hashes = np.zeros(starts.size, np.uint64)
-    padded = np.concatenate([words.hashes, np.zeros(n, np.uint64)])
-    with np.errstate(over="ignore"):
-        for position in range(n):
-            word = np.where(position < width[owners], padded[starts + position], np.uint64(position))
-            hashes = mix(hashes * np.uint64(0x9E3779B97F4A7C15) + word)
+    starts = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], counts)
+    widths = np.repeat(width, counts)
+    sums = _run_hashes(words.hashes, starts, starts + widths)
+    return Words(mix(sums + widths.astype(np.uint64)), offsets)
+
+
+def joined(first: Words, second: Words) -> Words:
+    """The words of each text of `first` followed by those of the same text of `second`."""
+    offsets = first.offsets + second.offsets
+    hashes = np.empty(offsets[-1], np.uint64)
+    hashes[np.arange(first.hashes.size) + np.repeat(second.offsets[:-1], first.counts)] = first.hashes
+    hashes[np.arange(second.hashes.size) + np.repeat(first.offsets[1:], second.counts)] = second.hashes
     return Words(hashes, offsets)
 
 
@@ -123,5 +179,76 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
+_BYTES: Final = mix(np.arange(1, 257, dtype=np.uint64))
+"""A random number for each byte."""
+
+
+def _words(data: NDArray[np.uint8], line_ends: NDArray[np.int64]) -> Words:
+    """Words of a chunk of normalised lines (UTF-8, each with its line end)."""
+    kinds = np.zeros(data.size + 2, np.uint8)  # one for what stands before and after the lines
+    kinds[1:-1] = np.frombuffer(data.tobytes().translate(_KINDS), np.uint8)
+    dots = np.flatnonzero(data == ord(".")) + 1
+    kinds[dots[(kinds[dots - 1] == _DIGIT) & (kinds[dots + 1] == _DIGIT)]] = _DIGIT
+    hyphens = np.flatnonzero(data == ord("-")) + 1
+    kinds[hyphens[kinds[hyphens + 1] == _DIGIT]] = _SIGN
+    edges = kinds[1:] != kinds[:-1]
+    edges |= kinds[1:] == _SIGN
+    starts, ends = np.flatnonzero(edges & (kinds[1:] != 0)), np.flatnonzero(edges & (kinds[:-1] != 0))
+    if (ends - starts > _MOST_LETTERS).any():
+        starts, ends = _cut_long(starts, ends)
+    bounds = np.concatenate([[0], np.searchsorted(starts, line_ends)])
+    return Words(_same(mix(_run_hashes(_BYTES[data], starts, ends))), bounds)
+
+
+def _cut_long(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    pieces = -(-(ends - starts) // _MOST_LETTERS)
+    within = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    first = np.repeat(starts, pieces) + within * _MOST_LETTERS
+    return first, np.minimum(first + _MOST_LETTERS, np.repeat(ends, pieces))
+
+
+def _same(hashes: Hashes) -> Hashes:
+    """Word hashes with one spelling for each of what _SAME_WORD holds."""
+    spelled, meant, may_be = _spellings()
+    places = np.flatnonzero(may_be[hashes >> np.uint64(48)])
+    found = np.minimum(np.searchsorted(spelled, hashes[places]), spelled.size - 1)
+    hits = spelled[found] == hashes[places]
+    hashes[places[hits]] = meant[found[hits]]
+    return hashes
+
+
+@lru_cache(1)
+def _spellings() -> tuple[Hashes, Hashes, NDArray[np.bool_]]:
+    """Hashes of the words of _SAME_WORD, sorted, of what they mean, and which first 16 bits they have."""
+    table = sorted((_word_hash(word), _word_hash(meaning)) for word, meaning in _SAME_WORD.items())
+    spelled, meant = np.array(table, np.uint64).T
+    may_be = np.zeros(1 << 16, bool)
+    may_be[spelled >> np.uint64(48)] = True
+    return spelled, meant, may_be
+
+
 def _word_hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    data = np.frombuffer(word.encode(), np.uint8)
+    return int(mix(_run_hashes(_BYTES[data], np.array([0]), np.array([data.size])))[0])
+
+
+def _run_hashes(values: Hashes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Hashes:
+    """Hash [K] of each run values[start:end]: the polynomial in _BASE modulo 2**64 with these coefficients."""
+    if not starts.size:
+        return np.empty(0, np.uint64)
+    powers, inverses = _powers(1 << int(values.size - 1).bit_length())
+    sums = np.zeros(values.size + 1, np.uint64)
+    with np.errstate(over="ignore"):
+        np.cumsum(values * powers[: values.size], out=sums[1:])
+        return (sums[ends] - sums[starts]) * inverses[starts]
+
+
+@lru_cache(4)
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """The first powers of _BASE and of its inverse modulo 2**64."""
+    result = []
+    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
+        powers = np.full(count, base, np.uint64)
+        powers[0] = 1
+        result.append(np.multiply.accumulate(powers))
+    return result[0], result[1]

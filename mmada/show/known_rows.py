@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import STORED_FACTS, facts_part
 from mmada.contracts.ingested import FILES, STORED_RECORDS, parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.errors import InputError
@@ -97,8 +97,8 @@ def _read_row(row_id: str, places: pl.DataFrame, params: Params) -> Row:
     picture = picture_of_row(record["image_sha256"], Path(first[FILE]), params) if record["image_sha256"] else None
     if picture is not None and picture.codes is None:
         not_made.append("tokenize_images")
-    file = Path(params.paths.facts) / f"facts-{first['corpus']}.parquet"
-    facts = rows_of([file], FACTS, _is_at(first)).drop(FILE).rows(named=True)
+    file = Path(params.paths.facts) / facts_part(first["corpus"], Path(first[FILE]))
+    facts = rows_of([file], STORED_FACTS, _is_at(first)).drop(FILE).rows(named=True)
     others = {*STORED_RECORDS, "file_sha256"} | (set() if picture is None else set(picture.facts))
     origins, is_selected = _origins(row_id, places, params)
     shards = _shards(row_id, params)

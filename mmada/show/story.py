@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, STORED_FACTS
 from mmada.contracts.records import DROPS
-from mmada.curation.select import REASONS, thresholds, with_matches
+from mmada.curation.select import REASONS, contaminated_by, thresholds
 from mmada.errors import InputError
 from mmada.lineage.impact import Affected, impact
 from mmada.lineage.provenance import ProvenanceStore
@@ -20,8 +20,8 @@ from mmada.show.known_rows import Row, find_rows
 from mmada.show.printing import plain, row_json, row_lines
 from mmada.show.scanning import FILE, rows_of
 
-_DUPLICATES: Final = ("duplicate_exact", "duplicate_near")
-_OF_ALL_ROWS: Final = frozenset({"near_duplicate", "leave_out"})
+_DUPLICATES: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate")
+_OF_ALL_ROWS: Final = frozenset({"near_duplicate", "image_near_duplicate", "leave_out"})
 """Entries of params.selection that judge no row alone."""
 
 
@@ -57,9 +57,7 @@ def tell(asked: str, params: Params) -> Story:
     (row,) = find_rows([asked], params)
     facts_folder = Path(params.paths.facts)
     matches = _of_row(facts_folder / "matches.parquet", BENCHMARK_MATCHES, pl.col("row_id") == row.row_id)
-    first = row.origins[0]
-    here = pl.all_horizontal(pl.col(name) == first[name] for name in ("source_file", "row"))
-    facts = _of_row(facts_folder / f"facts-{first['corpus']}.parquet", FACTS, here)
+    facts = _facts(row)
     is_duplicate = pl.col("reason").is_in(_DUPLICATES) & (pl.col("value") == row.row_id)
     ledger = Path(params.paths.selected) / "dropped.parquet"
     twins = _of_row(ledger, DROPS, is_duplicate & (pl.col("row_id") != ""))
@@ -77,11 +75,18 @@ def _of_row(file: Path, schema: Mapping[str, Any], wanted: pl.Expr) -> pl.DataFr
     return rows_of([file], schema, wanted).drop(FILE)
 
 
+def _facts(row: Row) -> pl.DataFrame:
+    """The facts that selection judges, put together from what is known of the row; no line before annotation."""
+    known = {"row_id": row.row_id, **row.record, **(row.picture.facts if row.picture else {}), **row.facts}
+    schema = {name: kind for name, kind in STORED_FACTS.items() if name in known}
+    return pl.DataFrame([known] if row.facts else [], schema=pl.Schema(schema))
+
+
 def _verdicts(facts: pl.DataFrame, matches: pl.DataFrame, selection: Selection) -> list[Verdict]:
     if facts.is_empty():
         return []
     checks = thresholds(**selection.model_dump(exclude=set(_OF_ALL_ROWS)))
-    row = with_matches(facts, matches)
+    row = facts.with_columns(contaminated_by(matches))
     failed = row.select(**{name: fails.fill_null(False) for name, (fails, _) in checks.items()}).row(0, named=True)
     values = row.select(**{name: value.cast(pl.String) for name, (_, value) in checks.items()}).row(0, named=True)
     return [Verdict(name, not failed[name], values[name], name in selection.leave_out) for name in checks]

@@ -30,7 +30,7 @@ from mmada.site.reconstructions import Reconstruction
 
 _EXAMPLES: Final = 5
 _EXCERPT: Final = 200
-_DUPLICATES: Final = ("duplicate_exact", "duplicate_near")
+_DUPLICATES: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate")
 _MEASURED: Final = (
     ("num_text_tokens", "Text tokens per row", "prompt and response, tokens"),
     ("num_thought_words", "Words of thought per row", "words; rows without a thought are left out"),

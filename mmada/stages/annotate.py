@@ -2,39 +2,54 @@
 matches.
 """
 
-import hashlib
-import io
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
-from mmada.contracts.image_codes import read_codes
-from mmada.contracts.ingested import read_records
+from mmada.contracts.benchmark_items import read_items
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, STORED_FACTS, facts_part
+from mmada.contracts.image_codes import read_code_facts
+from mmada.contracts.ingested import FILES, parts
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import read_table, write_table
+from mmada.contracts.tables import from_parquet, read_table, to_parquet, write_table
+from mmada.curation.alike_pictures import SKETCH_SIDE, alike_candidates, similarities, sketch
+from mmada.curation.certificate import certificate
 from mmada.curation.cot_facts import TEXT_FACTS, text_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
-from mmada.curation.dedup import alike_texts, group_hashes, text_keys_of_groups
+from mmada.curation.dedup import group_hashes, shown_key, sketch_of, text_keys_of_groups
 from mmada.curation.image_facts import with_image_facts
+from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.params_data import Annotation, Benchmark, Corpus, Decontamination
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
-from mmada.workers import Unit, run_units
+from mmada.vq.preprocess import decode_picture
+from mmada.workers import LateUnit, run_units
 
 VERSION: Final = 2
 OUT: Final = "facts"
 
-_ROWS_PER_UNIT: Final = 2000
-_READ: Final = ("row_id", "task", "prompt", "response", "reference", "pixels_sha256")
+_SKETCHES: Final[Schema] = {"image_sha256": pl.String, "pixels_sha256": pl.String, "sketch": pl.Binary}
+_PLACE: Final = ("row_id", "corpus", "source_file", "row", "task", "kind", "image_sha256")
+_READ: Final = ("row_id", "task", "prompt", "response", "reference", "image_sha256")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of records that ingest wrote."""
+
+    corpus: str
+    file: Path
+    sha256: str
 
 
 def annotate(
@@ -46,53 +61,75 @@ def annotate(
     benchmarks: dict[str, Benchmark],
     corpora: dict[str, Corpus],
 ) -> StageReport:
-    """Writes tables and certificate of contracts.facts. Rows that were annotated before cost nothing."""
-    inputs = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
-    inputs |= {f"benchmark {key}": open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
-    inputs |= {
-        "codes": open_artifact(Path(paths.codes)),
-        "tokenizer": open_artifact(Path(paths.text_tokenizer)),
-    }
-    codes = read_codes(inputs["codes"].path)
-    records = pl.concat(read_records(inputs[f"ingested {key}"].path, f"ingested {key}") for key in corpora)
-    rows = with_image_facts(records, codes)
-    units = list(_distinct_rows(rows))
-    text = _text_facts(units, inputs["tokenizer"], annotation, store)
-    index = build_index(_benchmark_items(inputs, benchmarks), ngram=annotation.decontamination.ngram)
-    matches = _matches(units, index, annotation.decontamination, store)
+    """Writes tables and certificate of contracts.facts, part by part as ingest wrote the rows.
 
-    grouped = _with_text_keys(rows, text)
-    facts = grouped.select(list(FACTS))
-    for key in corpora:
-        write_table(facts.filter(corpus=key), out / f"facts-{key}.parquet", FACTS)
-    pairs = _near_duplicates(grouped, annotation)
+    Parts that were annotated before cost nothing but reading what is known of them.
+    """
+    ingested = {key: open_artifact(Path(paths.ingested) / key) for key in corpora}
+    items = {key: open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
+    codes, tokenizer = open_artifact(Path(paths.codes)), open_artifact(Path(paths.text_tokenizer))
+    records = [
+        _Part(key, file, artifact.files[file.name])
+        for key, artifact in ingested.items()
+        for file in parts(artifact.path, "records")
+    ]
+    pictures = read_code_facts(codes.path)
+    index = build_index(read_items({key: items[key].path for key in items}), ngram=annotation.decontamination.ngram)
+    rows_in, documents = _write_facts(out, records, pictures, tokenizer, annotation, store)
+    for key, artifact in ingested.items():
+        write_table(read_table(artifact.path / "files.parquet", FILES, key), out / key / "files.parquet", FILES)
+    pairs = near_duplicates(
+        join_documents(documents),
+        [part.file for part in records],
+        shingle=annotation.shingle,
+        floor=annotation.near_duplicate_floor,
+        store=store,
+    )
     write_table(pairs, out / "pairs.parquet", NEAR_DUPLICATES)
+    alike = _picture_pairs(ingested, annotation.near_picture_floor, store)
+    write_table(alike, out / "picture_pairs.parquet", PICTURE_PAIRS)
+    matches = _matches(records, pictures, index, annotation.decontamination, store)
     write_table(matches, out / "matches.parquet", BENCHMARK_MATCHES)
-    certificate = _certificate(index, matches, rows, inputs, annotation.decontamination)
-    (out / "certificate.json").write_text(json.dumps(certificate, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    searched = certificate(
+        index,
+        matches,
+        (pl.read_parquet(part.file, columns=["row_id"])["row_id"] for part in records),
+        benchmarks={key: artifact.id for key, artifact in items.items()},
+        containment=annotation.decontamination.containment,
+    )
+    (out / "certificate.json").write_text(json.dumps(searched, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return StageReport(
-        inputs=inputs,
-        rows_in=facts.height,
-        rows_kept=facts.height,
+        inputs={
+            **{f"ingested {key}": artifact for key, artifact in ingested.items()},
+            **{f"benchmark {key}": artifact for key, artifact in items.items()},
+            "codes": codes,
+            "tokenizer": tokenizer,
+        },
+        rows_in=rows_in,
+        rows_kept=rows_in,
         metrics={
-            "units": len(units),
+            "parts": len(records),
             "near_duplicate_pairs": pairs.height,
+            "near_picture_pairs": alike.height,
             "benchmark_matches": matches.height,
         },
-        metadata={"near_duplicate_floor": annotation.near_duplicate_floor, "benchmark_index": index.digest},
+        metadata={
+            "near_duplicate_floor": annotation.near_duplicate_floor,
+            "near_picture_floor": annotation.near_picture_floor,
+            "benchmark_index": index.digest,
+        },
     )
 
 
-def _distinct_rows(rows: pl.DataFrame) -> Iterable[pl.DataFrame]:
-    """Distinct rows in pieces that new files, and rows appended to a file, leave as they are."""
-    distinct = rows.unique("row_id", keep="first", maintain_order=True)
-    for file in distinct.partition_by("corpus", "source_file", maintain_order=True):
-        yield from file.sort("row").select(_READ).iter_slices(_ROWS_PER_UNIT)
-
-
-def _text_facts(
-    units: list[pl.DataFrame], tokenizer: Artifact, annotation: Annotation, store: UnitStore
-) -> pl.DataFrame:
+def _write_facts(
+    out: Path,
+    records: Sequence[_Part],
+    pictures: pl.DataFrame,
+    tokenizer: Artifact,
+    annotation: Annotation,
+    store: UnitStore,
+) -> tuple[int, list[Documents]]:
+    """Write the parts of facts; gives the number of rows, and each part's texts with words."""
     run = partial(
         _text_unit,
         tokenizer=tokenizer.path,
@@ -101,8 +138,31 @@ def _text_facts(
         permutations=annotation.minhash_permutations,
     )
     settings = [annotation.verify_seconds, annotation.shingle, annotation.minhash_permutations]
-    keyed = [Unit(unit_key("text_facts", VERSION, tokenizer.id, settings, _digest(unit)), unit) for unit in units]
-    return _gather(run_units(keyed, run, store, title="facts of texts"), TEXT_FACTS)
+    units = [
+        LateUnit(unit_key("text_facts", VERSION, tokenizer.id, settings, part.sha256), partial(_load, part, pictures))
+        for part in records
+    ]
+    results = run_units(units, run, store, title="facts of texts")
+    count, documents = 0, []
+    for number, (part, result) in enumerate(zip(records, results, strict=True)):
+        rows = pl.read_parquet(part.file, columns=list(_PLACE))
+        facts = _with_text_keys(with_image_facts(rows, pictures), from_parquet(result))
+        shown = facts.with_columns(
+            pl.Series(name, map(shown_key, facts[name]), dtype=pl.String) for name in ("text_key", "caption_key")
+        )
+        write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
+        documents.append(_documents(facts, number, annotation))
+        count += rows.height
+    return count, documents
+
+
+def _load(part: _Part, pictures: pl.DataFrame) -> pl.DataFrame:
+    """Distinct rows of a part with the pixels of their pictures."""
+    rows = pl.read_parquet(part.file, columns=list(_READ)).unique("row_id", keep="first", maintain_order=True)
+    pixels = pictures.select("image_sha256", "pixels_sha256")
+    return rows.join(pixels, on="image_sha256", how="left", maintain_order="left").with_columns(
+        pl.col("pixels_sha256").fill_null("")
+    )
 
 
 def _text_unit(unit: pl.DataFrame, *, tokenizer: Path, verify_seconds: float, shingle: int, permutations: int) -> bytes:
@@ -113,87 +173,90 @@ def _text_unit(unit: pl.DataFrame, *, tokenizer: Path, verify_seconds: float, sh
         shingle=shingle,
         permutations=permutations,
     )
-    return _to_bytes(facts)
-
-
-def _matches(
-    units: list[pl.DataFrame], index: BenchmarkIndex, limits: Decontamination, store: UnitStore
-) -> pl.DataFrame:
-    run = partial(_match_unit, index=index, containment=limits.containment)
-    keyed = [
-        Unit(unit_key("benchmark_matches", VERSION, index.digest, limits.containment, _digest(unit)), unit)
-        for unit in units
-    ]
-    # The search of a unit takes milliseconds: processes of its own would cost more than they save.
-    found = run_units(keyed, run, store, title="benchmark search", workers=1)
-    return _gather(found, BENCHMARK_MATCHES).sort("row_id", "benchmark", "item_id")
-
-
-def _match_unit(unit: pl.DataFrame, *, index: BenchmarkIndex, containment: float) -> bytes:
-    return _to_bytes(find_matches(unit, index, containment=containment))
+    return to_parquet(facts, TEXT_FACTS)
 
 
 def _with_text_keys(rows: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with TEXT_FACTS, `group` (task and picture) and `text_key`."""
+    """`rows` with TEXT_FACTS, `group` (task and picture) and `text_key`, both as numbers."""
     joined = rows.join(text, on="row_id", how="left", validate="m:1", maintain_order="left")
     groups = group_hashes(joined["task"], joined["pixels_sha256"])
+    tasks = group_hashes(joined["task"], pl.repeat("", joined.height, eager=True))
     keys = text_keys_of_groups(joined["words_key"].to_numpy(), groups)
+    # Rows without a single word (signs only) are alike only when they are equal.
+    content = pl.col("content_key").str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
     return joined.with_columns(
         group=pl.Series(groups, dtype=pl.UInt64),
-        # Rows without a single word (signs only) are alike only when they are equal.
-        text_key=pl.when(pl.col("num_words") > 0).then(pl.Series(keys)).otherwise(pl.col("content_key").str.head(16)),
+        text_key=pl.when(pl.col("num_words") > 0).then(pl.Series(keys, dtype=pl.UInt64)).otherwise(content),
+        caption_key=pl.Series(text_keys_of_groups(joined["words_key"].to_numpy(), tasks), dtype=pl.UInt64),
     )
 
 
-def _near_duplicates(grouped: pl.DataFrame, annotation: Annotation) -> pl.DataFrame:
-    distinct = grouped.unique("text_key", keep="first", maintain_order=True).sort("text_key")
-    return alike_texts(distinct, shingle=annotation.shingle, floor=annotation.near_duplicate_floor)
+def _documents(facts: pl.DataFrame, number: int, annotation: Annotation) -> Documents:
+    """The distinct texts with words of part `number`."""
+    texts = facts.with_row_index("place").filter(pl.col("num_words") > 0).unique("text_key", maintain_order=True)
+    signatures = np.frombuffer(b"".join(texts["signature"]), dtype="<u4").reshape(-1, annotation.minhash_permutations)
+    return Documents(
+        keys=texts["text_key"].to_numpy(),
+        sketches=sketch_of(texts["group"].to_numpy(), signatures, floor=annotation.near_duplicate_floor),
+        files=np.full(texts.height, number, np.int32),
+        rows=texts["place"].cast(pl.Int32).to_numpy(),
+        num_words=texts["num_words"].cast(pl.Int32).to_numpy(),
+    )
 
 
-def _benchmark_items(inputs: dict[str, Artifact], benchmarks: dict[str, Benchmark]) -> pl.DataFrame:
-    tables = [
-        read_table(inputs[f"benchmark {key}"].path / "items.parquet", BENCHMARK_ITEMS, f"benchmark {key}")
-        for key in benchmarks
+def _picture_pairs(ingested: Mapping[str, Artifact], floor: float, store: UnitStore) -> pl.DataFrame:
+    """PICTURE_PAIRS of all pictures; those of equal pixels are compared once and named each."""
+    units = [
+        LateUnit(unit_key("picture_sketches", VERSION, artifact.files[file.name]), partial(_read_pictures, file))
+        for artifact in ingested.values()
+        for file in parts(artifact.path, "pictures")
     ]
-    return pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_ITEMS)), *tables])
+    results = map(from_parquet, run_units(units, _sketch_unit, store, title="sketches of pictures"))
+    sketches = pl.concat([pl.DataFrame(schema=pl.Schema(_SKETCHES)), *results]).unique("image_sha256")
+    names = sketches.group_by("pixels_sha256").agg("image_sha256", pl.col("sketch").first()).sort("pixels_sha256")
+    pixels = np.frombuffer(b"".join(names["sketch"]), np.uint8).reshape(-1, SKETCH_SIDE, SKETCH_SIDE, 3)
+    pairs = alike_candidates(pixels)
+    alike = similarities(pixels, pairs)
+    images = names["image_sha256"]
+    found = pl.DataFrame({"left": images[pairs[:, 0]], "right": images[pairs[:, 1]], "similarity": alike})
+    named = found.filter(pl.col("similarity") >= floor).explode("left").explode("right")
+    return named.select(
+        image_sha256=pl.min_horizontal("left", "right"),
+        twin=pl.max_horizontal("left", "right"),
+        similarity="similarity",
+    ).sort("image_sha256", "twin")
 
 
-def _certificate(
+def _read_pictures(file: Path) -> pl.DataFrame:
+    return pl.read_parquet(file, columns=["image_sha256", "pixels_sha256", "bytes"])
+
+
+def _sketch_unit(pictures: pl.DataFrame) -> bytes:
+    # Ingest has decoded them within its limits.
+    sketches = [sketch(decode_picture(data, max_pixels=sys.maxsize)).tobytes() for data in pictures["bytes"]]
+    table = pictures.drop("bytes").with_columns(sketch=pl.Series(sketches, dtype=pl.Binary))
+    return to_parquet(table, _SKETCHES)
+
+
+def _matches(
+    records: Sequence[_Part],
+    pictures: pl.DataFrame,
     index: BenchmarkIndex,
-    matches: pl.DataFrame,
-    rows: pl.DataFrame,
-    inputs: dict[str, Artifact],
     limits: Decontamination,
-) -> dict[str, object]:
-    """What was searched for, in what, and every match; equal inputs give an equal certificate."""
-    row_ids = "\n".join(rows["row_id"].unique().sort())
-    return {
-        "index": index.digest,
-        "ngram": limits.ngram,
-        "containment": limits.containment,
-        "benchmarks": {
-            name.removeprefix("benchmark "): artifact.id
-            for name, artifact in inputs.items()
-            if name.startswith("benchmark ")
-        },
-        "items": dict(index.items.group_by("benchmark").len().sort("benchmark").iter_rows()),
-        "rows_searched": rows["row_id"].n_unique(),
-        "rows_sha256": hashlib.sha256(row_ids.encode()).hexdigest(),
-        "matches": matches.rows(named=True),
-    }
+    store: UnitStore,
+) -> pl.DataFrame:
+    units = [
+        LateUnit(
+            unit_key("benchmark_matches", VERSION, index.digest, limits.containment, part.sha256),
+            partial(_load, part, pictures),
+        )
+        for part in records
+    ]
+    run = partial(_match_unit, index=index, containment=limits.containment)
+    results = map(from_parquet, run_units(units, run, store, title="benchmark search"))
+    found = pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES)), *results])
+    return found.unique().sort("row_id", "benchmark", "item_id")
 
 
-def _digest(unit: pl.DataFrame) -> str:
-    """A row's id covers its text and the bytes of its picture, hence its pixels."""
-    return hashlib.sha256("\n".join(unit["row_id"]).encode()).hexdigest()
-
-
-def _to_bytes(table: pl.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    table.write_parquet(stream, compression="zstd")
-    return stream.getvalue()
-
-
-def _gather(parts: Iterable[bytes], schema: Schema) -> pl.DataFrame:
-    empty = pl.DataFrame(schema=pl.Schema(schema))
-    return pl.concat([empty, *(pl.read_parquet(io.BytesIO(part)) for part in parts)])
+def _match_unit(unit: pl.DataFrame, *, index: BenchmarkIndex, containment: float) -> bytes:
+    return to_parquet(find_matches(unit, index, containment=containment), BENCHMARK_MATCHES)

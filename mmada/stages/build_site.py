@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import STORED_FACTS, facts_parts
 from mmada.contracts.ingested import STORED_RECORDS, parts, read_dropped
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, scan_columns
@@ -131,12 +131,11 @@ def _ledger(inputs: Mapping[str, Artifact]) -> Ledger | None:
         if name.startswith("ingested ")
     ]
     selected = inputs["selected"]
-    facts = sorted(inputs["facts"].path.glob("facts-*.parquet"))
     deselected = read_table(selected.path / "dropped.parquet", DROPS, "ledger of selection")
     return Ledger(
         unread=pl.concat([pl.DataFrame(schema=pl.Schema(DROPS)), *unread]),
         deselected=deselected,
-        facts=scan_columns(facts, FACTS, FACT_COLUMNS, "facts").collect(),
+        facts=scan_columns(facts_parts(inputs["facts"].path), STORED_FACTS, FACT_COLUMNS, "facts").collect(),
         kept=scan_columns([selected.path / "selected.parquet"], SELECTED, KEPT_COLUMNS, "selected rows").collect(),
         selected_id=selected.id,
         twins=_beginnings(inputs, twins_of(deselected)),

@@ -5,8 +5,8 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
-from mmada.contracts.ingested import read_records
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, read_facts
+from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
 from mmada.curation.select import REASONS, decide, kept_rows
@@ -20,6 +20,7 @@ VERSION: Final = 2
 OUT: Final = "selected"
 
 _EXCERPT_CHARS: Final = 200
+_PLACE: Final = ("corpus", "source_file", "row")
 
 
 def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Selection) -> StageReport:
@@ -33,11 +34,11 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
     _check_floor(selection, facts_folder)
     if unknown := sorted(set(selection.leave_out) - set(REASONS)):
         raise ParamsError(f"selection.leave_out names {unknown}; reasons: {', '.join(REASONS)}")
-    facts = pl.concat(read_table(facts_folder.path / f"facts-{key}.parquet", FACTS, f"facts {key}") for key in corpora)
     decided = decide(
-        facts,
+        read_facts(facts_folder.path),
         read_table(facts_folder.path / "pairs.parquet", NEAR_DUPLICATES, "near duplicates"),
         read_table(facts_folder.path / "matches.parquet", BENCHMARK_MATCHES, "benchmark matches"),
+        picture_pairs=read_table(facts_folder.path / "picture_pairs.parquet", PICTURE_PAIRS, "near pictures"),
         **selection.model_dump(),
     )
     selected = kept_rows(decided)
@@ -45,13 +46,13 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
     by_reason = dict(dropped.group_by("reason").len().sort("reason").iter_rows())
     if selected.is_empty():
         raise InputError(
-            f"selection keeps none of {facts.height} rows ({by_reason}); loosen `selection` in params.yaml"
+            f"selection keeps none of {decided.height} rows ({by_reason}); loosen `selection` in params.yaml"
         )
     write_table(selected, out / "selected.parquet", SELECTED)
     write_table(dropped, out / "dropped.parquet", DROPS)
     return StageReport(
         inputs={"facts": facts_folder, **ingested},
-        rows_in=facts.height,
+        rows_in=decided.height,
         rows_kept=selected.height,
         dropped=by_reason,
         metrics={"kept_by_corpus": dict(selected.group_by("corpus").len().sort("corpus").iter_rows())},
@@ -59,19 +60,33 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
 
 
 def _check_floor(selection: Selection, facts: Artifact) -> None:
-    floor = float(facts.metadata["near_duplicate_floor"])
-    if selection.near_duplicate < floor:
-        raise ParamsError(
-            f"selection.near_duplicate is {selection.near_duplicate}, below annotation.near_duplicate_floor "
-            f"{floor}: pairs less alike were not recorded; lower the floor too (this recomputes facts)"
-        )
+    for threshold, recorded in (
+        ("near_duplicate", "near_duplicate_floor"),
+        ("image_near_duplicate", "near_picture_floor"),
+    ):
+        floor = float(facts.metadata[recorded])
+        if getattr(selection, threshold) < floor:
+            raise ParamsError(
+                f"selection.{threshold} is {getattr(selection, threshold)}, below annotation.{recorded} {floor}: pairs "
+                "less alike were not recorded; lower the floor too (this recomputes facts)"
+            )
 
 
 def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFrame:
-    """DROPS with the first characters of each row, for people."""
+    """DROPS with the first characters of each row, for people. Reads one part of the rows at a time."""
+    files = [file for artifact in ingested.values() for file in parts(artifact.path, "records")]
+    places = pl.concat(
+        pl.read_parquet(file, columns=list(_PLACE)).with_row_index("position").with_columns(part=pl.lit(number))
+        for number, file in enumerate(files)
+    ).join(dropped, on=_PLACE, how="semi", maintain_order="left")
     text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
-    place = ["corpus", "source_file", "row"]
-    excerpts = pl.concat(
-        read_records(artifact.path, name).select(*place, excerpt=text) for name, artifact in ingested.items()
-    )
-    return dropped.join(excerpts, on=place, how="left", maintain_order="left", validate="1:1").select(list(DROPS))
+    excerpts = [
+        pl.read_parquet(files[some["part"][0]], columns=[*_PLACE, "prompt", "response"])[some["position"]].select(
+            *_PLACE, excerpt=text
+        )
+        for some in places.partition_by("part", maintain_order=True)
+    ]
+    empty = pl.DataFrame(schema={name: DROPS[name] for name in (*_PLACE, "excerpt")})
+    return dropped.join(
+        pl.concat([empty, *excerpts]), on=_PLACE, how="left", maintain_order="left", validate="1:1"
+    ).select(list(DROPS))

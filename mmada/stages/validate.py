@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import STORED_FACTS, facts_parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import scan_columns
 from mmada.lineage.benchmark_search import refuse_unchecked
@@ -82,7 +82,7 @@ def gate_checks(gate: Gate) -> list[Check]:
 def _tables(inputs: Mapping[str, Artifact], tasks: Sequence[str]) -> dict[str, pl.DataFrame]:
     facts, selected = inputs["facts"].path, inputs["selected"].path
     return narrow_tables(
-        scan_columns(sorted(facts.glob("facts-*.parquet")), FACTS, FACT_COLUMNS, "facts"),
+        scan_columns(facts_parts(facts), STORED_FACTS, FACT_COLUMNS, "facts"),
         scan_columns([selected / "selected.parquet"], SELECTED, SELECTED_COLUMNS, "selected rows"),
         scan_columns([selected / "dropped.parquet"], DROPS, DROP_COLUMNS, "ledger of selection"),
         tasks,

@@ -1,40 +1,65 @@
 """MinHash proposes and Jaccard decides: nothing at the threshold is lost, nothing below it is merged."""
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from mmada.curation.dedup import (
-    alike_texts,
+    Pairs,
     banding,
     content_key,
     group_hashes,
     jaccard,
+    shown_key,
     signatures,
+    sketch_of,
     text_keys_of_groups,
 )
-from mmada.curation.words import ngrams, split_words, text_keys
+from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
+from mmada.curation.words import Words, ngrams, split_words, text_keys
+from mmada.unit_store import UnitStore
 
 PERMUTATIONS = 128
 SHINGLE = 5
+FLOOR = 0.7
 
 
-def _table(texts: list[str], pixels: list[str] | None = None) -> pl.DataFrame:
-    series = pl.Series(texts, dtype=pl.String)
-    words = split_words(series)
-    groups = group_hashes(pl.Series(["chat"] * len(texts)), pl.Series(pixels or [""] * len(texts)))
-    sketch = signatures(ngrams(words, SHINGLE), PERMUTATIONS)
-    return pl.DataFrame(
-        {
-            "text_key": text_keys_of_groups(text_keys(words), groups),
-            "group": groups,
-            "signature": [line.tobytes() for line in sketch],
-            "prompt": texts,
-            "response": [""] * len(texts),
-        }
+def _documents(texts: Sequence[str], pixels: Sequence[str], number: int) -> Documents:
+    words = split_words(pl.Series(texts, dtype=pl.String))
+    groups = group_hashes(pl.Series(["chat"] * len(texts)), pl.Series(pixels))
+    return Documents(
+        keys=text_keys_of_groups(text_keys(words), groups),
+        sketches=sketch_of(groups, signatures(ngrams(words, SHINGLE), PERMUTATIONS), floor=FLOOR),
+        files=np.full(len(texts), number, np.int32),
+        rows=np.arange(len(texts), dtype=np.int32),
+        num_words=words.counts.astype(np.int32),
     )
+
+
+def _alike(
+    folder: Path, texts: Sequence[str], pixels: Sequence[str] | None = None, *, parts: int = 1, store: str = "units"
+) -> dict[tuple[str, str], float]:
+    """Similarity by the pair of text keys, of texts that stand in a number of files."""
+    pixels = pixels or [""] * len(texts)
+    files, documents = [], []
+    for number in range(parts):
+        some = texts[number::parts]
+        files.append(folder / f"{store}-{number}-of-{parts}.parquet")
+        pl.DataFrame({"prompt": some, "response": [""] * len(some)}).write_parquet(files[-1])
+        documents.append(_documents(some, pixels[number::parts], number))
+    found = near_duplicates(
+        join_documents(documents), files, shingle=SHINGLE, floor=FLOOR, store=UnitStore(folder / store)
+    )
+    return {(left, right): similarity for left, right, similarity in found.iter_rows()}
+
+
+def _keys(texts: Sequence[str]) -> list[str]:
+    return [shown_key(key) for key in _documents(texts, [""] * len(texts), 0).keys]
 
 
 def _edited(rng: random.Random, text: str, edits: int) -> str:
@@ -67,26 +92,46 @@ def _brute_force(texts: list[str], floor: float) -> dict[tuple[int, int], float]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_pairs_equal_brute_force_whatever_the_order(seed: int) -> None:
+def test_pairs_equal_brute_force_whatever_the_order_and_the_split(tmp_path: Path, seed: int) -> None:
     texts = list(dict.fromkeys(_corpus(seed)))
-    expected = _brute_force(texts, 0.7)
+    keys = _keys(texts)
+    expected = {
+        (min(keys[i], keys[j]), max(keys[i], keys[j])): similarity
+        for (i, j), similarity in _brute_force(texts, FLOOR).items()
+    }
     assert len(expected) > 20
-    table = _table(texts)
-    keys = {key: place for place, key in enumerate(table["text_key"])}
-    for rows in (table, table.sample(fraction=1.0, shuffle=True, seed=seed)):
-        found = {
-            tuple(sorted((keys[left], keys[right]))): similarity
-            for left, right, similarity in alike_texts(rows, shingle=SHINGLE, floor=0.7).iter_rows()
-        }
-        assert found == pytest.approx(expected)
+    assert _alike(tmp_path, texts) == pytest.approx(expected)
+    random.Random(seed).shuffle(texts)
+    for parts in (2, 7):
+        assert _alike(tmp_path, texts, parts=parts, store=f"units{parts}") == pytest.approx(expected)
 
 
-def test_texts_under_different_pictures_are_no_duplicates() -> None:
+def test_added_texts_cost_their_own_comparisons_and_equal_a_rebuild(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = list(dict.fromkeys(_corpus(4)))
+    added = [_edited(random.Random(5), texts[0] + " and some more words of its own", 1)]
+    before = _alike(tmp_path, texts)
+    compared: list[int] = []
+
+    def counting(shingles: Words, pairs: Pairs) -> NDArray[np.float64]:
+        compared.append(len(pairs))
+        return jaccard(shingles, pairs)
+
+    monkeypatch.setattr("mmada.curation.near_pairs.jaccard", counting)
+    assert _alike(tmp_path, texts) == before
+    assert compared == []
+    grown = _alike(tmp_path, texts + added)
+    assert sum(compared) < len(before) / 2
+    assert _alike(tmp_path, texts + added, store="rebuilt") == grown
+
+
+def test_texts_under_different_pictures_are_no_duplicates(tmp_path: Path) -> None:
     text = "a red circle stands to the left of a blue square in this picture"
     other = text + " here"
-    assert alike_texts(_table([text, other]), shingle=SHINGLE, floor=0.7).height == 1
-    assert alike_texts(_table([text, other], ["p1", "p2"]), shingle=SHINGLE, floor=0.7).is_empty()
-    assert _table([text, text], ["p1", "p2"])["text_key"].n_unique() == 2
+    assert len(_alike(tmp_path, [text, other])) == 1
+    assert not _alike(tmp_path, [text, other], ["p1", "p2"])
+    assert len(set(_documents([text, text], ["p1", "p2"], 0).keys)) == 2
 
 
 def test_jaccard_of_small_sets() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
 from mmada.curation.select import REASONS, decide, kept_rows
 
 LIMITS: dict[str, Any] = {
@@ -19,6 +19,8 @@ LIMITS: dict[str, Any] = {
     "min_psnr": 10.0,
     "near_duplicate": 0.8,
     "leave_out": (),
+    "image_near_duplicate": 0.8,
+    "picture_pairs": pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)),
 }
 GOOD: dict[str, Any] = {
     "corpus": "problems",
@@ -27,6 +29,7 @@ GOOD: dict[str, Any] = {
     "task": "chat",
     "kind": "",
     "image_sha256": "",
+    "caption_key": "",
     "num_text_tokens": 20,
     "num_thought_words": 5,
     "defect": "",
@@ -57,7 +60,9 @@ BAD: dict[str, dict[str, Any]] = {
 
 def _facts(*rows: dict[str, Any]) -> pl.DataFrame:
     filled = [
-        GOOD | {"row": n, "row_id": f"r{n:02d}", "content_key": f"c{n:02d}", "text_key": f"t{n:02d}"} | row
+        GOOD
+        | {"row": n, "row_id": f"r{n:02d}", "content_key": f"c{n:02d}", "text_key": f"t{n:02d}", "caption_key": ""}
+        | row
         for n, row in enumerate(rows)
     ]
     return pl.DataFrame(filled, schema=pl.Schema(FACTS))
@@ -156,3 +161,20 @@ def test_a_reason_that_is_left_out_drops_no_row(reason: str) -> None:
     assert decided["reason"].to_list() == ["", ""]
     kept = kept_rows(decided)
     assert kept.select("row_id", "ordinal").n_unique() == 2
+
+
+def test_one_text_under_pictures_that_show_the_same_is_kept_once() -> None:
+    seen = PICTURE | {"task": "mmu"}
+    facts = _facts(
+        seen | {"image_sha256": "a", "caption_key": "how many"},
+        seen | {"image_sha256": "b", "caption_key": "how many"},
+        seen | {"image_sha256": "b", "caption_key": "which colour"},
+        seen | {"image_sha256": "c", "caption_key": "how many"},
+        seen | {"image_sha256": "d", "caption_key": "how many"},
+    )
+    alike = [("a", "b", 0.9), ("b", "c", 0.9), ("a", "d", 0.79)]
+    pairs = pl.DataFrame(alike, schema=pl.Schema(PICTURE_PAIRS), orient="row")
+    decided = decide(facts, _pairs(), _matches(), **(LIMITS | {"picture_pairs": pairs}))
+    # The second picture asks something else too; the third is like the second only, which is gone for this question.
+    assert decided["reason"].to_list() == ["", "image_near_duplicate", "", "", ""]
+    assert decided["value"][1] == "r00"

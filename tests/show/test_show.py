@@ -198,8 +198,8 @@ def test_rows_without_a_picture_have_none_to_write(made: Path) -> None:
 
 
 def test_a_damaged_table_is_named(made: Path) -> None:
-    (Path(PATHS.facts) / "facts-captions.parquet").write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(ContractError, match=r"data/facts: .* run `dvc repro`"):
+    (Path(PATHS.facts) / "captions" / part_name("facts", 0)).write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(ContractError, match=r"data/facts/captions: .* run `dvc repro`"):
         shown("rows", sha256("captions 0"))
     columns = pl.Schema(IMAGE_CODES)
     pl.DataFrame(schema=columns).drop("psnr").write_parquet(Path(PATHS.codes) / "captions" / part_name("codes", 0, 0))

@@ -24,7 +24,7 @@ from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params, Paths, load_params
 from mmada.shards.reader import INDEX, INDEX_NAME
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
-from tests.ingested import write_ingested
+from tests.ingested import write_facts, write_ingested
 
 PARAMS: Params = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 PATHS: Paths = PARAMS.paths
@@ -146,7 +146,7 @@ def _codes(magvit: Artifact, inputs: dict[str, Artifact]) -> Artifact:
 
 def _facts(codes: Artifact) -> Artifact:
     for corpus in CORPORA:
-        write_table(table(_records(corpus), FACTS), Path(PATHS.facts) / f"facts-{corpus}.parquet", FACTS)
+        write_facts(Path(PATHS.facts), table(_records(corpus), FACTS))
     return finish(Path(PATHS.facts), "annotate", inputs={"codes": codes})
 
 

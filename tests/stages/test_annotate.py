@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, read_facts
 from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
@@ -144,18 +144,19 @@ def _select(params: Params, **changes: Any) -> pl.DataFrame:
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_facts_of_every_raw_row(params: Params) -> None:
     folder = _annotate(params, "units")
-    facts = read_table(folder / "facts-problems.parquet", FACTS, "facts").sort("row")
+    known = read_facts(folder)
+    facts = known.filter(corpus="problems").sort("row")
     assert facts["answer_correct"].to_list() == ["yes", "yes", "yes", "no", "yes", "yes"]
     assert facts["final_answer"].to_list() == ["7", "7", "7", "9", "7", "4.0"]
     assert facts["content_key"][0] == facts["content_key"][1] != facts["content_key"][2]
     assert facts["text_key"][0] == facts["text_key"][2] != facts["text_key"][3]
     assert (facts["num_text_tokens"] > 0).all()
-    captions = read_table(folder / "facts-captions.parquet", FACTS, "facts")
+    captions = known.filter(corpus="captions")
     assert captions["answer_correct"].to_list() == ["unchecked"] * 2  # its reference describes the picture
     assert captions["psnr"].to_list() == [30.0, 30.0]
     assert captions["text_key"].n_unique() == 2  # one caption under two pictures

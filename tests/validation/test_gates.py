@@ -88,7 +88,8 @@ def narrow(known: pl.DataFrame, chosen: pl.DataFrame) -> dict[str, pl.DataFrame]
 def project(tmp_path: Path, known: pl.DataFrame, kept: int) -> Paths:
     for name in ("facts", "selected"):
         (tmp_path / name).mkdir()
-    known.write_parquet(tmp_path / "facts/facts-c.parquet")
+    (tmp_path / "facts/c").mkdir()
+    known.drop("file_sha256").write_parquet(tmp_path / "facts/c/facts-000000.parquet")
     (tmp_path / "facts/certificate.json").write_text('{"benchmarks": {"sums": "items"}, "index": "digest"}')
     write_table(selected(kept), tmp_path / "selected/selected.parquet", SELECTED)
     write_table(dropped(kept), tmp_path / "selected/dropped.parquet", DROPS)
@@ -194,7 +195,7 @@ def test_facts_of_another_shape_are_a_named_error(tmp_path: Path, known: pl.Data
 
 def test_facts_that_are_no_table_are_a_named_error(tmp_path: Path) -> None:
     paths = project(tmp_path, facts(), 10)
-    (tmp_path / "facts/facts-c.parquet").write_text("rows")
+    (tmp_path / "facts/c/facts-000000.parquet").write_text("rows")
     write_manifest(tmp_path / "facts", stage="facts", version=1, metadata={})
     with pytest.raises(ContractError, match="is not a readable parquet file"):
         run_gate(paths)

@@ -1,0 +1,107 @@
+"""Pictures that show the same: copies that were scaled, compressed again or cut at the edges by up to a twentieth.
+
+Coarse colours propose, the pixels decide: two pictures are as alike as their least alike part, so that one moved shape
+tells drawings apart, and photographs of one kind are no copies.
+
+Legend of shapes: N pictures, K pairs, S side of a sketch, G side of the grid of parts.
+"""
+
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.spatial import cKDTree
+
+Sketches = NDArray[np.uint8]  # [N, S, S, 3]
+Pairs = NDArray[np.int64]  # [K, 2], first < second
+
+SKETCH_SIDE: Final = 32
+_GRID: Final = 16
+"""Parts along each side: a shape that moves by a sixteenth of the side changes whole parts."""
+_COARSE: Final = 4
+_MARGINS: Final = (0.0, 0.0125, 0.025, 0.0375, 0.05)
+"""What may be cut off at each edge, as a share of the side."""
+_PLAIN_RADIUS: Final = 16.0
+_TEXTURED_RADIUS: Final = 60.0
+"""Largest difference of coarse colours of 255 that scaling and compression (13 measured), and cuts (56), make."""
+_EDGE: Final = 4.0
+_TEXTURED: Final = 0.25
+"""Share of neighbours in a sketch that differ by more than _EDGE from which on a cut is looked for: photographs have
+0.33 or more, drawings of a few shapes 0.2 or less. A cut drawing is another drawing: its shapes have moved.
+"""
+
+
+def sketch(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture [H, W, 3] scaled down to [S, S, 3] by averages."""
+    return np.asarray(Image.fromarray(pixels).resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BOX))
+
+
+def alike_candidates(sketches: Sketches) -> Pairs:
+    """Pairs of pictures whose coarse colours are close enough for copies, in order."""
+    if len(sketches) < 2:
+        return np.empty((0, 2), np.int64)
+    coarse = _parts(sketches, _COARSE).reshape(len(sketches), -1)
+    textured = np.flatnonzero(_is_textured(sketches))
+    found = [cKDTree(coarse).query_pairs(_PLAIN_RADIUS, p=np.inf, output_type="ndarray")]
+    if textured.size > 1:
+        tree = cKDTree(coarse[textured])
+        found.append(textured[tree.query_pairs(_TEXTURED_RADIUS, p=np.inf, output_type="ndarray")])
+    return np.unique(np.sort(np.concatenate(found).astype(np.int64), axis=1), axis=0)
+
+
+def similarities(sketches: Sketches, pairs: Pairs) -> NDArray[np.float64]:
+    """How alike [K] the pictures of each pair are, in [0, 1]: one less the largest difference between the mean colours
+    of a sixteenth by a sixteenth of the two. Of textured pictures also one with its edges cut is compared.
+    """
+    parts = _parts(sketches, _GRID)
+    textured = _is_textured(sketches)
+    result = np.empty(len(pairs))
+    for place, (left, right) in enumerate(pairs):
+        difference = np.abs(parts[left] - parts[right]).max()
+        if textured[left] and textured[right]:
+            cuts = (_cut_difference(sketches[left], parts[right]), _cut_difference(sketches[right], parts[left]))
+            difference = min(difference, *cuts)
+        result[place] = 1 - difference / 255
+    return result
+
+
+def _parts(sketches: Sketches, grid: int) -> NDArray[np.float32]:
+    """Mean colours [N, G, G, 3] of the parts."""
+    size = SKETCH_SIDE // grid
+    parts: NDArray[np.float32] = sketches.reshape(-1, grid, size, grid, size, 3).mean(axis=(2, 4), dtype=np.float32)
+    return parts
+
+
+def _is_textured(sketches: Sketches) -> NDArray[np.bool_]:
+    grey = sketches.mean(axis=3, dtype=np.float32)
+    textured: NDArray[np.bool_] = (np.abs(np.diff(grey, axis=1)) > _EDGE).mean(axis=(1, 2)) >= _TEXTURED
+    return textured
+
+
+def _cut_difference(one: NDArray[np.uint8], other: NDArray[np.float32]) -> float:
+    """Smallest difference, over all ways to cut a picture [S, S, 3], from the parts [G, G, 3] of another."""
+    number, weights = len(_MARGINS) ** 2, _cut_weights()
+    rows = weights @ one.reshape(SKETCH_SIDE, -1).astype(np.float32)
+    columns = rows.reshape(-1, SKETCH_SIDE, 3).transpose(1, 0, 2).reshape(SKETCH_SIDE, -1)
+    # Across, its part, down, its part with its colour: what is compared lies in one run of memory.
+    cuts = (weights @ columns).reshape(number, _GRID, number, -1)
+    cuts -= np.ascontiguousarray(other.transpose(1, 0, 2)).reshape(_GRID, 1, -1)
+    return float(np.abs(cuts, out=cuts).max(axis=(1, 3)).min())
+
+
+@lru_cache(1)
+def _cut_weights() -> NDArray[np.float32]:
+    """[25 * G, S]: how much each sketch pixel counts in each part of a side that is cut in every way."""
+    return np.concatenate([_part_weights(first, 1 - last) for first in _MARGINS for last in _MARGINS])
+
+
+def _part_weights(first: float, last: float) -> NDArray[np.float32]:
+    """[G, S]: how much of each sketch pixel lies in each part of the span from `first` to `last` of the side."""
+    edges = (first + (last - first) * np.arange(_GRID + 1) / _GRID) * SKETCH_SIDE
+    pixels = np.arange(SKETCH_SIDE)
+    share = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    share = np.clip(share, 0, None)
+    weights: NDArray[np.float32] = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
+    return weights

@@ -1,0 +1,122 @@
+"""Near duplicates in a corpus that grows: a pair of texts is compared once for good, whatever is added later."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmada.contracts.facts import NEAR_DUPLICATES
+from mmada.contracts.records import Schema
+from mmada.contracts.tables import from_parquet, to_parquet
+from mmada.curation.dedup import (
+    Pairs,
+    Positions,
+    Sketches,
+    jaccard,
+    join_sketches,
+    near_duplicate_candidates,
+    shown_key,
+)
+from mmada.curation.words import Hashes, ngrams, row_text, split_words
+from mmada.unit_store import UnitStore, unit_key
+from mmada.workers import LateUnit, run_units
+
+VERSION: Final = 1
+"""Of the comparison: raise it when equal texts give another similarity."""
+
+_COMPARED: Final[Schema] = {"left": pl.UInt64, "right": pl.UInt64, "similarity": pl.Float64}
+_PAIRS_PER_UNIT: Final = 20_000
+_WORDS_PER_UNIT: Final = 10_000_000
+
+
+@dataclass(frozen=True)
+class Documents:
+    """D texts with words, and where they stand: half a kilobyte for each, without the texts."""
+
+    keys: Hashes
+    """dedup.text_keys_of_groups: equal for texts that are one."""
+    sketches: Sketches
+    files: NDArray[np.int32]
+    """Number of the records part."""
+    rows: NDArray[np.int32]
+    """Row in that part."""
+    num_words: NDArray[np.int32]
+
+    def __getitem__(self, rows: Positions) -> "Documents":
+        return Documents(self.keys[rows], self.sketches[rows], self.files[rows], self.rows[rows], self.num_words[rows])
+
+
+def join_documents(parts: Sequence[Documents]) -> Documents:
+    """One of each text of all parts, in order of their keys."""
+    keys, first = np.unique(np.concatenate([part.keys for part in parts]), return_index=True)
+    arrays = (np.concatenate([vars(part)[name] for part in parts])[first] for name in ("files", "rows", "num_words"))
+    return Documents(keys, join_sketches([part.sketches for part in parts])[first], *arrays)
+
+
+def near_duplicates(
+    documents: Documents, files: Sequence[Path], *, shingle: int, floor: float, store: UnitStore
+) -> pl.DataFrame:
+    """NEAR_DUPLICATES: all pairs of distinct documents of one group with a Jaccard similarity of `floor` or more.
+
+    documents: distinct, in order of their keys; files: the records parts (prompt, response) that they number. Pairs
+    that were ever compared with this store are not compared again.
+    """
+    pairs = near_duplicate_candidates(documents.sketches, floor=floor)
+    memo = store.group(f"jaccard-{unit_key('jaccard', VERSION, shingle)[:16]}")
+    known = [from_parquet(result) for key in sorted(memo.keys()) if (result := memo.get(key)) is not None]
+    wanted = pl.DataFrame({"left": documents.keys[pairs[:, 0]], "right": documents.keys[pairs[:, 1]]})
+    compared = pl.concat([pl.DataFrame(schema=pl.Schema(_COMPARED)), *known])
+    missing = wanted.with_row_index().join(compared, on=["left", "right"], how="anti")["index"].to_numpy()
+    units = list(_units(documents, pairs[missing], files, shingle))
+    results = run_units(units, _compare, memo, title="near duplicates")
+    compared = pl.concat([compared, *map(from_parquet, results)]).unique(["left", "right"])
+    found = wanted.join(compared.filter(pl.col("similarity") >= floor), on=["left", "right"])
+    return pl.DataFrame(
+        {
+            "text_key": pl.Series(map(shown_key, found["left"]), dtype=pl.String),
+            "twin": pl.Series(map(shown_key, found["right"]), dtype=pl.String),
+            "similarity": found["similarity"],
+        },
+        schema=pl.Schema(NEAR_DUPLICATES),
+    ).sort("text_key", "twin")
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Texts to compare: `pairs` are positions in `texts` and `keys`."""
+
+    texts: pl.Series
+    keys: Hashes
+    pairs: Pairs
+    shingle: int
+
+
+def _units(documents: Documents, pairs: Pairs, files: Sequence[Path], shingle: int) -> Iterator[LateUnit[_Comparison]]:
+    pairs = pairs[np.argsort(documents.files[pairs[:, 0]], kind="stable")]  # so that a unit reads few parts
+    words = np.cumsum(documents.num_words[pairs].sum(axis=1, dtype=np.int64))
+    number = np.maximum(words // _WORDS_PER_UNIT, np.arange(len(pairs)) // _PAIRS_PER_UNIT)
+    for some in np.split(pairs, np.flatnonzero(np.diff(number)) + 1):
+        if some.size:
+            yield LateUnit(unit_key(documents.keys[some].tolist()), partial(_load, documents, some, files, shingle))
+
+
+def _load(documents: Documents, pairs: Pairs, files: Sequence[Path], shingle: int) -> _Comparison:
+    involved, positions = np.unique(pairs, return_inverse=True)
+    some = documents[involved]
+    order = np.argsort(some.files, kind="stable")
+    texts = []
+    for part in np.split(order, np.flatnonzero(np.diff(some.files[order])) + 1):
+        rows = pl.read_parquet(files[some.files[part[0]]], columns=["prompt", "response"])[some.rows[part]]
+        texts.append(rows.select(row_text()).to_series())
+    return _Comparison(pl.concat(texts)[np.argsort(order)], some.keys, positions.reshape(pairs.shape), shingle)
+
+
+def _compare(task: _Comparison) -> bytes:
+    similarity = jaccard(ngrams(split_words(task.texts), task.shingle), task.pairs)
+    keys = task.keys[task.pairs]
+    return to_parquet(pl.DataFrame({"left": keys[:, 0], "right": keys[:, 1], "similarity": similarity}), _COMPARED)
