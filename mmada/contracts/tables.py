@@ -49,7 +49,6 @@ def scan_columns(paths: Sequence[Path], schema: Schema, columns: Sequence[str], 
 
     Raises InputError for a part that is not there, ContractError for one that is not parquet or not of this schema.
     """
-    parts = [pl.LazyFrame(schema=pl.Schema(schema))]
     for path in paths:
         try:
             check(pl.DataFrame(schema=pl.read_parquet_schema(path)), schema, f"{where} ({path})")
@@ -57,8 +56,8 @@ def scan_columns(paths: Sequence[Path], schema: Schema, columns: Sequence[str], 
             raise InputError(f"{where}: {path} does not exist; run `dvc repro`") from None
         except PolarsError as error:
             raise ContractError(f"{where}: {path} is not a readable parquet file ({error})") from None
-        parts.append(pl.scan_parquet(path, glob=False))
-    return pl.concat([part.select(columns) for part in parts])
+    table = pl.scan_parquet(list(paths), glob=False) if paths else pl.LazyFrame(schema=pl.Schema(schema))
+    return table.select(columns)
 
 
 def read_tables(folder: Path, name: str, schema: Schema, where: str) -> pl.DataFrame:
