@@ -21,6 +21,7 @@ from mmada.params_schema import Params, Paths, load_params
 from mmada.shards.reader import INDEX, INDEX_NAME
 from mmada.show.known_pictures import find_picture
 from mmada.show.known_rows import find_rows
+from mmada.show.story import tell
 from perf.filling import filled
 
 ROWS = 1_000_000
@@ -50,6 +51,7 @@ def bench_show() -> dict[str, float]:
             **_timed("row_by_id", [lambda id_=id_: find_rows([id_], params) for id_ in ids]),
             **_timed("row_by_prefix", [lambda id_=id_: find_rows([id_[:12]], params) for id_ in ids]),
             **_timed("row_by_place", [lambda n=n: find_rows([f"{CORPUS}/{CORPUS}:{n}"], params) for n in numbers]),
+            **_timed("why", [lambda id_=id_: tell(id_, params) for id_ in ids]),
             **_timed("picture_by_id", [lambda id_=id_: find_picture(id_, params) for id_ in pictures]),
         }
 
