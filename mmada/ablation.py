@@ -23,7 +23,7 @@ from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import GateOverride
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
-from mmada.shards.reader import INDEX_NAME
+from mmada.shards.index import read_index
 from mmada.stage_runner import WORK_DIR, run_stage
 from mmada.stages.validate import gate_checks
 from mmada.storage import atomic_write, link_tree
@@ -161,9 +161,8 @@ class _Arm:
     def rows(self, project: Params) -> dict[str, int]:
         """`kept`: rows that selection kept; `samples`: those of them that the stage trains on."""
         selected = pl.scan_parquet(self.folder / project.paths.selected / "selected.parquet")
-        shards = pl.scan_parquet(self.folder / project.paths.shards / self.stage / INDEX_NAME)
-        kept, samples = (table.select(pl.len()).collect().item() for table in (selected, shards))
-        return {"kept": kept, "samples": samples}
+        samples = read_index(self.folder / project.paths.shards / self.stage).height
+        return {"kept": selected.select(pl.len()).collect().item(), "samples": samples}
 
 
 def _effects(with_filter: Path, without: Path) -> list[Effect]:

@@ -13,8 +13,10 @@ from mmada.numerics import numerics_class
 from mmada.params_schema import Paths
 from mmada.params_training import TrainingBlock
 from mmada.stage_report import StageReport
+from mmada.training.guard import skipped_batches
 from mmada.training.job import Job
 from mmada.training.publication import Publication
+from mmada.training.retention import Retention
 from mmada.unit_store import UnitStore, unit_key
 
 VERSION: Final = 4
@@ -45,6 +47,7 @@ def train(
         block,
         numerics_class(training.threads),
     )
+    state_dir = store.root / "training" / run
     job = Job(
         name=key,
         run=run,
@@ -52,12 +55,14 @@ def train(
         parent=inputs["parent"].path.as_posix(),
         magvit=inputs["magvit"].path.as_posix(),
         out=out.as_posix(),
-        state_dir=(store.root / "training" / run).as_posix(),
+        state_dir=state_dir.as_posix(),
         curves=(Path(paths.reports) / "training" / f"{key}.jsonl").as_posix(),
         block=block,
         publication=Publication(
             folder=paths.checkpoints,
             every=training.publish_every,
+            retention=Retention(**training.keep_published.model_dump()),
+            ledger=(state_dir / "published.json").as_posix(),
             provenance=paths.provenance,
             key=key,
             version=VERSION,
@@ -66,8 +71,8 @@ def train(
             metadata=_handed_on(inputs["parent"]),
         ),
     )
-    run_training(job, store.root / "training")
-    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]))
+    end = run_training(job, store.root / "training")
+    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]), events=skipped_batches(end.skipped))
 
 
 def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:

@@ -87,7 +87,7 @@ def test_what_was_made_of_a_row_is_named(params: Params) -> None:
     )
     made = write_manifest(shards, stage="write_shards", key="stage1", version=1, metadata={})
     run = Run("write_shards", "stage1", 1, "shards", {}, raw_files={"raw/a": "s"}, params={}, started=datetime.now(UTC))
-    ProvenanceStore(Path(params.paths.provenance)).append(made, run, rows=shards / "rows")
+    ProvenanceStore(Path(params.paths.provenance)).append(made, run, rows=[shards / "rows"])
     assert [one.address for one in tell(row_id, params).reached] == ["write_shards@stage1"]
 
 
