@@ -14,7 +14,8 @@ import webdataset
 from mmada.contracts.sample import Sample, pack, sample_key, unpack
 from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
-from mmada.shards.reader import INDEX, INDEX_NAME, ShardReader
+from mmada.shards.index import INDEX, index_name
+from mmada.shards.reader import ShardReader
 from mmada.shards.writer import write_shard
 
 SAMPLES = 5000
@@ -37,12 +38,15 @@ def bench_shards() -> dict[str, float]:
                 "shard": "ours.tar",
                 "offset": entry.offset,
                 "length": entry.length,
+                "crc32": entry.crc32,
                 "origins": [],
             }
             for sample, entry in zip(samples, entries, strict=True)
         ]
         (folder / "peer.tar").rename(folder.parent / f"{folder.name}.tar")
-        write_table(pl.DataFrame(rows, schema=pl.Schema(INDEX)).select(list(INDEX)), folder / INDEX_NAME, INDEX)
+        write_table(
+            pl.DataFrame(rows, schema=pl.Schema(INDEX)).select(list(INDEX)), folder / index_name("ours.tar"), INDEX
+        )
         write_manifest(folder, stage="perf", version=1, metadata={})
         reader = ShardReader.open(folder)
         with _timed(seconds, "read_ours"):
