@@ -46,7 +46,8 @@ def test_the_arms_differ_in_the_filter_alone_and_the_project_stays_as_it_is(fini
     ("arguments", "message"),
     [
         (("loops",), "there is no filter 'loops' in use; filters: contaminated, "),
-        (("answer_wrong", "--stage", "x"), "'x'"),
+        (("answer_wrong", "--stage", "x"), "training in params.yaml has no 'x'"),
+        (("image_noise",), "image_noise drops no row that stage1 trains on"),
     ],
 )
 def test_what_is_unknown_is_refused(finished: Path, arguments: tuple[str, ...], message: str) -> None:
