@@ -189,6 +189,40 @@ def trace(
 
 
 @app.command()
+def why(
+    row: Annotated[
+        str, typer.Argument(help="A row_id, its first digits, or the place of a raw row: captions/captions.jsonl:17.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Why a row is in the training data or not: each threshold with the row's value, duplicates, what holds it."""
+    from mmada.show import printing, story
+
+    params = load_params(PARAMS_FILE)
+    told = story.tell(row, params)
+    lines = story.story_lines(told, params.selection)
+    typer.echo(printing.as_json(story.story_json(told)) if as_json else "\n".join(lines))
+
+
+@app.command()
+def ablate(
+    reason: Annotated[str, typer.Argument(metavar="FILTER", help="Reason of the drop ledger: `thought_loop`.")],
+    stage: Annotated[str, typer.Option(help="Training stage in which it is measured.")] = "stage1",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training [default: the stage's own].")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a filter of selection is worth: train with it and without it, evaluate both, compare item by item.
+
+    Everything happens in .mmada/ablations; the project's own data and models stay as they are.
+    """
+    from mmada import ablation
+
+    result = ablation.ablate(reason, load_params(PARAMS_FILE), stage=stage, steps=steps)
+    text = "report.json" if as_json else "report.txt"
+    typer.echo((Path(result.folder) / text).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
 def impact(
     asked: Annotated[
         str,
