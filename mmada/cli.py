@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmada.errors import MmadaError
+from mmada.errors import IntegrityError, MmadaError
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
 from mmada.show.commands import show
@@ -50,6 +50,24 @@ def check() -> None:
     """Validate params.yaml and say what is wrong, entry by entry, before anything runs."""
     params = load_params(PARAMS_FILE)
     typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
+
+
+@app.command()
+def recheck() -> None:
+    """Search every row for every benchmark item again, and compare with the certificate of decontamination."""
+    from mmada.curation import certificate
+
+    params = load_params(PARAMS_FILE)
+    wrong = certificate.recheck(
+        Path(params.paths.facts),
+        {key: Path(params.paths.ingested) / key for key in params.corpora},
+        {key: Path(params.paths.benchmark_items) / key for key in params.benchmarks},
+    )
+    if wrong:
+        raise IntegrityError(
+            f"{params.paths.facts}/certificate.json does not hold: {'; '.join(wrong)}; run `dvc repro annotate`"
+        )
+    typer.echo(f"{params.paths.facts}/certificate.json holds: searching every row again gives the same")
 
 
 @app.command()
