@@ -276,7 +276,7 @@ def summary() -> None:
 
 
 def main() -> None:
-    """Entry point: user errors print their message alone and exit with 2."""
+    """Entry point: user errors print their message alone and exit with 2, runs that want to be continued with 75."""
     # Threads that spin long while they wait make a shared machine crawl (20x slower with one busy neighbour); this
     # many turns keep 95 % of an idle machine's speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -284,4 +284,4 @@ def main() -> None:
         app()
     except MmadaError as error:
         sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -2,10 +2,24 @@
 
 import os
 import platform
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 import torch
 
 from mmada.errors import ParamsError
+
+_PEAK_BF16_FLOPS: Final[Mapping[str, float]] = MappingProxyType({"A100": 312e12, "H100": 989e12, "H200": 989e12})
+"""Part of a CUDA device's name -> dense bf16 operations per second, of its data sheet (SXM)."""
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """bf16 operations per second that a device can do at most; None where that is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in _PEAK_BF16_FLOPS.items() if part in name), None)
 
 
 def compute_device(asked: str | None = None) -> torch.device:

@@ -253,3 +253,4 @@ class Shards(Section):
     """Size of a WebDataset shard."""
 
     samples_per_shard: Positive
+    """On average: boundaries depend on the samples themselves (shards.boundaries)."""

@@ -26,6 +26,7 @@ from mmada.errors import ParamsError
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
+from mmada.shards.index import INDEX_PREFIX
 from mmada.stage_report import StageReport, write_report
 from mmada.storage import exclusive, explain_os_errors
 from mmada.unit_store import open_unit_store
@@ -172,9 +173,10 @@ def _record(
         params={path: _plain(lookup(params, path)) for path in stage.reads().values()},
         started=started,
         rows=report.rows(),
+        events=report.events,
     )
-    rows = target / "rows.parquet"
-    ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows if rows.exists() else None)
+    rows = sorted(target.glob(f"{INDEX_PREFIX}-*.parquet"))
+    ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows)
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from mmada.contracts.ingested import STORED_RECORDS, part_name, write_files
 from mmada.contracts.records import DROPS, PICTURES, SELECTED, Schema
 from mmada.contracts.tables import to_parquet, write_table
 from mmada.params_schema import Params, Paths, load_params
-from mmada.shards.reader import INDEX, INDEX_NAME
+from mmada.shards.index import INDEX, index_name
 from mmada.show.known_pictures import find_picture
 from mmada.show.known_rows import find_rows
 
@@ -113,7 +113,7 @@ def _select(rows: pl.DataFrame, paths: Paths) -> None:
     write_table(_filled(kept, SELECTED), selected / "selected.parquet", SELECTED)
     dropped = rows.filter(is_dropped).with_columns(reason=pl.lit("image_flat"))
     write_table(_filled(dropped, DROPS), selected / "dropped.parquet", DROPS)
-    write_table(_filled(kept, INDEX), Path(paths.shards) / "stage1" / INDEX_NAME, INDEX)
+    write_table(_filled(kept, INDEX), Path(paths.shards) / "stage1" / index_name("s"), INDEX)
 
 
 def _filled(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:

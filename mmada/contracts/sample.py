@@ -8,8 +8,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +20,10 @@ from mmada.params_section import PICTURE_TASKS, TaskName
 Task = TaskName
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
-# WebDataset splits a member's name at its first dot, so a dot in a key would silently cut the key in two.
-_KEY: Final = re.compile(r"[a-z0-9_-]{1,120}")
+# WebDataset splits a member's name at its first dot, so a dot in a key would silently cut the key in two. A USTAR
+# header holds a name of 100 characters: the key, a dot and the longest extension.
+_KEY: Final = re.compile(r"[a-z0-9_-]{1,94}")
+_FIELDS: Final = msgspec.json.Decoder(dict[str, Any])
 _TEXT_FIELDS: Final = ("task", "prompt", "response", "reference", "corpus", "source", "licence", "row_id")
 
 
@@ -58,7 +61,7 @@ def check_key(key: str) -> None:
     """Raise ContractError when `key` cannot be a WebDataset key."""
     if not _KEY.fullmatch(key):
         raise ContractError(
-            f"sample key {key!r} is not a WebDataset key: use only [a-z0-9_-], at most 120 characters "
+            f"sample key {key!r} is not a WebDataset key: use only [a-z0-9_-], at most 94 characters "
             "('.' would split the member name)"
         )
 
@@ -83,7 +86,10 @@ def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
     """The sample that `pack` wrote. Raises ContractError naming the key and the field that is wrong."""
     if "json" not in members:
         raise ContractError(f"sample {key}: member {key}.json is missing from the shard")
-    fields = json.loads(members["json"])
+    try:
+        fields = _FIELDS.decode(members["json"])
+    except msgspec.MsgspecError as error:
+        raise ContractError(f"sample {key}: {key}.json is no sample ({error})") from None
     missing = [name for name in _TEXT_FIELDS if name not in fields]
     if missing or fields["task"] not in TASKS:
         raise ContractError(f"sample {key}: missing fields {missing} or unknown task {fields.get('task')!r}")

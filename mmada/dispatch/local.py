@@ -4,27 +4,36 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
-from mmada.errors import MmadaError
+from mmada.errors import MmadaError, PreemptedError
 from mmada.storage import exclusive
+from mmada.training.checkpoints import Position, newest_position
 from mmada.training.job import Job, run_job
+from mmada.training.stopping import StopRequest
+
+_GRACE_SECONDS: Final = 600
+"""For processes that were asked to end, to finish their step and save."""
 
 
-def run_training(job: Job, work_dir: Path) -> None:
+def run_training(job: Job, work_dir: Path) -> Position:
     """Run `job` to its end. MMADA_TRAIN_PROCESSES says in how many processes (torchrun, gloo or nccl); default 1.
 
-    Raises MmadaError when a process of a distributed job fails; the run continues from its last state when it is
-    started again, with any number of processes.
+    Returns where the run stands then. Raises PreemptedError when it was asked to end by SIGTERM or SIGUSR1, and
+    MmadaError when a process of a distributed job fails; the run continues from its last state when it is started
+    again, with any number of processes.
     """
     # Two projects that share a unit store may want the very same run: the second waits, and finds it finished.
     with exclusive(Path(f"{job.state_dir}.lock")):
-        _run(job, work_dir, processes=int(os.environ.get("MMADA_TRAIN_PROCESSES", "1")))
+        processes = int(os.environ.get("MMADA_TRAIN_PROCESSES", "1"))
+        if processes == 1:
+            run_job(job)
+        else:
+            _run_processes(job, work_dir, processes)
+        return newest_position(Path(job.state_dir))
 
 
-def _run(job: Job, work_dir: Path, *, processes: int) -> None:
-    if processes == 1:
-        run_job(job)
-        return
+def _run_processes(job: Job, work_dir: Path, processes: int) -> None:
     path = work_dir / f"{job.name}.json"
     job.write(path)
     launcher = [
@@ -33,8 +42,14 @@ def _run(job: Job, work_dir: Path, *, processes: int) -> None:
         "torch.distributed.run",
         "--standalone",
         f"--nproc-per-node={processes}",
+        f"--shutdown-timeout={_GRACE_SECONDS}",
     ]
-    code = subprocess.run([*launcher, "-m", "mmada.training.job", str(path)], check=False).returncode
+    process = subprocess.Popen([*launcher, "-m", "mmada.training.job", str(path)])
+    # torchrun passes SIGTERM on to its processes, and takes SIGUSR1 for its own end.
+    with StopRequest(then=process.terminate) as stop:
+        code = process.wait()
+    if stop.asked and code != 0:
+        raise PreemptedError(f"training {job.name} was asked to end; run the same command again to go on")
     if code != 0:
         raise MmadaError(
             f"training {job.name} on {processes} processes ended with code {code}; its messages are above. "

@@ -6,7 +6,7 @@ A manifest holds no time, commit, host or history: equal content has an equal id
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ class Artifact:
     files: Mapping[str, str]
     """File name (posix, relative) -> sha256."""
     metadata: Mapping[str, Any]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """File name -> bytes."""
 
 
 def file_sha256(path: Path) -> str:
@@ -73,10 +75,11 @@ def read_artifact(folder: Path) -> Artifact:
     try:
         body = json.loads(text)
         files = {str(name): str(entry["sha256"]) for name, entry in body["files"].items()}
+        sizes = {str(name): int(entry["bytes"]) for name, entry in body["files"].items()}
         stage, key, metadata = str(body["stage"]), str(body["key"]), dict(body["metadata"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} is damaged ({error}); delete {folder} and run `dvc repro`") from None
-    return Artifact(folder, hashlib.sha256(text).hexdigest(), stage, key, files, metadata)
+    return Artifact(folder, hashlib.sha256(text).hexdigest(), stage, key, files, metadata, sizes)
 
 
 def changed_files(artifact: Artifact) -> list[str]:

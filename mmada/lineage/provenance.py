@@ -5,16 +5,19 @@ again in the same way adds nothing. Row indexes of shards lie in `rows/`, so tha
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any, Final
+
+import polars as pl
 
 from mmada.errors import InputError, IntegrityError
 from mmada.git import git
@@ -41,6 +44,8 @@ class Run:
     started: datetime
     rows: Mapping[str, Any] = field(default_factory=dict)
     """Rows in, rows kept, and rows dropped by reason."""
+    events: Mapping[str, Any] = field(default_factory=dict)
+    """What happened on the way and shaped the output, such as batches that training skipped."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class ProvenanceStore:
 
     root: Path
 
-    def append(self, artifact: Artifact, run: Run, *, rows: Path | None = None) -> None:
-        """Record how `artifact` came to be. `rows`: its row index, kept under its id."""
+    def append(self, artifact: Artifact, run: Run, *, rows: Sequence[Path] = ()) -> None:
+        """Record how `artifact` came to be. `rows`: the parts (parquet) of its row index, kept under its id."""
         record = {
             "id": artifact.id,
             "stage": run.stage,
@@ -62,6 +67,7 @@ class ProvenanceStore:
             "raw_files": dict(sorted(run.raw_files.items())),
             "params": run.params,
             "rows": dict(run.rows),
+            **({"events": dict(run.events)} if run.events else {}),
             "code": _code_version(self.root),
             "environment": _environment(),
             "started": run.started.isoformat(timespec="seconds"),
@@ -70,8 +76,10 @@ class ProvenanceStore:
         earlier = self.records(artifact.id)
         if not any(_without_times(known) == _without_times(record) for known in earlier):
             self._write(artifact.id, [*earlier, record])
-        if rows is not None and not self.rows_file(artifact.id).exists():
-            link_or_copy(rows, self.rows_file(artifact.id))
+        if rows and not self.rows_file(artifact.id).exists():
+            stream = io.BytesIO()
+            pl.read_parquet(list(rows)).write_parquet(stream)
+            atomic_write(self.rows_file(artifact.id), stream.getvalue())
 
     def records(self, id_: str) -> list[dict[str, Any]]:
         """Every known way in which `id_` was made, oldest first; empty when it is unknown here."""

@@ -60,8 +60,8 @@ class Order:
     def _permutation(self, corpus: str, epoch: int) -> NDArray[np.int64]:
         if (corpus, epoch) not in self._permutations:
             if corpus not in self._hashes:
-                self._hashes[corpus] = np.array([_hash64(key) for key in self.keys[corpus]], dtype=np.uint64)
-            salt = np.uint64(_hash64(f"{self.seed}:{epoch}"))
+                self._hashes[corpus] = np.array([hash64(key) for key in self.keys[corpus]], dtype=np.uint64)
+            salt = np.uint64(hash64(f"{self.seed}:{epoch}"))
             # Sorting by a mixed hash: a sample added to a corpus does not reorder the others.
             order = np.argsort(_mix(self._hashes[corpus] ^ salt), kind="stable")
             for stale in [known for known in self._permutations if known[0] == corpus and known[1] < epoch - 1]:
@@ -70,7 +70,8 @@ class Order:
         return self._permutations[corpus, epoch]
 
 
-def _hash64(text: str) -> int:
+def hash64(text: str) -> int:
+    """The first 64 bits of the sha256 of `text`."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

@@ -1,53 +1,49 @@
 """Read samples of a set of shards by key, through the index that was written with them."""
 
-import tarfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
-from typing import Final
 
 import polars as pl
 
-from mmada.contracts.records import ORIGIN, Schema
 from mmada.contracts.sample import Sample, unpack
-from mmada.contracts.tables import read_table
-from mmada.errors import ContractError
-from mmada.lineage.manifest import Artifact, open_artifact
-
-INDEX_NAME: Final = "rows.parquet"
-_BLOCK: Final = 512
-
-# One line per sample: where it lies, and the raw rows that it stands for.
-INDEX: Final[Schema] = {
-    "key": pl.String,
-    "corpus": pl.String,
-    "task": pl.String,
-    "shard": pl.String,
-    "offset": pl.Int64,
-    "length": pl.Int64,
-    "row_id": pl.String,
-    "origins": pl.List(ORIGIN),
-}
+from mmada.errors import ContractError, IntegrityError
+from mmada.lineage.manifest import open_artifact
+from mmada.shards.index import read_index
+from mmada.shards.members import split_members
+from mmada.shards.remote_shards import CACHE, open_remote_shards
+from mmada.shards.shard_files import LocalShards, ShardFiles
 
 
 @dataclass
 class ShardReader:
-    """Samples of a shard folder. Opening it re-hashes every shard, so a changed one is refused before step one."""
+    """Samples of a set of shards. Only what is asked for is read, and every sample's checksum is checked at every read.
 
-    artifact: Artifact
+    `folder`: its manifest, index and certificate.
+    """
+
+    folder: Path
     index: pl.DataFrame
-    _places: dict[str, tuple[str, int, int]] = field(init=False, repr=False)
-    _streams: dict[str, BufferedReader] = field(default_factory=dict, init=False, repr=False)
+    files: ShardFiles
+    _places: dict[str, tuple[str, int, int, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        rows = self.index.select("key", "shard", "offset", "length").iter_rows()
-        self._places = {key: (shard, offset, length) for key, shard, offset, length in rows}
+        columns = self.index.select("shard", "offset", "length", "crc32")
+        self._places = dict(zip(self.index["key"], columns.iter_rows(), strict=True))
 
     @classmethod
-    def open(cls, folder: Path) -> "ShardReader":
-        """Shards of `folder`. Raises InputError when there are none, IntegrityError when bytes have changed."""
-        artifact = open_artifact(folder)
-        return cls(artifact, read_table(folder / INDEX_NAME, INDEX, "shard index"))
+    def open(cls, place: Path | str, *, cache: Path = CACHE) -> "ShardReader":
+        """The shards at `place`: a folder, or s3://bucket/prefix by way of `cache`.
+
+        All files of a folder are re-hashed, so that a changed one is refused before step one; those of an object store
+        as they are fetched. Raises InputError when there are none, IntegrityError when bytes have changed.
+        """
+        if str(place).startswith("s3://"):
+            remote = open_remote_shards(str(place), cache)
+            return cls(remote.artifact.path, read_index(remote.artifact.path), remote)
+        folder = open_artifact(Path(place)).path
+        return cls(folder, read_index(folder), LocalShards(folder))
 
     def keys(self) -> dict[str, list[str]]:
         """Corpus -> keys of its samples."""
@@ -55,28 +51,29 @@ class ShardReader:
         return dict(grouped.iter_rows())
 
     def sample(self, key: str) -> Sample:
-        """The sample with this key, read from its shard."""
-        if key not in self._places:
-            raise ContractError(f"{self.artifact.path} has no sample {key}")
-        shard, offset, length = self._places[key]
-        if shard not in self._streams:
-            self._streams[shard] = (self.artifact.path / shard).open("rb")
-        stream = self._streams[shard]
-        stream.seek(offset)
-        return unpack(key, _members(stream.read(length), key, f"{shard} at byte {offset}"))
+        """The sample with this key. Raises ContractError when there is none, IntegrityError when it is damaged."""
+        return unpack(key, split_members(self.members(key), key, self._places[key][0]))
 
+    def samples(self, keys: Sequence[str]) -> list[Sample]:
+        """The samples with these keys, in their order; shards that must be fetched for them are fetched together."""
+        self.files.prepare({self._place(key)[0] for key in keys})
+        return [self.sample(key) for key in keys]
 
-def _members(data: bytes, key: str, where: str) -> dict[str, bytes]:
-    members = {}
-    position = 0
-    while position < len(data):
+    def members(self, key: str) -> bytes:
+        """The sample's bytes in its shard: tar headers and data."""
+        shard, offset, length, crc32 = self._place(key)
+        for _ in range(2):
+            data = self.files.read(shard, offset, length)
+            if zlib.crc32(data) == crc32:
+                return data
+            self.files.renew(shard)
+        raise IntegrityError(
+            f"{shard} is damaged: the {length} bytes of sample {key} at byte {offset} are not those that were written, "
+            f"also when they are read again; {self.files.advice}"
+        )
+
+    def _place(self, key: str) -> tuple[str, int, int, int]:
         try:
-            info = tarfile.TarInfo.frombuf(data[position : position + _BLOCK], "ascii", "strict")
-        except tarfile.HeaderError as error:
-            raise ContractError(f"{where}: no tar header where the index says ({error})") from None
-        stem, _, extension = info.name.partition(".")
-        if stem != key:
-            raise ContractError(f"{where}: member {info.name!r} where the index says {key!r}")
-        members[extension] = data[position + _BLOCK : position + _BLOCK + info.size]
-        position += _BLOCK + info.size + -info.size % _BLOCK
-    return members
+            return self._places[key]
+        except KeyError:
+            raise ContractError(f"{self.folder} has no sample {key}") from None

@@ -4,6 +4,7 @@
 """
 
 import tarfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,35 +12,43 @@ from typing import Final
 
 from mmada.contracts.sample import Sample, pack
 
-_BLOCK: Final = 512
-_END_OF_TAR: Final = bytes(2 * _BLOCK)
+BLOCK: Final = 512
+END_OF_TAR: Final = bytes(2 * BLOCK)
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """Where a sample lies: `length` bytes of whole members from byte `offset` of a shard."""
+    """Where a sample lies: `length` bytes of whole members from byte `offset` of a shard, and their checksum."""
 
     key: str
     offset: int
     length: int
+    crc32: int
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> list[ShardEntry]:
     """Write `samples` in their order to the tar at `path`; returns where each one lies."""
     entries = []
+    offset = 0
     with path.open("wb") as stream:
         for sample in samples:
-            offset = stream.tell()
-            for extension, data in pack(sample).items():
-                stream.write(_header(f"{sample.key}.{extension}", len(data)))
-                stream.write(data)
-                stream.write(bytes(-len(data) % _BLOCK))
-            entries.append(ShardEntry(sample.key, offset, stream.tell() - offset))
-        stream.write(_END_OF_TAR)
+            data = _members(sample)
+            stream.write(data)
+            entries.append(ShardEntry(sample.key, offset, len(data), zlib.crc32(data)))
+            offset += len(data)
+        stream.write(END_OF_TAR)
     return entries
 
 
-def _header(name: str, size: int) -> bytes:
+def _members(sample: Sample) -> bytes:
+    parts = []
+    for extension, data in pack(sample).items():
+        parts += [header(f"{sample.key}.{extension}", len(data)), data, bytes(-len(data) % BLOCK)]
+    return b"".join(parts)
+
+
+def header(name: str, size: int) -> bytes:
+    """The 512 bytes before a member's data."""
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = 0o644

@@ -12,7 +12,7 @@ from mmada.contracts.ingested import FILES, STORED_RECORDS, parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.errors import InputError
 from mmada.params_schema import Params
-from mmada.shards.reader import INDEX, INDEX_NAME
+from mmada.shards.index import INDEX, INDEX_PREFIX
 from mmada.show.asked import Place, begins_with, only_one, parse_row
 from mmada.show.known_pictures import Picture, picture_of_row
 from mmada.show.scanning import FILE, rows_of
@@ -149,9 +149,10 @@ def _remarks(places: pl.DataFrame) -> list[str]:
 
 def _shards(row_id: str, params: Params) -> list[dict[str, Any]]:
     found = []
-    for index in sorted(Path(params.paths.shards).glob(f"*/{INDEX_NAME}")):
-        rows = rows_of([index], INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
-        found += [{"stage": index.parent.name, **row} for row in rows.drop(FILE).rows(named=True)]
+    for folder in sorted(Path(params.paths.shards).glob("*")):
+        indexes = sorted(folder.glob(f"{INDEX_PREFIX}-*.parquet"))
+        rows = rows_of(indexes, INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
+        found += [{"stage": folder.name, **row} for row in rows.drop(FILE).rows(named=True)]
     return found
 
 

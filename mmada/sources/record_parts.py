@@ -6,7 +6,7 @@ spans that show them.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,17 +85,30 @@ def read_record_parts(task: RecordTask) -> bytes:
     noted = _misnamed(kept, task.rows.declared.columns.get("image", ""))
     if not noted.is_empty():
         files["noted"] = to_parquet(noted, DROPS)
-    shown: list[str] = []
-    for number, part in enumerate(_picture_parts(kept, task)):
-        files[f"pictures-{number:03d}"] = to_parquet(part, PICTURES)
+    return pack_parts(
+        files,
+        _picture_parts(kept, task),
+        kept=kept.height,
+        dropped=dict(dropped.group_by("reason").len().iter_rows()),
+        noted=dict(noted.group_by("reason").len().iter_rows()),
+    )
+
+
+def pack_parts(
+    files: Mapping[str, bytes],
+    pictures: Iterable[pl.DataFrame],
+    *,
+    kept: int,
+    dropped: Mapping[str, int],
+    noted: Mapping[str, int],
+) -> bytes:
+    """The result of a finished span: `files` (tables by name), parts of pictures (PICTURES), and COUNTS."""
+    packed, shown = dict(files), list[str]()
+    for number, part in enumerate(pictures):
+        packed[f"pictures-{number:03d}"] = to_parquet(part, PICTURES)
         shown += part["image_sha256"].to_list()
-    counts = {
-        "kept": kept.height,
-        "dropped": dict(dropped.group_by("reason").len().sort("reason").iter_rows()),
-        "noted": dict(noted.group_by("reason").len().sort("reason").iter_rows()),
-        "pictures": shown,
-    }
-    return pack_files({**files, COUNTS: json.dumps(counts).encode()})
+    counts = {"kept": kept, "dropped": dict(dropped), "noted": dict(noted), "pictures": shown}
+    return pack_files({**packed, COUNTS: json.dumps(counts, sort_keys=True).encode()})
 
 
 def num_rows(result: bytes) -> int:

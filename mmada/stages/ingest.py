@@ -1,7 +1,7 @@
 """Read a raw corpus into records, pictures, and a ledger of the rows that could not be read."""
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
+from mmada.sources.bundles import Bundle, PartTask, bundle_spans, read_parts
 from mmada.sources.captions import Captions
 from mmada.sources.picture_files import Decode, DecodedPicture
 from mmada.sources.raw_rows import Defect, Limits
@@ -25,14 +26,13 @@ from mmada.sources.record_parts import (
     RecordTask,
     SpanPictures,
     num_rows,
-    read_record_parts,
 )
 from mmada.sources.units import Declaration
 from mmada.stage_report import StageReport
 from mmada.unit_files import unpack_files
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
-from mmada.workers import Unit, run_units
+from mmada.workers import LateUnit, Unit, run_units
 
 VERSION: Final = 2
 OUT: Final = "ingested"
@@ -48,10 +48,13 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     spans = cut_corpus(_declaration(corpora), corpora.files, corpora.max_rows, reader, where=f"corpora.{key}")
     labels = Labels(key, corpora.task, corpora.source, corpora.licence)
     units = list(_units(spans, labels, corpora.max_rows, ingest.pictures_per_part))
+    bundles = list(bundle_spans(units, ingest.rows_per_unit))
+    read = partial(run_units, run=read_parts, store=store, rows_of=num_rows)
+    if small := [unit for bundle in bundles for unit in bundle.unread(store)]:
+        deque(read(small, title=f"read small files of {key}"), maxlen=0)
     writer = _Writer(out)
-    waiting: list[tuple[int, list[str]]] = []  # spans from the first one on that names pictures, with the names
-    read = partial(run_units, run=read_record_parts, store=store, rows_of=num_rows)
-    for number, result in enumerate(read(units, title=f"read {key}")):
+    waiting: list[tuple[int, list[str]]] = []  # parts from the first one on that names pictures, with the names
+    for number, result in enumerate(read([bundle.unit(store) for bundle in bundles], title=f"read {key}")):
         files = unpack_files(result)
         if waiting or NAMES in files:
             waiting.append((number, json.loads(files.get(NAMES, b"[]"))))
@@ -62,7 +65,7 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
         names = list(dict.fromkeys(name for _, names in waiting for name in names))
         pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
         raw_files |= pictures.sha256()
-        finished = read(_with_pictures(units, waiting, pictures), title=f"finish {key}", total=len(waiting))
+        finished = read(_with_pictures(bundles, waiting, pictures, store), title=f"finish {key}", total=len(waiting))
         for (number, _), result in zip(waiting, finished, strict=True):
             writer.write(number, unpack_files(result))
     write_files(out, {task.span.file.name: spans.file_sha256(task) for task in spans.tasks})
@@ -123,14 +126,16 @@ def _units(
 
 
 def _with_pictures(
-    units: Sequence[Unit[RecordTask]], waiting: Sequence[tuple[int, list[str]]], pictures: NamedPictures
-) -> Iterator[Unit[RecordTask]]:
-    """The spans that wait, each with what its pictures are and which of them it is the first to show."""
+    bundles: Sequence[Bundle],
+    waiting: Sequence[tuple[int, list[str]]],
+    pictures: NamedPictures,
+    store: UnitStore,
+) -> Iterator[Unit[PartTask] | LateUnit[PartTask]]:
+    """The parts that wait, each with what its pictures are and which of them it is the first to show."""
     shown: set[str] = set()
     for number, names in waiting:
-        unit = units[number]
         if not names:
-            yield unit
+            yield bundles[number].unit(store)
             continue
         wanted = pl.DataFrame({"image": names})
         facts = wanted.join(pictures.facts, on="image", how="left", maintain_order="left")
@@ -138,11 +143,7 @@ def _with_pictures(
         new = good.unique("image_sha256", keep="first", maintain_order=True)
         shown.update(new["image_sha256"])
         known = SpanPictures(facts, {name: pictures.files[name] for name in new["image"]})
-        found = facts.select("image", "image_sha256", "reason").rows()
-        yield Unit(
-            unit_key(unit.key, found, new["image"].to_list()),
-            RecordTask(**{**vars(unit.payload), "pictures": known}),
-        )
+        yield bundles[number].unit_with_pictures(known)
 
 
 class _Writer:

@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from mmada.contracts.benchmark_items import read_items
 from mmada.contracts.code_packing import unpack_codes
 from mmada.contracts.image_codes import read_codes
 from mmada.contracts.ingested import read_records
@@ -13,51 +14,65 @@ from mmada.contracts.records import SELECTED
 from mmada.contracts.sample import Sample, sample_key
 from mmada.contracts.tables import read_table, write_table
 from mmada.curation.cot_dialects import unified_response
+from mmada.curation.decontaminate import build_index, find_matches
 from mmada.errors import GateError
 from mmada.lineage.manifest import Artifact, open_artifact
-from mmada.params_data import Shards
+from mmada.params_data import Benchmark, Decontamination, Shards
 from mmada.params_schema import Paths
 from mmada.params_section import PICTURE_TASKS
 from mmada.params_training import TrainingData
-from mmada.shards.reader import INDEX, INDEX_NAME
+from mmada.shards.boundaries import cut
+from mmada.shards.certificate import refuse_overlap, write_certificate
+from mmada.shards.index import INDEX, index_name
 from mmada.shards.writer import write_shard
 from mmada.stage_report import StageReport
 
-VERSION: Final = 1
+VERSION: Final = 2
 OUT: Final = "shards"
 KEYED_BY: Final = "training"
-READS: Final = {"data": "training.{key}.data"}
+READS: Final = {"data": "training.{key}.data", "decontamination": "annotation.decontamination"}
 
 
-def write_shards(*, out: Path, paths: Paths, data: TrainingData, shards: Shards) -> StageReport:
-    """Shards per corpus, samples in order of their key; `rows.parquet` says where each lies and where it came from."""
+def write_shards(
+    *,
+    out: Path,
+    paths: Paths,
+    data: TrainingData,
+    shards: Shards,
+    benchmarks: dict[str, Benchmark],
+    decontamination: Decontamination,
+) -> StageReport:
+    """Shards per corpus with their index (shards.index), samples in the order in which the raw files hold them.
+
+    So rows that are added to a file, or files to a corpus, make new shards and leave all but a few as they are. Raises
+    GateError when the gate certifies another version of the rows, or a row holds a benchmark item: this is looked for
+    again, in the very rows that are written.
+    """
     inputs = {"selected": open_artifact(Path(paths.selected)), "codes": open_artifact(Path(paths.codes))}
     inputs["gate"] = _passed_gate(Path(paths.gate), inputs["selected"])
+    inputs |= {f"benchmark {key}": open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
+    items = read_items({key: inputs[f"benchmark {key}"].path for key in benchmarks})
+    searched = build_index(items, ngram=decontamination.ngram)
     selected = read_table(inputs["selected"].path / "selected.parquet", SELECTED, "selected rows")
     codes = read_codes(inputs["codes"].path)
-    index = []
+    row_ids: list[str] = []
+    by_corpus = {}
     for corpus in sorted(data.corpora):
         inputs[f"ingested {corpus}"] = ingested = open_artifact(Path(paths.ingested) / corpus)
         records = read_records(ingested.path, f"ingested {corpus}")
-        rows = _rows(selected.filter(pl.col("corpus") == corpus), records, codes)
-        for number, part in enumerate(rows.iter_slices(shards.samples_per_shard)):
-            shard = f"{corpus}-{number:06d}.tar"
-            entries = write_shard(out / shard, _samples(part, corpus in data.direct_answers))
-            places = pl.DataFrame(
-                {
-                    "shard": [shard] * len(entries),
-                    "offset": [entry.offset for entry in entries],
-                    "length": [entry.length for entry in entries],
-                }
-            )
-            index.append(part.select("key", "corpus", "task", "row_id", "origins").hstack(places))
-    table = pl.concat(index).select(list(INDEX))
-    write_table(table, out / INDEX_NAME, INDEX)
+        rows = _with_shards(_rows(selected.filter(corpus=corpus), records, codes), corpus, shards.samples_per_shard)
+        refuse_overlap(find_matches(rows, searched, containment=decontamination.containment), rows)
+        for part in rows.partition_by("shard", maintain_order=True):
+            _write_part(part, out, corpus in data.direct_answers)
+        row_ids += rows["row_id"]
+        by_corpus[corpus] = rows.height
+    searched_for = {"benchmarks": sorted(benchmarks), "index": searched.digest, **decontamination.model_dump()}
+    write_certificate(out, row_ids, searched_for)
     return StageReport(
         inputs=inputs,
-        rows_in=table.height,
-        rows_kept=table.height,
-        metrics={"samples_by_corpus": dict(table.group_by("corpus").len().sort("corpus").iter_rows())},
+        rows_in=len(row_ids),
+        rows_kept=len(row_ids),
+        metrics={"samples_by_corpus": by_corpus},
     )
 
 
@@ -71,13 +86,45 @@ def _passed_gate(folder: Path, selected: Artifact) -> Artifact:
 
 
 def _rows(selected: pl.DataFrame, records: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
-    """Kept rows of one corpus with their text and codes, sorted by sample key."""
-    texts = records.unique("row_id").drop("corpus", "task", "kind", "source_file", "file_sha256", "row")
+    """Kept rows of one corpus with their text and codes, each where its raw file first has it."""
+    first = records.sort("source_file", "row").unique("row_id", keep="first", maintain_order=True)
+    texts = first.drop("corpus", "task", "kind", "file_sha256")
     rows = selected.join(texts, on="row_id", how="inner", validate="m:1")
     assert rows.height == selected.height, "a selected row is not among the ingested ones"
-    rows = rows.join(codes.select("image_sha256", "codes", "grid_rows", "grid_columns"), on="image_sha256", how="left")
+    pictures = codes.select("image_sha256", "pixels_sha256", "codes", "grid_rows", "grid_columns")
+    rows = rows.join(pictures, on="image_sha256", how="left").with_columns(pl.col("pixels_sha256").fill_null(""))
+    return rows.sort("source_file", "row", "ordinal")
+
+
+def _with_shards(rows: pl.DataFrame, corpus: str, samples_per_shard: int) -> pl.DataFrame:
+    """`rows` with `key` and `shard`, in the order of their shards; a shard is named by its first sample.
+
+    A raw file that can fill a shard has shards of its own, so that nothing else changes when it goes; smaller ones
+    share theirs with their neighbours.
+    """
     keys = [sample_key(*row) for row in rows.select("row_id", "task", "ordinal").iter_rows()]
-    return rows.with_columns(key=pl.Series(keys, dtype=pl.String)).sort("key")
+    fills = pl.len().over("source_file") >= samples_per_shard
+    rows = rows.with_columns(
+        key=pl.Series(keys, dtype=pl.String), shared_by=pl.when(fills).then("source_file").otherwise(pl.lit(""))
+    )
+    parts = [
+        part[run].with_columns(shard=pl.lit(f"{corpus}-{part['key'][run.start]}.tar"))
+        for part in rows.partition_by("shared_by", maintain_order=True)
+        for run in cut(part["key"].to_list(), samples_per_shard)
+    ]
+    return pl.concat([rows.clear().with_columns(shard=pl.lit("")), *parts])
+
+
+def _write_part(part: pl.DataFrame, out: Path, direct_answers: bool) -> None:
+    """One shard and its part of the index."""
+    shard = part["shard"][0]
+    entries = write_shard(out / shard, _samples(part, direct_answers))
+    index = part.with_columns(
+        offset=pl.Series([entry.offset for entry in entries], dtype=pl.Int64),
+        length=pl.Series([entry.length for entry in entries], dtype=pl.Int64),
+        crc32=pl.Series([entry.crc32 for entry in entries], dtype=pl.UInt32),
+    )
+    write_table(index.select(list(INDEX)), out / index_name(shard), INDEX)
 
 
 def _samples(rows: pl.DataFrame, direct_answers: bool) -> Iterator[Sample]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmada.errors import MmadaError
+from mmada.errors import MmadaError, ParamsError
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
@@ -25,8 +25,12 @@ from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
 from mmada.rewards import build_rewards
+from mmada.shards.certificate import refuse_unsearched
+from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
+from mmada.training.checkpoints import Position
+from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainResult, TrainSettings, train
 from mmada.training.objectives import (
     MaskedPrediction,
@@ -38,6 +42,7 @@ from mmada.training.objectives import (
 from mmada.training.order import training_order
 from mmada.training.parallel import World, full_state, joined, shard_model
 from mmada.training.publication import Publication
+from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -68,7 +73,9 @@ class Job:
     def read(cls, path: Path) -> "Job":
         """The job that `write` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**raw, "publication": Publication(**raw["publication"])})
+        publication = raw["publication"]
+        publication["retention"] = Retention(**publication["retention"])
+        return cls(**{**raw, "publication": Publication(**publication)})
 
     def write(self, path: Path) -> None:
         """Write the job for the processes to read."""
@@ -82,10 +89,16 @@ def run_job(job: Job) -> TrainResult:
     with joined() as world:
         model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
-        reader = ShardReader.open(Path(job.shards))
+        reader = ShardReader.open(job.shards)
+        refuse_unsearched(reader.folder, reader.index["row_id"])
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
+        if block.packing and model.config.attention != "masked":
+            raise ParamsError(
+                f"training.{job.name}.packing needs a model that masks attention; {job.parent} says "
+                f"{model.config.attention!r}, with which samples of one row would see each other: set packing to false"
+            )
         model.activation_checkpointing = block.activation_checkpointing
         if block.compile:
             compile_blocks(model)
@@ -95,10 +108,10 @@ def run_job(job: Job) -> TrainResult:
             save_state(state, model.config, vocab, folder, max_shard_bytes=_MAX_SHARD_BYTES)
             copy_tokenizer(Path(job.parent), folder)
 
-        def publish(step: int) -> None:
+        def publish(position: Position) -> None:
             state = full_state(model)  # a collective: every process takes part
             if world.is_first:
-                job.publication.publish(step, lambda folder: write_model(folder, state))
+                job.publication.publish(position, lambda folder: write_model(folder, state))
 
         result = train(
             model,
@@ -146,6 +159,7 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
             padding=block.padding,
             noise=NoiseRule(block.text_noise_floor, block.image_schedule, block.r2i_noise),
             cond_dropout=block.cond_dropout,
+            packing=block.packing,
         ),
     )
 
@@ -195,20 +209,23 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
         checkpoint_every=block.checkpoint_every,
         publish_every=job.publication.every,
         log_every=max(1, block.max_steps // 100),
+        ema_decay=block.ema_decay,
+        guard=GuardRule(**block.guard.model_dump()),
         run=job.run,
     )
 
 
 def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSource:
-    order = training_order(reader.keys(), block)
+    workers = int(os.environ.get("MMADA_LOADER_WORKERS", "0"))
+    loader = Loader(reader, training_order(reader.keys(), block), block.max_steps, workers)
     log = os.environ.get("MMADA_SAMPLE_LOG", "")  # a folder; one file per job
 
     def rows(step: int) -> list[Row]:
-        picks = order.batch(step)
+        drawn = loader.batch(step)
         if log:
             with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, "keys": [pick.key for pick in picks]}) + "\n")
-        return [Row(reader.sample(pick.key), pick.epoch) for pick in picks]
+                stream.write(json.dumps({"step": step, "keys": [pick.key for pick, _ in drawn]}) + "\n")
+        return [Row(sample, pick.epoch) for pick, sample in drawn]
 
     return rows
 
@@ -236,4 +253,4 @@ if __name__ == "__main__":
         run_job(Job.read(Path(sys.argv[1])))
     except MmadaError as error:
         sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -41,7 +41,8 @@ def lost_share(picture: UInt8[np.ndarray, "H W 3"]) -> float:
         colour = np.median(picture[bins == chosen], axis=0)
         same = (np.abs(picture - colour) <= _TOLERANCE).all(axis=2)
         cells = same.reshape(same.shape[0] // cell, cell, same.shape[1] // cell, cell).mean(axis=(1, 3))
-        largest = max(largest, _sharp_share(cells))
+        if (cells >= _FULL).mean() > largest:
+            largest = max(largest, _sharp_share(cells))
     return largest
 
 
@@ -51,7 +52,7 @@ def _sharp_share(cells: Float[np.ndarray, "h w"]) -> float:
     if top == bottom:
         return 0.0
     rest = np.ones_like(cells, dtype=bool)
-    rest[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = False
+    rest[max(top - _GAP, 0) : bottom + _GAP, max(left - _GAP, 0) : right + _GAP] = False
     if not rest.any() or cells[rest].mean() > _MOST_ELSEWHERE:
         return 0.0
     height, width = cells.shape

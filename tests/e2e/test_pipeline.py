@@ -81,7 +81,7 @@ def test_verify_finds_nothing_in_an_untouched_project(finished: Path) -> None:
         "data/text_tokenizer/tokenizer.json",
         "data/magvit/pytorch_model.safetensors",
         "data/selected/selected.parquet",
-        "data/shards/stage1/problems-000000.tar",
+        XX,
         "data/models/stage1/model.safetensors",
         "data/models/stage3/manifest.json",
     ],
@@ -108,7 +108,7 @@ def test_verify_names_a_flipped_byte(finished: Path, pattern: str) -> None:
 
 
 def test_a_changed_shard_stops_training(finished: Path) -> None:
-    path = finished / "data/shards/stage1/problems-000000.tar"
+    path = next((finished / "data/shards/stage1").glob("problems-*.tar"))
     copy = path.with_name("problems.copy")
     damaged = bytearray(path.read_bytes())
     damaged[600] ^= 1
@@ -117,7 +117,7 @@ def test_a_changed_shard_stops_training(finished: Path) -> None:
     try:
         result = run(finished, "mmada", "run", "train@stage1", check=False)
         assert result.returncode == 2
-        assert "problems-000000.tar" in result.stdout
+        assert path.name in result.stdout
         assert "Traceback" not in result.stdout
     finally:
         path.unlink()

@@ -50,7 +50,7 @@ class _Project:
             params={},
             started=STARTED,
         )
-        self.store.append(artifact, run, rows=None if rows is None else folder / "rows.parquet")
+        self.store.append(artifact, run, rows=[] if rows is None else [folder / "rows.parquet"])
         return artifact
 
 

@@ -22,7 +22,7 @@ from mmada.evaluation.measured_scores import GRADED_ITEMS, ScoreIdentity, measur
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params, Paths, load_params
-from mmada.shards.reader import INDEX, INDEX_NAME
+from mmada.shards.index import INDEX, index_name
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
 from tests.ingested import write_facts, write_ingested
 
@@ -60,13 +60,13 @@ def finish(folder: Path, stage: str, key: str = "", **run: Any) -> Artifact:
         params=run.get("params", {}),
         started=datetime.now(UTC),
     )
-    ProvenanceStore(Path(PATHS.provenance)).append(made, record, rows=run.get("rows"))
+    ProvenanceStore(Path(PATHS.provenance)).append(made, record, rows=run.get("rows", ()))
     return made
 
 
 def table(rows: list[dict[str, Any]], schema: Any) -> pl.DataFrame:
     """Rows as a table; columns that are not given hold the type's zero."""
-    zero = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Binary: b"", pl.Boolean: False}
+    zero = {pl.String: "", pl.Int64: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Binary: b"", pl.Boolean: False}
     whole = [{name: row.get(name, zero.get(kind)) for name, kind in schema.items()} for row in rows]
     return pl.DataFrame(whole, schema=pl.Schema(schema))
 
@@ -176,9 +176,9 @@ def _shards(inputs: dict[str, Artifact]) -> Artifact:
         for corpus in CORPORA
         for n, row in enumerate(_records(corpus)[:-1])
     ]
-    index = Path(PATHS.shards) / "stage1" / INDEX_NAME
+    index = Path(PATHS.shards) / "stage1" / index_name("all.tar")
     write_table(table(rows, INDEX), index, INDEX)
-    return finish(index.parent, "write_shards", "stage1", inputs=inputs, rows=index)
+    return finish(index.parent, "write_shards", "stage1", inputs=inputs, rows=[index])
 
 
 def _models(magvit: Artifact, shards: Artifact) -> dict[str, Artifact]:

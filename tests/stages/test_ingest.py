@@ -15,9 +15,8 @@ from mmada.contracts.ingested import read_dropped, read_noted, read_pictures, re
 from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Corpus, Ingest
-from mmada.sources import reading
+from mmada.sources import bundles, reading
 from mmada.stage_report import StageReport
-from mmada.stages import ingest as stage
 from mmada.stages.ingest import ingest
 from mmada.unit_store import UnitStore
 
@@ -85,7 +84,7 @@ def test_rows_are_kept_or_dropped_with_a_reason_and_a_place(tmp_path: Path) -> N
 
 
 def test_a_second_run_reads_nothing_and_gives_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = units_run(monkeypatch, stage, "read_record_parts")
+    calls = units_run(monkeypatch, bundles, "read_record_parts")
     lines(tmp_path / "raw/a.jsonl", [{"q": str(n), "a": "x"} for n in range(10)])
     first, _ = run(tmp_path, corpus(tmp_path / "raw"), "first")
     assert len(calls) == 3
@@ -96,7 +95,7 @@ def test_a_second_run_reads_nothing_and_gives_equal_bytes(tmp_path: Path, monkey
 
 
 def test_new_rows_cost_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = units_run(monkeypatch, stage, "read_record_parts")
+    calls = units_run(monkeypatch, bundles, "read_record_parts")
     rows = [{"q": str(n), "a": "x"} for n in range(10)]
     lines(tmp_path / "raw/a.jsonl", rows)
     run(tmp_path, corpus(tmp_path / "raw"), "first")
@@ -254,3 +253,46 @@ def test_a_picture_that_changes_while_it_is_read_is_refused(tmp_path: Path, monk
     monkeypatch.setattr(reading, "run_units", change_first)
     with pytest.raises(InputError, match=r"0.png changed while it was being read"):
         run(tmp_path, declared)
+
+
+def test_small_files_are_written_together_and_one_more_is_read_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = units_run(monkeypatch, bundles, "read_record_parts")
+    many = LIMITS.model_copy(update={"rows_per_unit": 1000})
+    declared = corpus(tmp_path / "raw")
+
+    def ingest_all(name: str, store: str = "units") -> Path:
+        out = tmp_path / name
+        ingest(out=out, key="c", corpora=declared, ingest=many, store=UnitStore(tmp_path / store))
+        return out
+
+    for number in range(300):
+        lines(tmp_path / f"raw/{number:03d}.jsonl", [*({"q": f"{number} {n}", "a": "x"} for n in range(3)), "{"])
+    first = ingest_all("first")
+    assert len(read) == 300
+    records = read_records(first, "records")
+    assert records["source_file"].to_list() == [f"{number:03d}.jsonl" for number in range(300) for _ in range(3)]
+    assert records["row"].to_list() == [0, 1, 2] * 300
+    assert read_dropped(first, "drops").height == 300
+    assert 2 <= len(list(first.glob("records-*"))) < 20
+    lines(tmp_path / "raw/100b.jsonl", [{"q": "new", "a": "x"}])
+    second = ingest_all("second")
+    assert len(read) == 301
+    before, after = ({path.read_bytes() for path in out.glob("records-*")} for out in (first, second))
+    assert len(after - before) <= 2, "the bundle of the new file, or the two that it makes of one"
+    rebuilt = ingest_all("rebuilt", "other units")
+    ids = [write_manifest(out, stage="ingest", version=1, metadata={}).id for out in (second, rebuilt)]
+    assert ids[0] == ids[1]
+
+
+def test_pictures_of_small_files_stand_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", "1")
+    declared = _show(tmp_path, range(9)).model_copy(update={"files": "[0-9]*.jsonl"})
+    for number in range(40):
+        lines(tmp_path / f"raw/{number:02d}.jsonl", [{"q": "what?", "a": "x", "i": number % 10}])
+    out = tmp_path / "out"
+    many = LIMITS.model_copy(update={"rows_per_unit": 1000})
+    report = ingest(out=out, key="c", corpora=declared, ingest=many, store=UnitStore(tmp_path / "units"))
+    assert (report.rows_kept, report.dropped) == (36, {"image_missing": 4})
+    assert sorted(read_pictures(out, "pictures")["bytes"]) == sorted(map(png, range(9)))

@@ -14,6 +14,9 @@ def test_psnr_falls_with_the_error() -> None:
 
 def test_flat_pictures_have_no_deviation() -> None:
     assert pixel_std(np.full((8, 8, 3), 7, dtype=np.uint8)) == 0.0
+    framed = np.zeros((64, 64, 3), dtype=np.uint8)
+    framed[4:60, 4:60] = 250
+    assert pixel_std(framed) == 0.0
     assert pixel_std(np.eye(8, dtype=np.uint8)[..., None].repeat(3, axis=2) * 255) > 50.0
 
 

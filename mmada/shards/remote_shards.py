@@ -1,0 +1,150 @@
+"""Shards of an object store, through a bounded cache on this machine."""
+
+import hashlib
+import os
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mmada.errors import IntegrityError, ParamsError
+from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
+from mmada.shards.index import first_damage
+from mmada.shards.shard_files import OpenFiles
+from mmada.storage import Storage, atomic_write, exclusive, open_storage
+
+CACHE: Final = Path(".mmada/shards")
+LIMIT_VARIABLE: Final = "MMADA_SHARD_CACHE_GB"
+_FETCHES: Final = 16
+"""Objects that are fetched at the same time."""
+
+
+@dataclass
+class RemoteShards:
+    """Shards below `url`. When all of them fit the cache, a shard is fetched whole at its first use, and is kept by its
+    sha256; else only the samples are fetched, each when it is used.
+
+    The cache holds at most MMADA_SHARD_CACHE_GB (10^9 bytes; 50); what was opened longest ago goes first.
+    `artifact`: manifest and index, here. A shard that arrives with a wrong sha256 twice is set aside for a look at it,
+    and IntegrityError says where its first damaged sample lies.
+    """
+
+    url: str
+    artifact: Artifact
+    cache: Path
+    fits: bool
+    """Whether the cache can hold all shards of this set."""
+    _open: OpenFiles = field(default_factory=OpenFiles, init=False)
+    _storage: tuple[int, Storage] | None = field(default=None, init=False)
+
+    @property
+    def advice(self) -> str:
+        return f"upload it to {self.url} again from where it was made, then run this again"
+
+    def read(self, shard: str, offset: int, length: int) -> bytes:
+        if not self.fits:
+            return self._connected().read(shard, offset, length)
+        path = self._path(shard)
+        while not self._open.holds(path):
+            self._fetch(shard)
+            with suppress(FileNotFoundError):  # another process made room
+                os.utime(path)  # the times of access that the system keeps are coarse, or none
+                self._open.open(path)
+        return self._open.read(path, offset, length)
+
+    def renew(self, shard: str) -> None:
+        self._open.close(self._path(shard))
+        self._path(shard).unlink(missing_ok=True)
+
+    def prepare(self, shards: Collection[str]) -> None:
+        absent = [shard for shard in sorted(shards) if not self._path(shard).exists()] if self.fits else []
+        if absent:
+            self._connected()
+            with ThreadPoolExecutor(_FETCHES) as pool:
+                list(pool.map(self._fetch, absent))
+
+    def _connected(self) -> Storage:
+        """The object store; a forked process has connections of its own."""
+        if self._storage is None or self._storage[0] != os.getpid():
+            self._storage = os.getpid(), open_storage(self.url)
+        return self._storage[1]
+
+    def _path(self, shard: str) -> Path:
+        return self.cache / f"{self.artifact.files[shard]}.tar"
+
+    def _fetch(self, shard: str) -> None:
+        """Put a shard into the cache, once for all processes of this machine."""
+        path = self._path(shard)
+        while not path.exists():
+            with exclusive(self.cache / "locks" / path.stem, wait=False) as is_mine:
+                if is_mine and not path.exists():
+                    data = self._whole(shard)
+                    _make_room(self.cache, len(data))
+                    atomic_write(path, data)
+            if not is_mine:
+                time.sleep(0.02)
+
+    def _whole(self, shard: str) -> bytes:
+        for _ in range(2):
+            data = self._connected().read(shard)
+            if hashlib.sha256(data).hexdigest() == self.artifact.files[shard]:
+                return data
+        kept = self.cache / "quarantine" / shard
+        atomic_write(kept, data)
+        raise IntegrityError(
+            f"{self.url}/{shard} is damaged: it was fetched twice and its sha256 is not that of the manifest; "
+            f"{first_damage(data, self.artifact.path, shard)}. {kept} is what came; {self.advice}"
+        )
+
+
+def open_remote_shards(url: str, cache: Path) -> RemoteShards:
+    """The shards below `url` (s3://bucket/prefix); their manifest and index are fetched, and checked by their sha256.
+
+    Raises InputError when there are none, IntegrityError when the index is damaged.
+    """
+    storage = open_storage(url)
+    manifest = storage.read(MANIFEST_NAME)
+    folder = cache / "indexes" / hashlib.sha256(manifest).hexdigest()
+    atomic_write(folder / MANIFEST_NAME, manifest)
+    artifact = read_artifact(folder)
+    here = [name for name in artifact.files if not name.endswith(".tar")]
+
+    def fetch(name: str) -> None:
+        path = folder / name
+        if not path.exists():
+            data = storage.read(name)
+            if hashlib.sha256(data).hexdigest() != artifact.files[name]:
+                raise IntegrityError(f"{url}/{name} is not the file of {MANIFEST_NAME}; upload the folder again")
+            atomic_write(path, data)
+
+    with ThreadPoolExecutor(_FETCHES) as pool:
+        list(pool.map(fetch, here))
+    return RemoteShards(url, artifact, cache, sum(artifact.sizes.values()) <= _limit())
+
+
+def _limit() -> int:
+    value = os.environ.get(LIMIT_VARIABLE, "50")
+    try:
+        return int(float(value) * 1e9)
+    except ValueError:
+        raise ParamsError(f"{LIMIT_VARIABLE} is {value!r}; it is a number of 10^9 bytes, for example 50") from None
+
+
+def _make_room(cache: Path, wanted: int) -> None:
+    """Delete the shards that were opened longest ago, until `wanted` bytes more are within the limit."""
+    held = []
+    for path in cache.glob("*.tar"):
+        try:
+            state = path.stat()
+        except FileNotFoundError:  # another process made room too
+            continue
+        held.append((state.st_mtime_ns, state.st_size, path))
+    excess = sum(size for _, size, _ in held) + wanted - _limit()
+    for _, size, path in sorted(held):
+        if excess <= 0:
+            break
+        path.unlink(missing_ok=True)
+        excess -= size
