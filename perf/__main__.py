@@ -8,6 +8,8 @@ from pathlib import Path
 
 from perf.codes import bench_codes
 from perf.decoding import bench_picture_decoding, bench_text_decoding
+from perf.decontamination import bench_decontamination
+from perf.dedup import bench_dedup
 from perf.doors import bench_doors
 from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
@@ -29,6 +31,8 @@ BENCHES = {
     "show": bench_show,
     "doors": bench_doors,
     "units": bench_units,
+    "dedup": bench_dedup,
+    "decontamination": bench_decontamination,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
