@@ -232,6 +232,21 @@ def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -
 
 
 @app.command()
+def check_shards(
+    folder: Annotated[Path, typer.Argument(help="Folder of shards, for example data/shards/stage1.")],
+) -> None:
+    """Look for whatever can be wrong with shards, by file and byte; exit with 2 and name it."""
+    from mmada.shards.check import check_shards
+
+    findings = check_shards(folder)
+    for finding in findings:
+        typer.echo(str(finding))
+    if findings:
+        raise IntegrityError(f"{folder}: {len(findings)} findings; delete it and run `dvc repro` to make it again")
+    typer.echo(f"{folder}: nothing is wrong")
+
+
+@app.command()
 def register(
     folder: Annotated[Path, typer.Argument(help="Model folder: config.json, safetensors, tokenizer.")],
     name: Annotated[str, typer.Argument(help="Name under which it is evaluated.")],

@@ -81,7 +81,7 @@ def test_verify_finds_nothing_in_an_untouched_project(finished: Path) -> None:
         "data/text_tokenizer/tokenizer.json",
         "data/magvit/pytorch_model.safetensors",
         "data/selected/selected.parquet",
-        XX,
+        "data/shards/stage1/problems-*.tar",
         "data/models/stage1/model.safetensors",
         "data/models/stage3/manifest.json",
     ],
