@@ -25,6 +25,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.process_tree import end_all, run_tree
 from flows.remote import DVC_IS_BUSY
+from mmada.errors import MmadaError, PreemptedError
 
 RunLogger = logging.Logger | logging.LoggerAdapter[Any]
 STAGE_RUNNER: Final = cast(
@@ -42,14 +43,15 @@ _CHATTER: Final = (
     "dvc config core.autostage",
     "Use `dvc",
 )
-_USER_ERROR: Final = "exited with 2"
+_USER_ERROR: Final = f"exited with {MmadaError.exit_code}"
+_PREEMPTED: Final = f"exited with {PreemptedError.exit_code}"
 
 
 class StageFailedError(RuntimeError):
     """A stage ended with an error; `by_user`: one that only another input or parameter mends."""
 
     def __init__(self, address: str, lines: Sequence[str]) -> None:
-        self.by_user = any(_USER_ERROR in line for line in lines)
+        self.by_user = any(line.rstrip().endswith(_USER_ERROR) for line in lines)
         tail = "\n".join(line for line in lines[-_LOG_TAIL:] if not _PROGRESS.search(line))
         super().__init__(f"stage {address} failed; its last lines:\n{tail}")
 
@@ -168,7 +170,8 @@ def _may_retry(_task: object, _run: object, state: State[str]) -> bool:
 def repro(address: str, project: Path) -> str:
     """Bring one stage up to date with `dvc repro --single-item`; its ancestors must have run before.
 
-    Waits while DVC says that another process is busy with the same files. Raises StageFailedError with the last lines
+    Waits while DVC says that another process is busy with the same files; goes on with training that was asked to end
+    and has saved its state, if this process still runs. Raises StageFailedError with the last lines
     of output when the stage fails. Returns "ran", "restored" or "unchanged".
     """
     log = get_run_logger()
@@ -178,6 +181,9 @@ def repro(address: str, project: Path) -> str:
             outcome = _outcome(done.lines)
             log.info("%s: %s", address, outcome)
             return outcome
+        if any(line.rstrip().endswith(_PREEMPTED) for line in done.lines):
+            log.info("%s: was asked to end and has saved its state; it goes on from there", address)
+            continue
         if not any(phrase in line for line in done.lines for phrase in DVC_IS_BUSY):
             raise StageFailedError(address, done.lines)
         log.info("%s: waiting for another DVC process", address)

@@ -30,6 +30,7 @@ Crop = Annotated[
     typer.Option(help="How a picture is brought to that size [default: vq.crop_policy]."),
 ]
 CacheName = Literal["none", "prefix", "dual"]
+DeviceKind = Literal["A100", "H100", "H200"]
 Dtype = Literal["float32", "bfloat16"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -242,6 +243,49 @@ def register(
 
 
 @app.command()
+def forecast(
+    stage: Annotated[str, typer.Argument(help="Block of `training` in params.yaml.")],
+    processes: Annotated[int, typer.Option(min=1, help="Devices that share the job.")] = 1,
+    device: Annotated[
+        DeviceKind | None, typer.Option(help="Kind of the devices [default: what this machine has].")
+    ] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row [default: the model's longest].")] = None,
+) -> None:
+    """What training a stage takes: memory, disk, time. Exits with 2, and the number, when it cannot fit."""
+    from mmada.dispatch.machines import named_machine, this_machine
+    from mmada.dispatch.plans import print_forecast
+
+    machine = named_machine(device) if device else this_machine(Path(), processes)
+    print_forecast(load_params(PARAMS_FILE), stage, machine, processes=processes, length=length)
+
+
+dispatch = typer.Typer(no_args_is_help=True, help="Where a training job runs.")
+app.add_typer(dispatch, name="dispatch")
+
+
+@dispatch.callback()
+def _dispatch() -> None:
+    """Where a training job runs."""
+
+
+@dispatch.command()
+def slurm(
+    stage: Annotated[str, typer.Argument(help="Block of `training` in params.yaml.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs, and processes, of each.")] = 8,
+    cpus: Annotated[int, typer.Option(min=1, help="Cores of each.")] = 64,
+    time: Annotated[str, typer.Option(help="How long one turn may take, as Slurm writes it.")] = "24:00:00",
+    notice: Annotated[int, typer.Option(min=1, help="Seconds before its end in which training saves its state.")] = 600,
+) -> None:
+    """Print a batch script that trains a stage: `mmada dispatch slurm stage1 > train.sh && sbatch train.sh`."""
+    from mmada.dispatch.plans import training_block
+    from mmada.dispatch.slurm import SlurmJob, slurm_script
+
+    training_block(load_params(PARAMS_FILE), stage)
+    typer.echo(slurm_script(SlurmJob(stage, nodes, gpus, cpus, time, notice)), nl=False)
+
+
+@app.command()
 def promote(name: Annotated[str, typer.Argument(help="Name of the data version, for example 2026-11.")]) -> None:
     """Name the data as they are selected now (git tag data/NAME), so that training can ask for them by name."""
     from mmada import data_versions
@@ -273,7 +317,7 @@ def summary() -> None:
 
 
 def main() -> None:
-    """Entry point: user errors print their message alone and exit with 2."""
+    """Entry point: user errors print their message alone and exit with 2, runs that want to be continued with 75."""
     # Threads that spin long while they wait make a shared machine crawl (20x slower with one busy neighbour); this
     # many turns keep 95 % of an idle machine's speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -281,4 +325,4 @@ def main() -> None:
         app()
     except MmadaError as error:
         sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)

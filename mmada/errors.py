@@ -4,9 +4,13 @@ Every message says what happened, where, and what to do next. The command line p
 and exits with code 2; anything that is not an `MmadaError` is a defect of ours and keeps its traceback.
 """
 
+from typing import ClassVar
+
 
 class MmadaError(Exception):
-    """Base of everything that the user's input, files or machine can cause."""
+    """Base of everything that the user's input, files or machine can cause. `exit_code`: the command's."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class ParamsError(MmadaError):
@@ -43,3 +47,17 @@ class StorageError(MmadaError):
 
 class UnitsError(MmadaError):
     """Units of work failed again and again and were set aside; what the others made is kept."""
+
+
+class TrainingError(MmadaError):
+    """A training run cannot go on by itself."""
+
+
+class PreemptedError(MmadaError):
+    """A run was asked to end (SIGTERM, SIGUSR1) and can be continued: run the same command again."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: not an error, try again
+
+
+class CapacityError(MmadaError):
+    """A job needs more memory or disk than there is."""

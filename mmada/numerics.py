@@ -2,10 +2,40 @@
 
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 import torch
 
 from mmada.errors import ParamsError
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A kind of CUDA device by its data sheet: dense bf16 operations per second, bytes of memory."""
+
+    flops: float
+    memory: int
+
+
+ACCELERATORS: Final[Mapping[str, Accelerator]] = MappingProxyType(
+    {
+        "A100": Accelerator(312e12, 80 * 10**9),
+        "H100": Accelerator(989e12, 80 * 10**9),
+        "H200": Accelerator(989e12, 141 * 10**9),
+    }
+)
+"""By a part of the device's name."""
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """bf16 operations per second that a device can do at most; None where that is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((kind.flops for part, kind in ACCELERATORS.items() if part in name), None)
 
 
 def compute_device(asked: str | None = None) -> torch.device:

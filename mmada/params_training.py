@@ -59,6 +59,27 @@ class Optimiser(Section):
     max_grad_norm: Annotated[float, Field(gt=0)]
 
 
+class Guard(Section):
+    """Which batches are skipped: a loss or gradient that is no finite number, or a gradient that is a spike."""
+
+    spike_factor: Annotated[float, Field(ge=0)] = 20.0
+    """A spike exceeds so many times the median of recent gradient norms (and of `max_grad_norm`); 0: none does."""
+    window: Positive = 64
+    """Batches that are recent."""
+    max_skipped: Count = 20
+    """Batches that a run may skip in all; one more ends it with an error."""
+
+
+class KeepPublished(Section):
+    """Which published checkpoints stay: those that any entry names; all of them when all entries are 0."""
+
+    last: Count = 0
+    every: Count = 0
+    """Steps; those of its multiples stay."""
+    best: Count = 0
+    """So many of the lowest recent training loss."""
+
+
 class UniGrpo(Section):
     """Stage 3. The paper leaves group size, inner updates, clip and KL open; here they are explicit."""
 
@@ -87,7 +108,10 @@ class TrainingData(Section):
 
 
 class TrainingBlock(Section):
-    """One training stage: a block of params.yaml, not a script."""
+    """One training stage: a block of params.yaml, not a script.
+
+    Choices that came later than others are left out of digests and records where they have their default.
+    """
 
     objective: Literal["masked_prediction", "unigrpo"]
     init: Key
@@ -121,12 +145,20 @@ class TrainingBlock(Section):
     publish_every: Count
     """Steps between checkpoints that are kept and evaluated; 0 keeps only the finished model."""
     seed: int
+    packing: Annotated[bool, Field(exclude_if=lambda packing: not packing)] = False
+    """Masked prediction: several samples share a row of the network, so that hardly anything is padding."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda decay: decay == 0)] = 0.0
+    """Decay per step of the average of the weights that is published in their place (0.9999); 0: they are published."""
+    keep_published: Annotated[KeepPublished, Field(exclude_if=lambda keep: keep == KeepPublished())] = KeepPublished()
+    guard: Annotated[Guard, Field(exclude_if=lambda guard: guard == Guard())] = Guard()
     unigrpo: UniGrpo | None = None
 
     @model_validator(mode="after")
     def _unigrpo_when_used(self) -> "TrainingBlock":
         if (self.objective == "unigrpo") != (self.unigrpo is not None):
             raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
+        if self.packing and self.unigrpo is not None:
+            raise ValueError("`packing` is for masked_prediction; unigrpo's rollouts are rows of one length")
         return self
 
 

@@ -16,6 +16,7 @@ class StageReport:
     `inputs`: the artifacts that were read. `raw_files`: path -> sha256 of raw files that were read.
     `rows_in`, `rows_kept`: rows (or pictures, samples, items: the stage's own unit of counting).
     `dropped`: reason -> rows. `metrics`: anything worth plotting. `metadata` goes into the manifest.
+    `events`: what happened on the way and shaped the output; provenance and the report tell it.
     """
 
     inputs: Mapping[str, Artifact] = field(default_factory=dict)
@@ -25,6 +26,7 @@ class StageReport:
     dropped: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
     metadata: Mapping[str, object] = field(default_factory=dict)
+    events: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows_in != self.rows_kept + sum(self.dropped.values()):
@@ -49,7 +51,7 @@ def write_report(report: StageReport, path: Path, *, seconds: float, output_id: 
         "rows_in": report.rows_in,
         "rows_kept": report.rows_kept,
         "dropped": dict(sorted(report.dropped.items())),
-        "metrics": dict(report.metrics),
+        "metrics": {**report.metrics, **report.events},
         "seconds": round(seconds, 1),
     }
     path.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -173,6 +173,7 @@ def _record(
         params={path: _plain(lookup(params, path)) for path in stage.reads().values()},
         started=started,
         rows=report.rows(),
+        events=report.events,
     )
     rows = sorted(target.glob(f"{INDEX_PREFIX}-*.parquet"))
     ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows)

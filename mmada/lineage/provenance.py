@@ -44,6 +44,8 @@ class Run:
     started: datetime
     rows: Mapping[str, Any] = field(default_factory=dict)
     """Rows in, rows kept, and rows dropped by reason."""
+    events: Mapping[str, Any] = field(default_factory=dict)
+    """What happened on the way and shaped the output, such as batches that training skipped."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class ProvenanceStore:
             "raw_files": dict(sorted(run.raw_files.items())),
             "params": run.params,
             "rows": dict(run.rows),
+            **({"events": dict(run.events)} if run.events else {}),
             "code": _code_version(self.root),
             "environment": _environment(),
             "started": run.started.isoformat(timespec="seconds"),

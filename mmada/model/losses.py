@@ -64,12 +64,7 @@ def token_log_probs(
     ids at image positions, which is what sampling chooses from and costs a fraction.
     """
     out = torch.zeros(x0.shape, device=hidden.device)
-    if vocabulary == "full":
-        groups = [(is_target, slice(0, vocab.size))]
-    else:
-        is_image = (x0 >= vocab.image_range.start) & (x0 < vocab.image_range.stop)
-        groups = [(is_target & ~is_image, vocab.text_range), (is_target & is_image, vocab.image_range)]
-    for chosen, ids in groups:
+    for chosen, ids in target_groups(x0, is_target, vocab, vocabulary):
         if not chosen.any():
             continue
         rows, targets = hidden[chosen], x0[chosen] - ids.start
@@ -78,6 +73,16 @@ def token_log_probs(
         else:
             out[chosen] = -functional.cross_entropy(model.logits(rows, ids).float(), targets, reduction="none")
     return out
+
+
+def target_groups(
+    x0: Int[Tensor, "B L"], is_target: Bool[Tensor, "B L"], vocab: Vocab, vocabulary: Vocabulary
+) -> list[tuple[Bool[Tensor, "B L"], slice]]:
+    """Targets that are scored against the same ids, and those ids."""
+    if vocabulary == "full":
+        return [(is_target, slice(0, vocab.size))]
+    is_image = (x0 >= vocab.image_range.start) & (x0 < vocab.image_range.stop)
+    return [(is_target & ~is_image, vocab.text_range), (is_target & is_image, vocab.image_range)]
 
 
 def scored_tokens(

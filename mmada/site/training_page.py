@@ -23,6 +23,10 @@ _MACHINERY: Final = (
     ("learning_rate", "Learning rate", "per step"),
     ("grad_norm", "Gradient norm before clipping", "norm"),
     ("tokens_per_second", "Speed", "tokens per second"),
+    ("mfu", "Use of the processors' peak (model FLOPs)", "share"),
+    ("padding_share", "Padding in the network's rows", "share"),
+    ("data_wait", "Time spent making batches", "share"),
+    ("skipped_batches", "Batches skipped so far", "batches"),
 )
 
 
@@ -61,7 +65,7 @@ def _block(
         yield absent(reason, f"dvc repro --force --single-item train@{name}")
     else:
         yield columns(_curves(curve))
-        yield folded("Learning rate, gradient norm, speed", columns(_figures(curve, _MACHINERY)))
+        yield folded("Learning rate, gradient norm, speed, padding", columns(_figures(curve, _MACHINERY)))
     yield element("h3", "Sampled pictures over time")
     yield _pictures(name, drawn.get(name))
 

@@ -10,8 +10,10 @@ from mmada.numerics import numerics_class
 from mmada.params_schema import Paths
 from mmada.params_training import TrainingBlock
 from mmada.stage_report import StageReport
+from mmada.training.guard import skipped_batches
 from mmada.training.job import Job
 from mmada.training.publication import Publication
+from mmada.training.retention import Retention
 from mmada.unit_store import UnitStore, unit_key
 
 VERSION: Final = 4
@@ -35,6 +37,7 @@ def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: Trai
         block,
         numerics_class(training.threads),
     )
+    state_dir = store.root / "training" / run
     job = Job(
         name=key,
         run=run,
@@ -42,12 +45,14 @@ def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: Trai
         parent=inputs["parent"].path.as_posix(),
         magvit=inputs["magvit"].path.as_posix(),
         out=out.as_posix(),
-        state_dir=(store.root / "training" / run).as_posix(),
+        state_dir=state_dir.as_posix(),
         curves=(Path(paths.reports) / "training" / f"{key}.jsonl").as_posix(),
         block=block,
         publication=Publication(
             folder=paths.checkpoints,
             every=training.publish_every,
+            retention=Retention(**training.keep_published.model_dump()),
+            ledger=(state_dir / "published.json").as_posix(),
             provenance=paths.provenance,
             key=key,
             version=VERSION,
@@ -56,8 +61,8 @@ def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: Trai
             metadata=_handed_on(inputs["parent"]),
         ),
     )
-    run_training(job, store.root / "training")
-    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]))
+    end = run_training(job, store.root / "training")
+    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]), events=skipped_batches(end.skipped))
 
 
 def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:

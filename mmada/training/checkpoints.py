@@ -8,10 +8,18 @@ step.
 """
 
 import json
+import math
 import shutil
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from threading import Event
+from types import TracebackType
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,99 +29,213 @@ from torch.optim import Optimizer
 
 from mmada.errors import CheckpointError
 from mmada.model.transformer import Transformer
+from mmada.storage import atomic_write
+from mmada.training.average import Average
+from mmada.training.guard import SkippedBatch
 from mmada.training.optimisers import owner, restore_state, state_tensors
 from mmada.training.parallel import World, barrier, first_row, local_rows
 
 STATE: Final = "state.json"
+_LOOK_SECONDS: Final = 0.01
+_PATIENCE_SECONDS: Final = 10.0
+"""How long a run that has failed waits for other processes to complete the state that is being written."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: `step` optimiser steps are done (the next batch is batch `step`) and `tokens` seen.
+    """Where a run stands: `step` batches are behind it (the next one is batch `step`) and `tokens` were learned from.
 
     `run`: digest of everything that the run's result depends on; a state of another run is not continued.
+    `skipped`: batches among those `step` that did not move the weights. `losses`, `norms`: losses and gradient norms of
+    the last ones that did, as many as the guard looks back on.
     """
 
     step: int
     tokens: int
     run: str
+    skipped: tuple[SkippedBatch, ...] = ()
+    losses: tuple[float, ...] = ()
+    norms: tuple[float, ...] = ()
+
+    @property
+    def recent_loss(self) -> float:
+        """Mean of `losses`; NaN before the first."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.nan
+
+    @property
+    def updates(self) -> int:
+        """How often the optimisers have moved the weights."""
+        return self.step - len(self.skipped)
+
+    def moved(self, *, tokens: int, loss: float, norm: float, window: int) -> "Position":
+        """After one more batch."""
+        losses, norms = (*self.losses, loss)[-window:], (*self.norms, norm)[-window:]
+        return replace(self, step=self.step + 1, tokens=self.tokens + tokens, losses=losses, norms=norms)
+
+    def without(self, batch: SkippedBatch) -> "Position":
+        """After one more batch that was skipped."""
+        return replace(self, step=self.step + 1, skipped=(*self.skipped, batch))
 
 
-def save_state(
-    folder: Path, model: Transformer, optimisers: tuple[Optimizer, ...], position: Position, world: World
-) -> None:
-    """Write the state below `folder`, drop older ones. A kill at any moment leaves a whole state behind."""
-    target = folder / f"step-{position.step:09d}"
-    partial = folder / f"{target.name}.partial"
-    if world.is_first:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    barrier(world)
-    local, rows = _local_tensors(model, optimisers)
-    save_file(local, partial / _file_name(world.rank))
-    (partial / f"rows-{world.rank:05d}.json").write_text(json.dumps(rows, sort_keys=True))
-    barrier(world)
-    if world.is_first:
-        (partial / STATE).write_text(json.dumps({**asdict(position), "world_size": world.size}, sort_keys=True))
+def newest_position(folder: Path) -> Position:
+    """Where the newest state below `folder` stands. Raises CheckpointError when there is none, or it is damaged."""
+    newest = _newest(folder)
+    if newest is None:
+        raise CheckpointError(f"{folder} holds no resume state; run the training again")
+    with _damage_explained(newest):
+        return _position(json.loads((newest / STATE).read_text()))
+
+
+class ResumeStates:
+    """The resume states of one process's part in a run, below `folder`. Enter it while training.
+
+    A save copies the tensors and returns; a thread writes them while training goes on. A state gets its name when all
+    processes' files are whole, then older ones go: a kill at any moment leaves the newest whole state behind. Leaving
+    waits for what is being written.
+    """
+
+    def __init__(
+        self, folder: Path, model: Transformer, optimisers: tuple[Optimizer, ...], average: Average, world: World
+    ) -> None:
+        self._folder, self._world = folder, world
+        self._parts = partial(_parts, optimisers, average)
+        self._model, self._optimisers = model, optimisers
+        self._snapshot: dict[str, Tensor] = {}
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resume-state")
+        self._writing: Future[None] | None = None
+        self._failed = Event()
+
+    def __enter__(self) -> "ResumeStates":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.wait()
+            barrier(self._world)
+        else:
+            self._failed.set()
+        self._writer.shutdown()
+
+    def wait(self) -> None:
+        """Until this process's last save is whole; raises what its writing raised."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def save(self, position: Position) -> None:
+        """Save the state of now. Waits for an earlier save that is still being written. A collective."""
+        self.wait()
+        target = self._folder / f"step-{position.step:09d}"
+        unfinished = target.with_name(f"{target.name}.partial")
+        if self._world.is_first:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+        barrier(self._world)
+        rows = self._copy()
+        self._writing = self._writer.submit(self._write, unfinished, target, rows, position)
+
+    @torch.no_grad()
+    def _copy(self) -> dict[str, int]:
+        """Copy this process's rows of everything; returns the global index of each one's first row."""
+        rows = {}
+        for name, parameter in self._model.named_parameters():
+            for part, tensor in self._parts(name, parameter).items():
+                local, key = local_rows(tensor), f"{part}:{name}"
+                if key not in self._snapshot:  # kept: fresh memory costs more than the copy itself
+                    self._snapshot[key] = torch.empty(local.shape, dtype=local.dtype, pin_memory=local.is_cuda)
+                self._snapshot[key].copy_(local)
+                rows[key] = first_row(parameter)
+        return rows
+
+    def _write(self, unfinished: Path, target: Path, rows: Mapping[str, int], position: Position) -> None:
+        save_file(self._snapshot, unfinished / _file_name(self._world.rank))
+        atomic_write(unfinished / _rows_name(self._world.rank), json.dumps(rows, sort_keys=True).encode())
+        if not self._world.is_first:
+            return
+        self._await_others(unfinished)
+        (unfinished / STATE).write_text(
+            json.dumps({**asdict(position), "world_size": self._world.size}, sort_keys=True)
+        )
         shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        for other in folder.glob("step-*"):
+        unfinished.rename(target)
+        for other in self._folder.glob("step-*"):
             if other != target:
                 shutil.rmtree(other)
-    barrier(world)
 
+    def _await_others(self, unfinished: Path) -> None:
+        """Until all files are there. By looking, because a thread may not take part in collectives."""
+        wanted = [unfinished / _rows_name(rank) for rank in range(self._world.size)]
+        patience = _PATIENCE_SECONDS
+        while not all(path.exists() for path in wanted):
+            time.sleep(_LOOK_SECONDS)
+            if self._failed.is_set():  # another process may have ended before it wrote
+                patience -= _LOOK_SECONDS
+            if patience < 0:
+                raise CheckpointError(f"{unfinished} lacks files of other processes, which have ended; run again")
 
-def load_state(folder: Path, model: Transformer, optimisers: tuple[Optimizer, ...], *, run: str) -> Position | None:
-    """Restore the newest state below `folder` in place; None when there is none of this run.
+    def load(self, *, run: str) -> Position | None:
+        """Restore the newest state in place; None when there is none of this run.
 
-    Raises CheckpointError when the state is damaged.
-    """
-    found = sorted(path for path in folder.glob("step-*") if (path / STATE).is_file())
-    if not found:
-        return None
-    newest = found[-1]
-    try:
-        raw = json.loads((newest / STATE).read_text())
-        position = Position(step=raw["step"], tokens=raw["tokens"], run=raw["run"])
-        if position.run != run:
+        Raises CheckpointError when the state is damaged.
+        """
+        newest = _newest(self._folder)
+        if newest is None:
             return None
-        _restore(newest, raw["world_size"], model, optimisers, position.step)
+        with _damage_explained(newest):
+            raw = json.loads((newest / STATE).read_text())
+            position = _position(raw)
+            if position.run != run:
+                return None
+            self._restore(newest, raw["world_size"], position.updates)
+        return position
+
+    @torch.no_grad()
+    def _restore(self, folder: Path, files: int, updates: int) -> None:
+        opened = [safe_open(folder / _file_name(rank), framework="pt") for rank in range(files)]
+        first_rows = [json.loads((folder / _rows_name(rank)).read_text()) for rank in range(files)]
+        for name, parameter in self._model.named_parameters():
+            optimiser = owner(self._optimisers, parameter)
+            parts = self._parts(name, parameter)
+            for part, tensor in parts.items():
+                key = f"{part}:{name}"
+                local = local_rows(tensor)
+                filled = 0
+                for file, starts in zip(opened, first_rows, strict=True):
+                    filled += _copy_overlap(file, key, starts[key], local, first_row(parameter))
+                if filled != len(local):
+                    raise ValueError(f"{key}: {filled} of {len(local)} rows found")
+            restore_state(optimiser, parameter, parts, updates)
+
+
+def _parts(optimisers: tuple[Optimizer, ...], average: Average, name: str, parameter: Tensor) -> dict[str, Tensor]:
+    """What a state keeps of a parameter: the weight, the optimiser's tensors, the average where there is one."""
+    return {"weight": parameter, **state_tensors(owner(optimisers, parameter), parameter), **average.part(name)}
+
+
+def _newest(folder: Path) -> Path | None:
+    return max((path for path in folder.glob("step-*") if (path / STATE).is_file()), default=None)
+
+
+def _position(raw: Mapping[str, Any]) -> Position:
+    skipped = tuple(SkippedBatch(one["step"], one["reason"], tuple(one["samples"])) for one in raw["skipped"])
+    return Position(raw["step"], raw["tokens"], raw["run"], skipped, tuple(raw["losses"]), tuple(raw["norms"]))
+
+
+@contextmanager
+def _damage_explained(state: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"resume state {newest} is damaged ({error}); delete it to start over") from error
-    return position
+        raise CheckpointError(f"resume state {state} is damaged ({error}); delete it to start over") from error
 
 
 def _file_name(rank: int) -> str:
     return f"state-{rank:05d}.safetensors"
 
 
-def _local_tensors(model: Transformer, optimisers: tuple[Optimizer, ...]) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """This process's rows of weights and moments, and the global index of each one's first row."""
-    tensors, rows = {}, {}
-    for name, parameter in model.named_parameters():
-        parts = {"weight": parameter, **state_tensors(owner(optimisers, parameter), parameter)}
-        for part, tensor in parts.items():
-            tensors[f"{part}:{name}"] = local_rows(tensor).contiguous()
-            rows[f"{part}:{name}"] = first_row(parameter)
-    return tensors, rows
-
-
-@torch.no_grad()
-def _restore(folder: Path, files: int, model: Transformer, optimisers: tuple[Optimizer, ...], step: int) -> None:
-    opened = [safe_open(folder / _file_name(rank), framework="pt") for rank in range(files)]
-    first_rows = [json.loads((folder / f"rows-{rank:05d}.json").read_text()) for rank in range(files)]
-    for name, parameter in model.named_parameters():
-        optimiser = owner(optimisers, parameter)
-        state = {part: tensor.zero_() for part, tensor in state_tensors(optimiser, parameter).items()}
-        for part, tensor in {"weight": parameter, **state}.items():
-            key = f"{part}:{name}"
-            local = local_rows(tensor)
-            filled = 0
-            for file, starts in zip(opened, first_rows, strict=True):
-                filled += _copy_overlap(file, key, starts[key], local, first_row(parameter))
-            if filled != len(local):
-                raise ValueError(f"{key}: {filled} of {len(local)} rows found")
-        restore_state(optimiser, parameter, state, step)
+def _rows_name(rank: int) -> str:
+    return f"rows-{rank:05d}.json"
 
 
 def _copy_overlap(file: safe_open, key: str, stored_first: int, local: Tensor, local_first: int) -> int:

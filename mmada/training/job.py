@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmada.errors import MmadaError
+from mmada.errors import MmadaError, ParamsError
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
@@ -29,6 +29,9 @@ from mmada.shards.certificate import refuse_unsearched
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
+from mmada.training.checkpoints import Position
+from mmada.training.curves import metric_sink
+from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainResult, TrainSettings, train
 from mmada.training.objectives import (
     MaskedPrediction,
@@ -38,8 +41,9 @@ from mmada.training.objectives import (
     RowSource,
 )
 from mmada.training.order import training_order
-from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.training.parallel import full_state, joined, shard_model
 from mmada.training.publication import Publication
+from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -70,7 +74,9 @@ class Job:
     def read(cls, path: Path) -> "Job":
         """The job that `write` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**raw, "publication": Publication(**raw["publication"])})
+        publication = raw["publication"]
+        publication["retention"] = Retention(**publication["retention"])
+        return cls(**{**raw, "publication": Publication(**publication)})
 
     def write(self, path: Path) -> None:
         """Write the job for the processes to read."""
@@ -89,6 +95,11 @@ def run_job(job: Job) -> TrainResult:
         rows = _row_source(reader, block, job.name)
         material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = make_objective(block, material, job)
+        if block.packing and model.config.attention != "masked":
+            raise ParamsError(
+                f"training.{job.name}.packing needs a model that masks attention; {job.parent} says "
+                f"{model.config.attention!r}, with which samples of one row would see each other: set packing to false"
+            )
         model.activation_checkpointing = block.activation_checkpointing
         if block.compile:
             compile_blocks(model)
@@ -98,10 +109,10 @@ def run_job(job: Job) -> TrainResult:
             save_state(state, model.config, vocab, folder, max_shard_bytes=_MAX_SHARD_BYTES)
             copy_tokenizer(Path(job.parent), folder)
 
-        def publish(step: int) -> None:
+        def publish(position: Position) -> None:
             state = full_state(model)  # a collective: every process takes part
             if world.is_first:
-                job.publication.publish(step, lambda folder: write_model(folder, state))
+                job.publication.publish(position, lambda folder: write_model(folder, state))
 
         result = train(
             model,
@@ -109,7 +120,7 @@ def run_job(job: Job) -> TrainResult:
             _settings(block, job),
             state_dir=Path(job.state_dir),
             world=world,
-            on_metrics=_Curves(Path(job.curves), world),
+            on_metrics=metric_sink(Path(job.curves), world),
             publish=publish,
             label=f"train {job.name}",
             on_saved=_sampler(job, reader, material),
@@ -149,6 +160,7 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
             padding=block.padding,
             noise=NoiseRule(block.text_noise_floor, block.image_schedule, block.r2i_noise),
             cond_dropout=block.cond_dropout,
+            packing=block.packing,
         ),
     )
 
@@ -198,6 +210,8 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
         checkpoint_every=block.checkpoint_every,
         publish_every=job.publication.every,
         log_every=max(1, block.max_steps // 100),
+        ema_decay=block.ema_decay,
+        guard=GuardRule(**block.guard.model_dump()),
         run=job.run,
     )
 
@@ -217,27 +231,10 @@ def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSour
     return rows
 
 
-@dataclass(frozen=True)
-class _Curves:
-    """Appends metrics to a file; a continued run first drops what lies past its resume point."""
-
-    path: Path
-    world: World
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        if not self.world.is_first:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        earlier = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in earlier if json.loads(line)["step"] < step]
-        lines = [*kept, json.dumps({"step": step, **values}, sort_keys=True)]
-        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
     die_with_parent()
     try:
         run_job(Job.read(Path(sys.argv[1])))
     except MmadaError as error:
         sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -10,12 +10,22 @@ from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmada.contracts.sample import TASKS, Task
-from mmada.model.losses import LossName, Vocabulary, all_row_weights, by_task, scored_tokens, token_log_probs
+from mmada.model.flops import Work
+from mmada.model.losses import (
+    LossName,
+    Vocabulary,
+    all_row_weights,
+    by_task,
+    scored_tokens,
+    target_groups,
+    token_log_probs,
+)
 from mmada.model.masking import Noised, NoiseRule, add_noise, uniforms
+from mmada.model.packing import Packing, pack
 from mmada.model.sequences import Batch, Layout, Padding, Row, collate, lay_out
 from mmada.model.transformer import Transformer
 from mmada.text_tokenizer import TextTokenizer
@@ -33,8 +43,8 @@ class Part(Protocol):
     """One micro-batch of a step on this process."""
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens that pass the network, pads not counted."""
+    def work(self) -> Work:
+        """What it asks of the network."""
 
     @property
     def denominators(self) -> Float[Tensor, "K"]:
@@ -54,6 +64,9 @@ class Objective(Protocol):
     @property
     def steps_per_iteration(self) -> int:
         """A run may be cut only between iterations of so many steps."""
+
+    def samples(self, step: int) -> tuple[str, ...]:
+        """Keys of the samples of a step's global batch."""
 
     def parts(self, model: Transformer, step: int) -> Sequence[Part]:
         """Micro-batches of a step; their number is the same on every process."""
@@ -76,7 +89,7 @@ class MaskedPredictionSettings:
     """Choices of masked prediction.
 
     `coefficients`: weight of each task's loss. `window`: response tokens that are filled up with eos, per
-    task.
+    task. `packing`: several samples share a row of the network; the losses are the same but for rounding.
     """
 
     coefficients: dict[Task, float]
@@ -86,6 +99,7 @@ class MaskedPredictionSettings:
     padding: Padding
     noise: NoiseRule
     cond_dropout: float
+    packing: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,16 +117,20 @@ class MaskedPrediction:
         losses = [f"loss/{task}" for task in TASKS]
         return (*losses, *(f"cross_entropy/{task}/{end}" for task, end in product(TASKS, bins)))
 
+    def samples(self, step: int) -> tuple[str, ...]:
+        """Keys of the rows of a global batch."""
+        return tuple(row.sample.key for row in self.material.rows(step))
+
     def parts(self, model: Transformer, step: int) -> list["_MaskedPart"]:
         """Lay out, noise and split the rows of a global batch."""
         rows = self.material.rows(step)
         drop = self._dropped(rows)
         layouts = [self._layout(row, bool(d), model) for row, d in zip(rows, drop, strict=True)]
         parts = []
-        for chosen in split_rows([len(layout.ids) for layout in layouts], self.material):
+        for chosen in split_rows([len(one.ids) for one in layouts], self.material, alike=not self.settings.packing):
             part = [layouts[index] for index in chosen]
             epochs = [rows[index].epoch for index in chosen]
-            parts.append(self._part(part, epochs, model.device))
+            parts.append(self._part(part, epochs, model))
         return parts
 
     def _dropped(self, rows: Sequence[Row]) -> np.ndarray:
@@ -131,33 +149,37 @@ class MaskedPrediction:
             drop_condition=drop,
         )
 
-    def _part(self, layouts: Sequence[Layout], epochs: Sequence[int], device: torch.device) -> "_MaskedPart":
-        vocab = self.material.vocab
+    def _part(self, layouts: Sequence[Layout], epochs: Sequence[int], model: Transformer) -> "_MaskedPart":
+        vocab, device = self.material.vocab, model.device
         batch = collate(layouts, vocab, padding=self.settings.padding)
         noised = add_noise(batch, epochs, self.settings.noise, mask_id=vocab.mask, seed=self.material.seed)
         scored = scored_tokens(self.settings.loss, noised.is_target, batch.ids, batch.rows("t2i"), vocab)
+        packing = pack(batch.attendable, max_length=model.config.max_sequence_length) if self.settings.packing else None
+        shape = batch.ids.shape if packing is None else packing.attendable.shape[:2]
+        work = work_of(shape, batch.ids, batch.attendable, scored, vocab, self.settings.vocabulary)
         batch, noised = on_device(batch, device), on_device(replace(noised, is_target=scored), device)
         weights, denominators = all_row_weights(
             self.settings.loss, batch.task, noised.is_target, noised.p_mask, batch.maskable, batch.attendable
         )
-        return _MaskedPart(batch, noised, weights, by_task(denominators, batch.task), self.settings, vocab)
+        if packing is not None:
+            packing = on_device(packing, device)
+        denominators = by_task(denominators, batch.task)
+        return _MaskedPart(batch, noised, packing, weights, denominators, work, self.settings, vocab)
 
 
 @dataclass(frozen=True)
 class _MaskedPart:
     batch: Batch
     noised: Noised
+    packing: Packing | None
     weights: Float[Tensor, "B L"]
     denominators: Float[Tensor, "T"]
+    work: Work
     settings: MaskedPredictionSettings
     vocab: Vocab
 
-    @property
-    def num_tokens(self) -> int:
-        return int(self.batch.attendable.sum())
-
     def loss(self, model: Transformer, totals: Float[Tensor, "T"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
-        hidden = model.hidden_states(self.noised.x_t, self.batch.attendable)
+        hidden = self._hidden_states(model)
         log_probs = token_log_probs(
             model,
             hidden,
@@ -171,6 +193,12 @@ class _MaskedPart:
         loss = (coefficients.to(sums.device) * sums / totals.clamp(min=1e-9)).sum()
         return loss, self._metrics(sums.detach(), log_probs.detach())
 
+    def _hidden_states(self, model: Transformer) -> Float[Tensor, "B L D"]:
+        if self.packing is None:
+            return model.hidden_states(self.noised.x_t, self.batch.attendable)
+        packed = model.hidden_states(self.packing.packed(self.noised.x_t), self.packing.attendable)
+        return self.packing.unpacked(packed)
+
     def _metrics(self, sums: Float[Tensor, "T"], log_probs: Float[Tensor, "B L"]) -> Float[Tensor, "n 2"]:
         targets = self.noised.is_target
         share = targets.sum(1) / self.batch.maskable.sum(1).clamp(min=1)
@@ -181,19 +209,38 @@ class _MaskedPart:
         return torch.cat([torch.stack([sums, self.denominators], 1), table])
 
 
-def split_rows(lengths: Sequence[int], material: Material) -> list[list[int]]:
-    """Indices of this process's rows, in `num_parts` micro-batches of similar lengths.
+def split_rows(lengths: Sequence[int], material: Material, *, alike: bool = True) -> list[list[int]]:
+    """Indices of this process's rows, in `num_parts` micro-batches: of similar lengths, or each of all lengths.
 
-    Rows sorted by length are dealt out to the processes in turn and cut into runs, so little is padded and
-    every process gets the same number of micro-batches whatever the lengths.
+    Rows sorted by length are dealt out to the processes in turn and cut into runs, so little is padded (or dealt out to
+    the micro-batches too, which is what packing needs), and every process gets the same number of micro-batches
+    whatever the lengths.
     """
     world, parts = material.world, material.num_parts
     assert len(lengths) >= world.size * parts, "a global batch needs a row for every micro-batch of every process"
-    order = np.argsort(np.asarray(lengths), kind="stable")
-    return [chunk.tolist() for chunk in np.array_split(order[world.rank :: world.size], parts)]
+    mine = np.argsort(np.asarray(lengths), kind="stable")[world.rank :: world.size]
+    chunks = np.array_split(mine, parts) if alike else [mine[part::parts] for part in range(parts)]
+    return [chunk.tolist() for chunk in chunks]
 
 
-RecordT = TypeVar("RecordT", Batch, Noised)
+def work_of(
+    shape: torch.Size,
+    ids: Int[Tensor, "B L"],
+    attendable: Bool[Tensor, "B L"],
+    is_target: Bool[Tensor, "B L"],
+    vocab: Vocab,
+    vocabulary: Vocabulary,
+) -> Work:
+    """What a micro-batch asks of the network, in rows of `shape`."""
+    rows, length = shape
+    scores = sum(
+        int(chosen.sum()) * len(range(*scored.indices(vocab.size)))
+        for chosen, scored in target_groups(ids, is_target, vocab, vocabulary)
+    )
+    return Work(int(attendable.sum()), rows * length, rows * length**2, scores)
+
+
+RecordT = TypeVar("RecordT", Batch, Noised, Packing)
 
 
 def on_device(record: RecordT, device: torch.device) -> RecordT:

@@ -95,6 +95,6 @@ def state_tensors(optimiser: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def restore_state(optimiser: Optimizer, parameter: Tensor, tensors: Mapping[str, Tensor], step: int) -> None:
-    """Give the optimiser a parameter's state of after `step` steps."""
+    """Give the optimiser a parameter's state of after `step` steps; what is not its own among `tensors` is left out."""
     count = {"step": torch.tensor(float(step), device=parameter.device)} if isinstance(optimiser, AdamW) else {}
-    optimiser.state[parameter] = {**count, **tensors}
+    optimiser.state[parameter] = {**count, **{name: tensors[name] for name in STATE_TENSORS[type(optimiser)]}}

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from mmada.contracts.sample import TASKS, Sample, Task
 from mmada.errors import ContractError
+from mmada.model.flops import Work
 from mmada.model.losses import Vocabulary, token_log_probs
 from mmada.model.masking import corrupt, mask_by_count, token_dice, uniforms
 from mmada.model.transformer import Transformer
 from mmada.rewards import Reward
-from mmada.training.objectives import Material
+from mmada.training.objectives import Material, work_of
 from mmada.training.policy_gradient import (
     NUM_TIMES,
     Advantage,
@@ -113,6 +114,10 @@ class UniGrpo:
         weights = self.settings.reward_weights
         return tuple(f"reward/{task}/{name}" for task in TASKS if task in weights for name in ("total", *weights[task]))
 
+    def samples(self, step: int) -> tuple[str, ...]:
+        """Keys of the prompts of the step's iteration."""
+        return tuple(row.sample.key for row in self.material.rows(step // self.settings.inner_updates))
+
     def parts(self, model: Transformer, step: int) -> list["_PolicyPart"]:
         """Micro-batches of one inner update; the first of an iteration makes the two phases before it."""
         iteration, update = divmod(step, self.settings.inner_updates)
@@ -143,6 +148,7 @@ class UniGrpo:
         batch, vocab = phase.rollouts.batch, self.material.vocab
         is_masked = phase.is_masked[update][rows]
         hidden = is_masked | phase.rollouts.beyond[rows]
+        vocabulary = self.settings.vocabulary
         return _PolicyPart(
             x_t=corrupt(batch.ids[rows], hidden, vocab.mask).to(device),
             x0=batch.ids[rows].to(device),
@@ -152,6 +158,7 @@ class UniGrpo:
             reference=phase.reference[update][rows].to(device),
             advantages=advantages[rows].to(device),
             logged=logged[rows].sum(0).to(device),
+            work=work_of(batch.ids[rows].shape, batch.ids[rows], batch.attendable[rows], is_masked, vocab, vocabulary),
             settings=self.settings,
             vocab=vocab,
         )
@@ -259,12 +266,9 @@ class _PolicyPart:
     reference: Float[Tensor, "r L"]
     advantages: Float[Tensor, "r"]
     logged: Float[Tensor, "n 2"]
+    work: Work
     settings: UniGrpoSettings
     vocab: Vocab
-
-    @property
-    def num_tokens(self) -> int:
-        return int(self.attendable.sum())
 
     @property
     def denominators(self) -> Float[Tensor, "1"]:

@@ -5,6 +5,7 @@ from typing import Any
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
 from mmada.text_tokenizer import TextTokenizer
+from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainSettings
 from mmada.training.objectives import MaskedPrediction, MaskedPredictionSettings, Material
 from mmada.training.parallel import World
@@ -20,6 +21,7 @@ def settings(max_steps: int, **change: Any) -> TrainSettings:
         "min_learning_rate": 1e-4, "warmup_steps": 1,
         "weight_decay": 0.01, "betas": (0.9, 0.99), "max_grad_norm": 1.0, "precision": "fp32", "threads": 1,
         "checkpoint_every": 1000, "publish_every": 0, "log_every": 1, "run": "run-a",
+        "ema_decay": 0.0, "guard": GuardRule(spike_factor=20.0, window=64, max_skipped=3),
     }  # fmt: skip
     return TrainSettings(**(values | change))
 

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from mmada.errors import CheckpointError
 from mmada.training.learning_rate import learning_rate
-from mmada.training.loop import train
 from mmada.training.optimisers import make_optimisers
 from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
-from tests.training.jobs import ALONE, masked_objective, settings
+from tests.training.jobs import ALONE, masked_objective
+from tests.training.runs import run, same_weights
 from tests.training.two_processes import run as run_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,37 +29,9 @@ def tokenizer_folder(tokenizer, tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "tokenizer"
 
 
-def _train(tokenizer, state_dir, steps, *, stop_at=None, model=None, objective=None, published=None, **change):
-    model = tiny_model(tiny_vocab(tokenizer)) if model is None else model
-    log = {}
-
-    def publish(step):
-        published[step] = {name: weight.clone() for name, weight in model.state_dict().items()}
-
-    def on_metrics(step, values):
-        log[step] = dict(values)
-        if step == stop_at:
-            raise KeyboardInterrupt
-
-    objective = objective or masked_objective(tokenizer, ALONE)
-    try:
-        result = train(
-            model,
-            objective,
-            settings(steps, **change),
-            state_dir=state_dir,
-            world=ALONE,
-            on_metrics=on_metrics,
-            publish=publish,
-            label="test",
-        )
-    except KeyboardInterrupt:
-        result = None
-    return model, log, result
-
-
-def _same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+def _train(*arguments, **options):
+    finished = run(*arguments, **options)
+    return finished.model, finished.log, finished.result
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -78,7 +50,7 @@ def test_a_killed_run_continues_to_the_same_bytes(tokenizer, tmp_path, stop_at, 
     straight, log, _ = _train(tokenizer, tmp_path / "straight", 8, **options)
     _train(tokenizer, tmp_path / "cut", 8, stop_at=stop_at, **options)
     resumed, later, result = _train(tokenizer, tmp_path / "cut", 8, **options)
-    assert _same(straight, resumed)
+    assert same_weights(straight, resumed)
     assert min(later) == stop_at - stop_at % 2 + 1, "it continues after the last saved step"
     for step, values in later.items():
         for name in ("loss/t2i", "grad_norm", "learning_rate"):

@@ -71,3 +71,17 @@ def test_the_published_loss_of_a_drawing_also_scores_soi_and_eoi(tokenizer):
         masked = part.noised.is_masked[part.batch.task == drawings].sum(1)
     assert scored["published"].tolist() == (masked + 2).tolist()
     assert scored["unified"].tolist() == masked.tolist()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_packing_changes_nothing_but_rounding_and_leaves_less_padding(tokenizer, parts):
+    model = tiny_model(tiny_vocab(tokenizer))
+    losses, slots = [], []
+    for packing in (False, True):
+        every = masked_objective(tokenizer, ALONE, num_parts=parts, packing=packing).parts(model, 0)
+        totals = torch.stack([part.denominators for part in every]).sum(0)
+        losses.append(sum(float(part.loss(model, totals)[0].detach()) for part in every))
+        slots.append(sum(part.work.slots for part in every))
+        tokens = sum(part.work.tokens for part in every)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert tokens <= slots[1] < slots[0]
