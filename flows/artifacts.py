@@ -54,8 +54,8 @@ def run_artifacts(workspace: RunWorkspace, log: RunLogger) -> Iterator[None]:
 
 
 def publish_run_artifacts(workspace: RunWorkspace, log: RunLogger) -> None:
-    """Rows and lineage, loss curves, reconstructions, links to the run's site: of each what there is."""
-    for publish in (_rows_and_lineage, _loss_curves, _reconstructions, _links):
+    """Rows and lineage, the gate, loss curves, reconstructions, links to the run's site: of each what there is."""
+    for publish in (_rows_and_lineage, _gate, _loss_curves, _reconstructions, _links):
         with _harmless(log):
             publish(workspace)
 
@@ -167,6 +167,31 @@ def _funnel(lineage: Lineage) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _gate(workspace: RunWorkspace) -> None:
+    """What the gate found, whether it let the rows pass or not."""
+    file = workspace.folder / load_params(workspace.folder / "params.yaml").paths.reports / "gate" / "outcomes.json"
+    if not file.exists():
+        return
+    outcomes = json.loads(file.read_text(encoding="utf-8"))
+    rows = [
+        {
+            "check": check["name"],
+            "passes": "yes" if check["success"] else "by override" if check["override"] else "NO",
+            "observed": f"{check['failing']:,} rows fail" if check["observed"] is None else f"{check['observed']:g}",
+            "of rows": check["rows"],
+            "set by": check["limit_at"] or "a contract",
+            "rows that fail": "; ".join(f"{row[:12]} {value}" for row, value in check["examples"]),
+        }
+        for check in outcomes["checks"]
+    ]
+    create_table_artifact(
+        rows,
+        key=f"gate-{workspace.request.digest}",
+        description=f"What the gate found of the selected rows `{outcomes['selected'][:12]}`; its page, and all rows "
+        "that fail, lie in `reports/gate`",
+    )
 
 
 def _loss_curves(workspace: RunWorkspace) -> None:

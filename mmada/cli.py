@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmada.errors import MmadaError
+from mmada.errors import IntegrityError, MmadaError
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
 from mmada.show.commands import show
@@ -189,6 +189,40 @@ def trace(
 
 
 @app.command()
+def why(
+    row: Annotated[
+        str, typer.Argument(help="A row_id, its first digits, or the place of a raw row: captions/captions.jsonl:17.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Why a row is in the training data or not: each threshold with the row's value, duplicates, what holds it."""
+    from mmada.show import printing, story
+
+    params = load_params(PARAMS_FILE)
+    told = story.tell(row, params)
+    lines = story.story_lines(told, params.selection)
+    typer.echo(printing.as_json(story.story_json(told)) if as_json else "\n".join(lines))
+
+
+@app.command()
+def ablate(
+    reason: Annotated[str, typer.Argument(metavar="FILTER", help="Reason of the drop ledger: `thought_loop`.")],
+    stage: Annotated[str, typer.Option(help="Training stage in which it is measured.")] = "stage1",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training [default: the stage's own].")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a filter of selection is worth: train with it and without it, evaluate both, compare item by item.
+
+    Everything happens in .mmada/ablations; the project's own data and models stay as they are.
+    """
+    from mmada import ablation
+
+    result = ablation.ablate(reason, load_params(PARAMS_FILE), stage=stage, steps=steps)
+    text = "report.json" if as_json else "report.txt"
+    typer.echo((Path(result.folder) / text).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
 def impact(
     asked: Annotated[
         str,
@@ -212,6 +246,21 @@ def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -
     from mmada.lineage import render
 
     render.print_verification(folder, project, as_json=as_json)
+
+
+@app.command()
+def check_shards(
+    folder: Annotated[Path, typer.Argument(help="Folder of shards, for example data/shards/stage1.")],
+) -> None:
+    """Look for whatever can be wrong with shards, by file and byte; exit with 2 and name it."""
+    from mmada.shards.check import check_shards
+
+    findings = check_shards(folder)
+    for finding in findings:
+        typer.echo(str(finding))
+    if findings:
+        raise IntegrityError(f"{folder}: {len(findings)} findings; delete it and run `dvc repro` to make it again")
+    typer.echo(f"{folder}: nothing is wrong")
 
 
 @app.command()

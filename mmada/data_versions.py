@@ -1,4 +1,7 @@
-"""Named data versions: git tags `data/<name>` at commits that hold everything which made the data."""
+"""Named data versions: git tags `data/<name>` at commits that hold everything which made the data, and their profile.
+
+A profile says how the rows are distributed; the gate compares later versions with it (`gate.reference`).
+"""
 
 import json
 import re
@@ -8,30 +11,45 @@ from typing import Final
 
 from mmada.errors import InputError
 from mmada.git import git
-from mmada.lineage.manifest import open_artifact, read_artifact
+from mmada.lineage.manifest import open_artifact
+from mmada.params_data import NO_REFERENCE, VERSION_NAME
 from mmada.params_schema import Params
+from mmada.storage import atomic_write
 
 TAG_PREFIX: Final = "data/"
-_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9._-]{0,60}$")
 _COMMITTED: Final = ("params.yaml", "dvc.yaml", "dvc.lock", "models.yaml")
 
 
 def promote(name: str, params: Params) -> str:
-    """Name the selected rows of the project in the current folder; returns the tag.
+    """Name the selected rows of the project in the current folder, and commit their profile; returns the tag.
 
     Raises InputError when the data did not pass the gate, what made them is not committed, or the name is taken.
     """
-    if not _NAME.match(name):
-        raise InputError(f"{name!r} is no name of a data version: lower-case letters, digits, '.', '_' and '-'")
+    if not re.match(VERSION_NAME, name) or name == NO_REFERENCE:
+        raise InputError(
+            f"{name!r} is no name of a data version: lower-case letters, digits, '.', '_' and '-', not {NO_REFERENCE!r}"
+        )
     selected = open_artifact(Path(params.paths.selected))
-    gate = read_artifact(Path(params.paths.gate))  # it exists only for data that passed
+    gate = open_artifact(Path(params.paths.gate))  # it exists only for data that passed
+    if gate.metadata["selected"] != selected.id:
+        raise InputError(f"{gate.path} let other rows pass than {selected.path} holds; run `dvc repro validate`")
     _check_committed(params)
     tag = TAG_PREFIX + name
     if git(Path(), "tag", "--list", tag).strip():
         raise InputError(f"the data version {name!r} exists already; choose another name (`git tag --list 'data/*'`)")
+    _commit_profile(name, gate.path / "profile.json", Path(params.paths.profiles))
     body = json.dumps({"selected": selected.id, "gate": gate.id}, indent=1, sort_keys=True)
     git(Path(), "tag", "--annotate", tag, "--message", f"Data version {name}", "--message", body)
     return tag
+
+
+def _commit_profile(name: str, source: Path, folder: Path) -> None:
+    target = folder / f"{name}.json"
+    atomic_write(target, source.read_bytes())
+    git(Path(), "add", "--", target.as_posix())
+    if git(Path(), "status", "--porcelain", "--", target.as_posix()):  # nothing, where an earlier try committed it
+        message = f"Profile of the data version {name}"
+        git(Path(), "commit", "--quiet", "--only", "--message", message, "--", target.as_posix())
 
 
 def data_versions(project: Path) -> list[str]:

@@ -236,6 +236,27 @@ class Selection(Section):
     max_lost_share: Share
     """A picture that has lost more is broken (image_broken): half of it grey, as decoders leave truncated files."""
     max_language_switches: Count
+    leave_out: tuple[str, ...]
+    """Reasons for which no row is dropped: `mmada ablate` measures what a filter is worth."""
+
+
+NO_REFERENCE: Final = "none"
+"""What stands in `gate.reference` when the rows are compared with no earlier version."""
+VERSION_NAME: Final = r"^[a-z0-9][a-z0-9._-]{0,60}$"
+"""What a data version may be called."""
+
+Said = Annotated[str, Field(pattern=r"\S")]
+
+
+class GateOverride(Section):
+    """Lets one check that fails pass, for one version of the selected rows alone."""
+
+    check: Said
+    """Name of the check, as the gate's message gives it."""
+    selected: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Id of the selected rows that it is meant for."""
+    who: Said
+    why: Said
 
 
 class Gate(Section):
@@ -247,6 +268,11 @@ class Gate(Section):
     max_text_tokens: Positive
     min_correct_share: Share
     """Smallest share of correct answers among kept rows whose answer can be checked."""
+    reference: Annotated[str, Field(pattern=VERSION_NAME)]
+    """Name of the data version (`mmada promote`) whose distributions are compared with; `none`: no comparison."""
+    max_shift: Share
+    """Share of the rows that a distribution may have moved from the reference's, where chance does not explain it."""
+    overrides: tuple[GateOverride, ...]
 
 
 class Shards(Section):

@@ -44,6 +44,7 @@ class Paths(Section):
     benchmark_items: str
     facts: str
     selected: str
+    profiles: str
     gate: str
     shards: str
     models: str

@@ -34,7 +34,8 @@ from mmada.unit_store import open_unit_store
 WORK_DIR: Final = Path(".mmada")
 """Unfinished work, locks and the unit store; git-ignored, safe to delete."""
 
-_FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store", "checkpoint"})
+_FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store", "checkpoint", "registered"})
+"""`registered`: names of all benchmarks. Stages refuse data that was not searched for one; it changes no byte."""
 _CHECKPOINTS: Final = "checkpoints"  # keys of models.yaml, not a section of params.yaml
 
 
@@ -132,6 +133,7 @@ def _arguments(stage: Stage, params: Params, partial: Path) -> dict[str, Any]:
         "key": stage.key,
         "paths": params.paths,
         "store": open_unit_store(WORK_DIR / "units"),
+        "registered": list(params.benchmarks),
     }
     wanted = inspect.signature(stage.function).parameters
     if "checkpoint" in wanted:

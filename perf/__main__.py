@@ -9,6 +9,7 @@ from pathlib import Path
 from perf.codes import bench_codes
 from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.doors import bench_doors
+from perf.gate import bench_gate
 from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
 from perf.losses import bench_losses
@@ -28,6 +29,7 @@ BENCHES = {
     "noop_repro": bench_noop_repro,
     "show": bench_show,
     "doors": bench_doors,
+    "gate": bench_gate,
     "units": bench_units,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

@@ -32,7 +32,7 @@ CORPUS = "rows"
 """The one corpus; its raw file has the same name."""
 
 _CODES = {"grid_rows": pl.lit(32), "grid_columns": pl.lit(32), "codes": pl.lit(pack_codes(np.zeros(1024, np.uint16)))}
-_ZERO = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Binary: b""}
+_ZERO = {pl.String: "", pl.Int64: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Binary: b""}
 
 
 def bench_show() -> dict[str, float]:
@@ -113,7 +113,7 @@ def _select(rows: pl.DataFrame, paths: Paths) -> None:
     write_table(_filled(kept, SELECTED), selected / "selected.parquet", SELECTED)
     dropped = rows.filter(is_dropped).with_columns(reason=pl.lit("image_flat"))
     write_table(_filled(dropped, DROPS), selected / "dropped.parquet", DROPS)
-    write_table(_filled(kept, INDEX), Path(paths.shards) / "stage1" / index_name("s"), INDEX)
+    write_table(_filled(kept, INDEX), Path(paths.shards) / "stage1" / index_name("captions.tar"), INDEX)
 
 
 def _filled(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:

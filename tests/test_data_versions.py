@@ -16,10 +16,12 @@ from tests.e2e.project_folder import make_project
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     folder = make_project(tmp_path / "project")
     monkeypatch.chdir(folder)
+    metadata: dict[str, object] = {}
     for name in ("selected", "gate"):
         (folder / "data" / name).mkdir(parents=True)
-        (folder / "data" / name / "rows").write_text(name)
-        write_manifest(folder / "data" / name, stage=name, version=1, metadata={})
+        (folder / "data" / name / "profile.json").write_text(f'{{"{name}": {{"counts": {{}}}}}}')
+        made = write_manifest(folder / "data" / name, stage=name, version=1, metadata=metadata)
+        metadata = {"selected": made.id}
     return load_params(folder / "params.yaml")
 
 
@@ -29,13 +31,29 @@ def test_a_version_names_a_commit_and_the_ids(params: Params) -> None:
     assert '"selected"' in git(Path(), "tag", "--list", "data/2026-11", "--format=%(contents)")
 
 
+def test_the_profile_is_committed_where_the_name_points(params: Params) -> None:
+    Path("notes.txt").write_text("being written")
+    git(Path(), "add", "notes.txt")
+    promote("first", params)
+    committed = git(Path(), "show", "data/first:data/profiles/first.json")
+    assert committed == Path("data/gate/profile.json").read_text()
+    assert git(Path(), "status", "--porcelain").strip() == "A  notes.txt"  # what else was being done is left alone
+
+
+def test_rows_that_the_gate_did_not_see_have_no_name(params: Params) -> None:
+    Path("data/selected/more").write_text("rows")
+    write_manifest(Path("data/selected"), stage="selected", version=1, metadata={})
+    with pytest.raises(InputError, match="let other rows pass"):
+        promote("first", params)
+
+
 def test_a_name_is_given_once(params: Params) -> None:
     promote("first", params)
     with pytest.raises(InputError, match="'first' exists already"):
         promote("first", params)
 
 
-@pytest.mark.parametrize("name", ["", "A", "../x", "two words", "-x"])
+@pytest.mark.parametrize("name", ["", "A", "../x", "two words", "-x", "none"])
 def test_a_name_is_plain(params: Params, name: str) -> None:
     with pytest.raises(InputError, match="no name of a data version"):
         promote(name, params)

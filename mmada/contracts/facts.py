@@ -5,6 +5,7 @@ ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `pictur
 `matches.parquet` (BENCHMARK_MATCHES) and `certificate.json`, which says what was searched for and in which rows.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -67,10 +68,27 @@ BENCHMARK_MATCHES: Final[Schema] = {
     "containment": pl.Float64,  # share of the item's n-grams in the row; 1.0 for "picture" and "whole"
 }
 
+FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
+    "num_thought_words": (0, None),
+    "loop_share": (0.0, 1.0),
+    "language_switches": (0, None),
+    "psnr": (0.0, 99.0),  # image_quality.psnr ends there
+    "pixel_std": (0.0, 127.5),
+    "structure": (0.0, 1.0),
+    "lost_share": (0.0, 1.0),
+    "code_entropy": (0.0, 13.0),  # a code has 13 bits, so no picture's codes can carry more each
+}
+"""Fact -> smallest and largest value that it can have, whatever the row; null where it has none."""
+
 
 def facts_part(corpus: str, records: Path) -> str:
     """Name of the part of facts, below the facts folder, of a part of records."""
     return f"{corpus}/{records.name.replace('records', 'facts', 1)}"
+
+
+def facts_parts(folder: Path) -> list[Path]:
+    """All parts of a facts folder, in order of corpora, files and rows."""
+    return sorted(folder.glob("*/facts-*.parquet"))
 
 
 def read_facts(folder: Path) -> pl.DataFrame:

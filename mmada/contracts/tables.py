@@ -1,6 +1,7 @@
 """Read and write the tables of mmada.contracts as parquet: checked on both sides, equal rows give equal bytes."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +42,22 @@ def read_table(path: Path, schema: Schema, where: str) -> pl.DataFrame:
     except PolarsError as error:
         raise ContractError(f"{where}: {path} is not a readable parquet file ({error})") from None
     return check(table, schema, f"{where} ({path})")
+
+
+def scan_columns(paths: Sequence[Path], schema: Schema, columns: Sequence[str], where: str) -> pl.LazyFrame:
+    """Some columns of the parts of one table, in order, read when they are collected; the others stay on disk.
+
+    Raises InputError for a part that is not there, ContractError for one that is not parquet or not of this schema.
+    """
+    for path in paths:
+        try:
+            check(pl.DataFrame(schema=pl.read_parquet_schema(path)), schema, f"{where} ({path})")
+        except FileNotFoundError:
+            raise InputError(f"{where}: {path} does not exist; run `dvc repro`") from None
+        except PolarsError as error:
+            raise ContractError(f"{where}: {path} is not a readable parquet file ({error})") from None
+    table = pl.scan_parquet(list(paths), glob=False) if paths else pl.LazyFrame(schema=pl.Schema(schema))
+    return table.select(columns)
 
 
 def read_tables(folder: Path, name: str, schema: Schema, where: str) -> pl.DataFrame:

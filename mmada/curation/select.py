@@ -5,30 +5,30 @@ makes it superfluous, so that a duplicate's kept twin is itself kept.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import polars as pl
 
 from mmada.contracts.records import SELECTED
 
-REASONS: Final = (
-    "contaminated",
-    "thought_unclosed",
-    "thought_empty",
-    "thought_loop",
-    "row_too_long",
-    "language_switch",
-    "answer_wrong",
-    "image_flat",
-    "image_noise",
-    "image_broken",
-    "image_poor_reconstruction",
-    "duplicate_exact",
-    "duplicate_near",
-    "image_near_duplicate",
-)
-
+REASONS: Final[Mapping[str, str]] = {
+    "contaminated": "A benchmark's item stands in the row.",
+    "thought_unclosed": "The thought does not end.",
+    "thought_empty": "The thought has no words.",
+    "thought_loop": "Too much of the thought lies in phrases that it says over and over (max_loop_share).",
+    "row_too_long": "Prompt and response have too many tokens (max_text_tokens).",
+    "language_switch": "The thought changes its language or script too often (max_language_switches).",
+    "answer_wrong": "The final answer is not the gold answer (require_correct).",
+    "image_flat": "The picture has nearly one colour (min_pixel_std).",
+    "image_noise": "The picture is noise (min_structure).",
+    "image_broken": "Too much of the picture is lost (max_lost_share).",
+    "image_poor_reconstruction": "The picture's codes do not give it back (min_psnr).",
+    "duplicate_exact": "An equal row is kept.",
+    "duplicate_near": "A row that is nearly equal is kept (near_duplicate).",
+    "image_near_duplicate": "The same text is kept under a picture that shows the same (image_near_duplicate).",
+}
+"""Every reason with the sentence that explains it and its threshold in params.yaml."""
 
 _DECIDED: Final = (
     *("row_id", "corpus", "source_file", "file_sha256", "row"),
@@ -36,12 +36,8 @@ _DECIDED: Final = (
 )
 
 
-def decide(
-    facts: pl.DataFrame,
-    pairs: pl.DataFrame,
-    matches: pl.DataFrame,
+def thresholds(
     *,
-    picture_pairs: pl.DataFrame,
     max_text_tokens: int,
     max_loop_share: float,
     max_language_switches: int,
@@ -50,24 +46,13 @@ def decide(
     min_structure: float,
     max_lost_share: float,
     min_psnr: float,
-    near_duplicate: float,
-    image_near_duplicate: float,
-) -> pl.DataFrame:
-    """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
-    and origin.
+) -> dict[str, tuple[pl.Expr, pl.Expr]]:
+    """Reason -> (whether a row fails, what of it is judged), for every reason that looks at one row alone.
 
-    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; picture_pairs:
-    PICTURE_PAIRS. The loop limit holds for responses, not for plain text (task lm), whose lists and tables repeat by
-    nature.
+    The expressions are over FACTS with `contaminated_by`. The loop limit holds for responses, not for plain text (task
+    lm), whose lists and tables repeat by nature.
     """
-    held = matches.group_by("row_id").agg(
-        contaminated_by=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" ")
-    )
-    # A join would copy every column.
-    contaminated_by = pl.col("row_id").replace_strict(
-        held["row_id"], held["contaminated_by"], default=None, return_dtype=pl.String
-    )
-    checks: Mapping[str, tuple[pl.Expr, pl.Expr]] = {
+    return {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
         "thought_unclosed": (pl.col("defect") == "thought_unclosed", pl.col("num_thought_words")),
         "thought_empty": (pl.col("defect") == "thought_empty", pl.col("num_thought_words")),
@@ -86,16 +71,48 @@ def decide(
         "image_broken": (pl.col("lost_share").fill_nan(1.0) > max_lost_share, pl.col("lost_share").round(4)),
         "image_poor_reconstruction": (pl.col("psnr").fill_nan(0.0) < min_psnr, pl.col("psnr").round(4)),
     }
+
+
+def contaminated_by(matches: pl.DataFrame) -> pl.Expr:
+    """`contaminated_by`: the benchmark items in a row (BENCHMARK_MATCHES), null without one."""
+    held = matches.group_by("row_id").agg(items=pl.concat_str("benchmark", pl.lit("/"), "item_id").sort().str.join(" "))
+    # A join would copy every column.
+    found = pl.col("row_id").replace_strict(held["row_id"], held["items"], default=None, return_dtype=pl.String)
+    return found.alias("contaminated_by")
+
+
+def decide(
+    facts: pl.DataFrame,
+    pairs: pl.DataFrame,
+    matches: pl.DataFrame,
+    *,
+    picture_pairs: pl.DataFrame,
+    near_duplicate: float,
+    image_near_duplicate: float,
+    leave_out: Sequence[str],
+    **limits: Any,
+) -> pl.DataFrame:
+    """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
+    and origin.
+
+    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; picture_pairs:
+    PICTURE_PAIRS; `leave_out`: reasons for which no row is dropped; `limits`: those of `thresholds`.
+    """
+    checks = {name: check for name, check in thresholds(**limits).items() if name not in leave_out}
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
     rows = (
-        facts.with_columns(contaminated_by=contaminated_by)
+        facts.with_columns(contaminated_by(matches))
         .select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
         .sort("row_id", "corpus", "source_file", "row")
     )
-    rows = _mark_exact_duplicates(rows)
-    rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
-    return _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
+    if "duplicate_exact" not in leave_out:
+        rows = _mark_exact_duplicates(rows)
+    if "duplicate_near" not in leave_out:
+        rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+    if "image_near_duplicate" not in leave_out:
+        rows = _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
+    return rows
 
 
 def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
@@ -108,7 +125,9 @@ def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
         .agg(origins=origin)
     )
     kept = decided.filter(reason="").join(same_content, on="content_key", how="left", maintain_order="left")
-    return kept.with_columns(ordinal=pl.lit(0, dtype=pl.Int64)).select(list(SELECTED))
+    # More than 0 only where exact duplicates are kept (leave_out): their samples need keys of their own.
+    ordinal = pl.int_range(pl.len(), dtype=pl.Int64).over("row_id")
+    return kept.with_columns(ordinal=ordinal).select(list(SELECTED))
 
 
 def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:

@@ -80,7 +80,7 @@ def impact(asked: str, store: ProvenanceStore) -> Impact:
     if files:
         found = {id_: _origins(table, pl.col("file_sha256").is_in(list(files))) for id_, table in rows.items()}
     elif re.fullmatch("[0-9a-f]{64}", name):
-        found = {id_: _origins(table, pl.col("row_id") == name) for id_, table in rows.items()}
+        found = {id_: _origins(table.filter(row_id=name), pl.lit(True)) for id_, table in rows.items()}
         files = {sha for origins in found.values() for sha in origins["file_sha256"]}
     if not files:
         raise InputError(_nothing_known(asked, chain.from_iterable(read.values())))

@@ -56,8 +56,15 @@ def _unfold(lineage: Lineage, id_: str, depth: int, seen: set[str], lines: list[
     if id_ in seen:
         return
     seen.add(id_)
+    lines += [f"{'  ' * (depth + 1)}{override}" for override in overrides(node)]
     for input_id in node.inputs.values():
         _unfold(lineage, input_id, depth + 1, seen, lines)
+
+
+def overrides(node: Node) -> list[str]:
+    """For each check of a gate that was let pass although it failed: which, by whom, and why."""
+    entries = node.params["gate"].get("overrides", []) if node.stage == "validate" else []
+    return [f"override of {entry['check']!r} by {entry['who']}: {entry['why']}" for entry in entries]
 
 
 def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:

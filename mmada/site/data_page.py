@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from mmada.curation.select import REASONS
 from mmada.site import figures
 from mmada.site.html import (
     Content,
@@ -29,13 +30,27 @@ from mmada.site.reconstructions import Reconstruction
 
 _EXAMPLES: Final = 5
 _EXCERPT: Final = 200
+_DUPLICATES: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate")
+_MEASURED: Final = (
+    ("num_text_tokens", "Text tokens per row", "prompt and response, tokens"),
+    ("num_thought_words", "Words of thought per row", "words; rows without a thought are left out"),
+    ("loop_share", "How much of a text repeats itself", "share of words in repeated phrases; 0 is left out"),
+    ("psnr", "How well pictures survive tokenization", "PSNR, dB"),
+    ("pixel_std", "How much a picture shows", "standard deviation of its pixels"),
+    ("code_entropy", "How much a picture's codes say", "entropy of its codes, bits"),
+)
+"""Facts that are drawn: column, title, unit."""
+KEPT_COLUMNS: Final = ("row_id", "corpus")
+FACT_COLUMNS: Final = (*KEPT_COLUMNS, *(column for column, _, _ in _MEASURED))
+"""The columns of SELECTED and FACTS that the page needs."""
 
 
 @dataclass(frozen=True)
 class Ledger:
     """What became of every raw row. `unread`, `deselected`: rows that ingest and selection dropped (DROPS).
 
-    `facts`: FACTS of all rows that were read; `kept`: SELECTED, of version `selected_id`.
+    `facts`: FACT_COLUMNS of all rows that were read; `kept`: KEPT_COLUMNS of the selected rows, version `selected_id`;
+    `twins`: row id -> beginning of the kept rows that `twins_of` names.
     """
 
     unread: pl.DataFrame
@@ -43,6 +58,7 @@ class Ledger:
     facts: pl.DataFrame
     kept: pl.DataFrame
     selected_id: str
+    twins: Mapping[str, str]
 
     @property
     def dropped(self) -> pl.DataFrame:
@@ -67,8 +83,8 @@ def data_page(
     else:
         selected = [
             Section("Funnel", join([_funnel(ledger), _corpora(ledger)])),
-            Section("Why rows were dropped", _reasons(ledger.dropped)),
-            Section("Histograms", columns(_histograms(ledger), "columns pairs")),
+            Section("Why rows were dropped", _reasons(ledger)),
+            Section("Before and after", columns(_histograms(ledger), "columns pairs")),
         ]
     gallery = absent("No pictures have been tokenized yet.", "dvc repro tokenize_images")
     gate = absent("The gate has not run yet.", "dvc repro validate")
@@ -120,8 +136,9 @@ def _corpora(ledger: Ledger) -> Html:
     return table(["corpus", "share kept", "raw rows", "kept", "dropped", ""], rows, "bars")
 
 
-def _reasons(dropped: pl.DataFrame) -> Html:
+def _reasons(ledger: Ledger) -> Html:
     """A line per reason, most frequent first, that unfolds to examples."""
+    dropped = ledger.dropped
     if dropped.is_empty():
         return element("p", "No row was dropped.")
     counts = dropped.group_by("reason", "stage").len().sort("len", "reason", descending=[True, False])
@@ -137,41 +154,49 @@ def _reasons(dropped: pl.DataFrame) -> Html:
             element("span", count, "count"),
             element("span", f"{stage}: {where}", "soft"),
         ]
-        lines.append(folded(element("span", join(summary), "reason"), _examples(rows)))
+        explained = element("p", REASONS.get(reason, ""), "soft") if stage == "select" else Html("")
+        shown = join([explained, _examples(rows, ledger.twins if reason in _DUPLICATES else {})])
+        lines.append(folded(element("span", join(summary), "reason"), shown))
     return element("div", join(lines), "panel reasons")
 
 
-def _examples(rows: pl.DataFrame) -> Html:
-    shown = rows.sort("corpus", "source_file", "row").head(_EXAMPLES)
+def _examples(rows: pl.DataFrame, twins: Mapping[str, str]) -> Html:
+    """The first rows of a reason; beside a duplicate the row that is kept in its place."""
+    shown = _first(rows)
     lines: list[Sequence[Content]] = [
         [
             element("span", f"{row['corpus']} / {row['source_file']} row {row['row']}", "id"),
             element("span", row["value"][:_EXCERPT], "id", dir="auto"),
             element("pre", row["excerpt"][:_EXCERPT], dir="auto"),
+            *([element("pre", twins.get(row["value"], "")[:_EXCERPT], dir="auto")] if twins else []),
         ]
         for row in shown.iter_rows(named=True)
     ]
-    header = ["raw row", "value that failed", "beginning of the row"]
+    header = ["raw row", "value that failed", "beginning of the row", *(["kept in its place"] if twins else [])]
     return join([table(header, lines, "examples"), more(shown.height, rows.height, "in the ledger (dropped.parquet)")])
 
 
+def twins_of(deselected: pl.DataFrame) -> list[str]:
+    """Ids of the kept rows that stand beside examples of duplicates."""
+    duplicates = [_first(deselected.filter(reason=reason)) for reason in _DUPLICATES]
+    return pl.concat(duplicates).get_column("value").unique().to_list()
+
+
+def _first(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort("corpus", "source_file", "row").head(_EXAMPLES)
+
+
 def _histograms(ledger: Ledger) -> list[Html]:
-    wanted = (
-        ("num_text_tokens", "Text tokens per kept row", "prompt and response, tokens"),
-        ("num_thought_words", "Words of thought per kept row", "words; rows without a thought are left out"),
-        ("psnr", "How well pictures survive tokenization", "PSNR, dB"),
-        ("code_entropy", "How much a picture's codes say", "entropy of its codes, bits"),
-    )
-    columns_read = [column for column, _, _ in wanted]
-    measured = ledger.facts.select("row_id", *columns_read).unique("row_id")  # exact duplicates share their row id
-    kept = ledger.kept.select("row_id", "corpus").join(measured, on="row_id", how="left", maintain_order="left")
+    """Whole bars are the rows before selection; without their last part, the kept ones of each corpus."""
+    measured = ledger.facts.unique("row_id", keep="any")  # exact duplicates share their row id
+    known = measured.join(ledger.kept.select("row_id", kept="corpus"), on="row_id", how="left", maintain_order="left")
     drawn = []
-    for column, title, unit in wanted:
-        present = kept.filter(pl.col(column).is_not_null() & (pl.col(column) > 0))
-        series = {
-            str(corpus): rows.get_column(column).to_list()
-            for (corpus,), rows in present.group_by(["corpus"], maintain_order=True)
-        }
+    for column, title, unit in _MEASURED:
+        present = known.filter(pl.col(column) > 0)
+        parts = {part: rows.get_column(column) for (part,), rows in present.partition_by("kept", as_dict=True).items()}
+        series = {f"{corpus}, kept": parts[corpus].to_numpy() for corpus in sorted(parts.keys() - {None})}
+        if None in parts:
+            series["dropped by selection"] = parts[None].to_numpy()
         if series:
             drawn.append(figures.stacked_histogram(title, series, unit))
     return drawn
@@ -195,14 +220,24 @@ def _gate(checks: Sequence[Mapping[str, Any]]) -> Html:
     rows: list[Sequence[Content]] = [
         [
             check["name"],
-            _observed(check["observed"]),
+            _observed(check),
             _limit(check["arguments"]),
             element("span", check["limit_at"], "id"),
-            verdict(check["success"], "passes", "fails"),
+            _passed(check),
         ]
         for check in checks
     ]
     return table(["check", "observed", "limit", "set by", ""], rows)
+
+
+def _passed(check: Mapping[str, Any]) -> Html:
+    """A word; of an override also whose it is, why, and the first rows that fail."""
+    override = check["override"]
+    if not override:
+        return verdict(check["success"], "passes", "fails")
+    said = element("span", f"fails, let pass by {override['who']}: {override['why']}", "bad")
+    rows = [element("pre", "  ".join(line), dir="auto") for line in check["examples"]]
+    return folded(said, join([*rows, more(len(rows), check["failing"], "rows")])) if rows else said
 
 
 def _limit(arguments: Mapping[str, Any]) -> str:
@@ -210,6 +245,7 @@ def _limit(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{words[name]} {value:,}" for name, value in arguments.items() if name in words) or "every row"
 
 
-def _observed(value: Any) -> Content:
-    """A measured value, or (of checks on every row) how many rows failed, part by part."""
-    return f"{sum(value):,} rows fail" if isinstance(value, list) else f"{value:,.6g}"
+def _observed(check: Mapping[str, Any]) -> Content:
+    """A measured value, or (of checks on every row) how many rows failed."""
+    observed = check["observed"]
+    return f"{check['failing']:,} rows fail" if observed is None else f"{observed:,.6g}"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from mmada.site.html import Html, element, json_block, text
@@ -63,7 +64,9 @@ def lines(title: str, series: Curves, x: str, y: str, *, scale: Mapping[str, flo
     return _html(figure)
 
 
-def stacked_histogram(title: str, series: Mapping[str, Sequence[float]], x: str, *, bins: int = 40) -> Html:
+def stacked_histogram(
+    title: str, series: Mapping[str, Sequence[float] | NDArray[np.number]], x: str, *, bins: int = 40
+) -> Html:
     """Histograms by name over shared bins, one on top of the other; counted here, so that a page stays small."""
     everything = np.concatenate([np.asarray(values, dtype=float) for values in series.values()] or [np.zeros(0)])
     edges = np.histogram_bin_edges(everything, bins=_bin_edges(everything, bins))

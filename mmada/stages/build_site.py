@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.contracts.facts import read_facts
-from mmada.contracts.ingested import read_dropped
+from mmada.contracts.facts import STORED_FACTS, facts_parts
+from mmada.contracts.ingested import STORED_RECORDS, parts, read_dropped
 from mmada.contracts.records import DROPS, SELECTED
-from mmada.contracts.tables import read_table
+from mmada.contracts.tables import read_table, scan_columns
 from mmada.errors import InputError
 from mmada.evaluation.score_store import ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, open_artifact
@@ -22,7 +22,7 @@ from mmada.params_schema import Paths
 from mmada.params_training import TrainingBlock
 from mmada.site.catalogue import data_versions, model_entries
 from mmada.site.checkpoint_scores import read_scores
-from mmada.site.data_page import Ledger, data_page
+from mmada.site.data_page import FACT_COLUMNS, KEPT_COLUMNS, Ledger, data_page, twins_of
 from mmada.site.figures import write_script
 from mmada.site.lineage_page import lineage_page
 from mmada.site.overview_page import overview_page
@@ -34,7 +34,7 @@ from mmada.site.training_page import training_page
 from mmada.site.training_reports import read_curves, read_sampled_pictures
 from mmada.stage_report import StageReport
 
-VERSION: Final = 2
+VERSION: Final = 3
 OUT: Final = "site"
 
 _ASSETS: Final = Path(__file__).resolve().parent.parent / "site" / "assets"
@@ -131,13 +131,28 @@ def _ledger(inputs: Mapping[str, Artifact]) -> Ledger | None:
         if name.startswith("ingested ")
     ]
     selected = inputs["selected"]
+    deselected = read_table(selected.path / "dropped.parquet", DROPS, "ledger of selection")
     return Ledger(
         unread=pl.concat([pl.DataFrame(schema=pl.Schema(DROPS)), *unread]),
-        deselected=read_table(selected.path / "dropped.parquet", DROPS, "ledger of selection"),
-        facts=read_facts(inputs["facts"].path),
-        kept=read_table(selected.path / "selected.parquet", SELECTED, "selected rows"),
+        deselected=deselected,
+        facts=scan_columns(facts_parts(inputs["facts"].path), STORED_FACTS, FACT_COLUMNS, "facts").collect(),
+        kept=scan_columns([selected.path / "selected.parquet"], SELECTED, KEPT_COLUMNS, "selected rows").collect(),
         selected_id=selected.id,
+        twins=_beginnings(inputs, twins_of(deselected)),
     )
+
+
+def _beginnings(inputs: Mapping[str, Artifact], row_ids: list[str]) -> dict[str, str]:
+    """Row id -> the beginning of what the row says."""
+    text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars()
+    files = [
+        path
+        for name, artifact in inputs.items()
+        if name.startswith("ingested ")
+        for path in parts(artifact.path, "records")
+    ]
+    records = scan_columns(files, STORED_RECORDS, ("row_id", "prompt", "response"), "ingested rows")
+    return dict(records.filter(pl.col("row_id").is_in(row_ids)).select("row_id", text).collect().iter_rows())
 
 
 def _checks(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]] | None:

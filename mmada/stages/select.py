@@ -9,7 +9,7 @@ from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PA
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
-from mmada.curation.select import decide, kept_rows
+from mmada.curation.select import REASONS, decide, kept_rows
 from mmada.errors import InputError, ParamsError
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.params_data import Corpus, Selection
@@ -32,6 +32,8 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
     facts_folder = open_artifact(Path(paths.facts))
     ingested = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
     _check_floor(selection, facts_folder)
+    if unknown := sorted(set(selection.leave_out) - set(REASONS)):
+        raise ParamsError(f"selection.leave_out names {unknown}; reasons: {', '.join(REASONS)}")
     decided = decide(
         read_facts(facts_folder.path),
         read_table(facts_folder.path / "pairs.parquet", NEAR_DUPLICATES, "near duplicates"),

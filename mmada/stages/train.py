@@ -1,11 +1,14 @@
 """Run one training stage: a block of params.yaml, from its parent's weights and its shards."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from mmada.dispatch.local import run_training
 from mmada.errors import CheckpointError
+from mmada.lineage.benchmark_search import refuse_unchecked_shards
 from mmada.lineage.manifest import Artifact, open_artifact
+from mmada.lineage.provenance import ProvenanceStore
 from mmada.numerics import numerics_class
 from mmada.params_schema import Paths
 from mmada.params_training import TrainingBlock
@@ -21,13 +24,20 @@ OUT: Final = "models"
 KEYED_BY: Final = "training"
 
 
-def train(*, out: Path, key: str, paths: Paths, store: UnitStore, training: TrainingBlock) -> StageReport:
-    """A model folder. A killed run continues from its last resume state; the result is the same bytes on a CPU."""
+def train(
+    *, out: Path, key: str, paths: Paths, store: UnitStore, registered: Sequence[str], training: TrainingBlock
+) -> StageReport:
+    """A model folder. A killed run continues from its last resume state; the result is the same bytes on a CPU.
+
+    Raises GateError for shards that passed no gate, or that were not searched for a registered benchmark.
+    """
     inputs = {
         "shards": open_artifact(Path(paths.shards) / key),
         "parent": open_artifact(Path(paths.models) / training.init),
         "magvit": open_artifact(Path(paths.magvit)),
     }
+    provenance = ProvenanceStore(Path(paths.provenance))
+    refuse_unchecked_shards(inputs["shards"], provenance, registered, Path(paths.benchmark_items))
     _check_hand_over(inputs["parent"], inputs["magvit"])
     block = training.model_dump(mode="json")
     run = unit_key(

@@ -225,8 +225,8 @@ def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSour
         drawn = loader.batch(step)
         if log:
             with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, "keys": [pick.key for pick, _ in drawn]}) + "\n")
-        return [Row(sample, pick.epoch) for pick, sample in drawn]
+                stream.write(json.dumps({"step": step, "keys": [sample.key for sample, _ in drawn]}) + "\n")
+        return [Row(sample, epoch) for sample, epoch in drawn]
 
     return rows
 

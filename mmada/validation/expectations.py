@@ -1,25 +1,21 @@
-"""What is expected of the kept rows, as data: generated from params.gate and from the contracts of the
-tables.
-"""
+"""What is expected of the kept rows, as data: generated from params.gate and from the contracts of the tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import polars as pl
+from mmada.contracts.facts import FACT_RANGES
 
-from mmada.params_section import PICTURE_TASKS
-
-MAX_CODE_ENTROPY: Final = 13.0
-"""Bits: a code has 13 bits (contracts.code_packing.BITS), so no picture's codes can carry more each."""
+BETWEEN: Final = "ExpectColumnValuesToBeBetween"
+MEAN: Final = "ExpectColumnMeanToBeBetween"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation. `kind`: the class of Great Expectations; `limit_at`: the params.yaml entry that sets
-    its limit.
+    """One expectation. `table`: which of `narrow_tables` it is about; `kind`: the class of Great Expectations.
 
-    `table`: which of `tables`' results it is about. `limit_at` is empty for what a contract demands.
+    `limit_at`: the params.yaml entry that sets its limit, empty for what a contract demands. `shows`: the column that
+    people see of a row that fails; empty: the checked one.
     """
 
     name: str
@@ -27,6 +23,12 @@ class Check:
     kind: str
     arguments: Mapping[str, Any]
     limit_at: str = ""
+    shows: str = ""
+
+    @property
+    def column(self) -> str:
+        """The column that it is about; empty for a whole table."""
+        return str(self.arguments.get("column", ""))
 
 
 def checks(
@@ -36,99 +38,83 @@ def checks(
     min_rows_per_task: Mapping[str, int],
     max_text_tokens: int,
     min_correct_share: float,
+    max_shift: float,
+    reference: str = "",
 ) -> list[Check]:
-    """Everything that the kept rows must hold to; the arguments are params.gate's."""
+    """Everything that the kept rows must hold to; the arguments are params.gate's.
+
+    `reference`: the version whose distributions are compared with, empty for none.
+    """
     per_task = [
-        Check(
+        _limit(
             f"rows of task {task}",
             "rows_per_task",
             "ExpectColumnMinToBeBetween",
-            {"column": task, "min_value": least},
-            f"gate.min_rows_per_task.{task}",
+            task,
+            {"min_value": least},
+            limit_at=f"gate.min_rows_per_task.{task}",
         )
         for task, least in sorted(min_rows_per_task.items())
     ]
-    return [
+    wanted = [
         Check("rows kept", "kept", "ExpectTableRowCountToBeBetween", {"min_value": min_rows}, "gate.min_rows"),
         *per_task,
-        Check(
+        _limit(
             "share of rows dropped",
             "decided",
-            "ExpectColumnMeanToBeBetween",
-            {"column": "is_dropped", "max_value": max_drop_share},
-            "gate.max_drop_share",
+            MEAN,
+            "is_dropped",
+            {"max_value": max_drop_share},
+            limit_at="gate.max_drop_share",
+            shows="reason",
         ),
-        Check(
+        _limit(
             "text tokens of a row",
             "kept",
-            "ExpectColumnValuesToBeBetween",
-            {"column": "num_text_tokens", "min_value": 1, "max_value": max_text_tokens},
-            "gate.max_text_tokens",
+            BETWEEN,
+            "num_text_tokens",
+            {"min_value": 1, "max_value": max_text_tokens},
+            limit_at="gate.max_text_tokens",
         ),
-        Check(
+        _limit(
             "share of checkable answers that are correct",
             "checkable",
-            "ExpectColumnMeanToBeBetween",
-            {"column": "is_correct", "min_value": min_correct_share},
-            "gate.min_correct_share",
+            MEAN,
+            "is_correct",
+            {"min_value": min_correct_share},
+            limit_at="gate.min_correct_share",
+            shows="final_answer",
         ),
-        *_contract_checks(),
     ]
+    if reference:
+        name, limit = f"distributions are those of {reference}", {"max_value": max_shift}
+        wanted.append(_limit(name, "shifts", BETWEEN, "shift", limit, limit_at="gate.max_shift", shows="moved"))
+    return [*wanted, *_contract_checks()]
 
 
 def _contract_checks() -> list[Check]:
-    """What holds of any selection: identities are whole, nothing defective is kept, every picture has its
-    codes.
-    """
+    """What holds of any selection: identities and facts are whole, nothing defective is kept, pictures have codes."""
+    none = {"max_value": 0}
+    ranges = [
+        _limit(f"{fact} is in its range", "kept", BETWEEN, fact, _bounds(low, high))
+        for fact, (low, high) in FACT_RANGES.items()
+    ]
     return [
-        Check("row ids are there", "kept", "ExpectColumnValuesToNotBeNull", {"column": "row_id"}),
-        Check(
-            "row ids are sha256",
-            "kept",
-            "ExpectColumnValuesToMatchRegex",
-            {"column": "row_id", "regex": "^[0-9a-f]{64}$"},
-        ),
-        Check(
-            "a sample is kept once",
-            "kept",
-            "ExpectCompoundColumnsToBeUnique",
-            {"column_list": ["row_id", "corpus", "ordinal"]},
-        ),
-        Check("facts are there", "kept", "ExpectColumnValuesToNotBeNull", {"column": "num_text_tokens"}),
-        Check(
-            "no thought has a defect",
-            "kept",
-            "ExpectColumnValuesToBeInSet",
-            {"column": "defect", "value_set": [""]},
-        ),
-        Check("every picture has codes", "pictures", "ExpectColumnValuesToNotBeNull", {"column": "psnr"}),
-        Check(
-            "codes carry at most 13 bits",
-            "pictures",
-            "ExpectColumnValuesToBeBetween",
-            {"column": "code_entropy", "min_value": 0.0, "max_value": MAX_CODE_ENTROPY},
-        ),
+        _limit("row ids are sha256", "kept", BETWEEN, "is_sha256", {"min_value": 1}),
+        _limit("a sample is kept once", "kept", BETWEEN, "copies", {"max_value": 1}),
+        _limit("facts are there", "kept", BETWEEN, "missing_facts", none),
+        _limit("no fact is NaN", "kept", BETWEEN, "nan_facts", none),
+        _limit("no thought has a defect", "kept", BETWEEN, "has_defect", none, shows="defect"),
+        _limit("every picture has codes", "pictures", "ExpectColumnValuesToNotBeNull", "psnr", {}),
+        *ranges,
     ]
 
 
-def tables(facts: pl.DataFrame, selected: pl.DataFrame, tasks: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """The narrow tables that the checks look at, by name.
+def _limit(
+    name: str, table: str, kind: str, column: str, limits: Mapping[str, float], *, limit_at: str = "", shows: str = ""
+) -> Check:
+    return Check(name, table, kind, {"column": column, **limits}, limit_at, shows)
 
-    facts: contracts.facts.FACTS of all corpora (one row per raw row); selected: contracts.records.SELECTED;
-    `tasks`: the tasks whose rows are counted.
-    """
-    columns = ("num_text_tokens", "defect", "answer_correct", "psnr", "code_entropy")
-    known = facts.unique(["row_id", "corpus"], keep="first", maintain_order=True)
-    kept = selected.select("row_id", "corpus", "task", "ordinal").join(
-        known.select("row_id", "corpus", *columns), on=["row_id", "corpus"], how="left", maintain_order="left"
-    )
-    counts = dict(kept.group_by("task").len().iter_rows())
-    checkable = kept.filter(pl.col("answer_correct") != "unchecked")
-    return {
-        "kept": kept.drop("answer_correct"),
-        "pictures": kept.filter(pl.col("task").is_in(PICTURE_TASKS)).select("row_id", "psnr", "code_entropy"),
-        "checkable": checkable.select(is_correct=(pl.col("answer_correct") == "yes").cast(pl.Float64)),
-        # One row per annotated row, so that the mean is the share that selection dropped.
-        "decided": pl.DataFrame({"is_dropped": [1.0] * (facts.height - kept.height) + [0.0] * kept.height}),
-        "rows_per_task": pl.DataFrame({task: [counts.get(task, 0)] for task in tasks}),
-    }
+
+def _bounds(low: float | None, high: float | None) -> dict[str, float]:
+    return {name: value for name, value in (("min_value", low), ("max_value", high)) if value is not None}

@@ -18,6 +18,7 @@ LIMITS: dict[str, Any] = {
     "max_lost_share": 0.2,
     "min_psnr": 10.0,
     "near_duplicate": 0.8,
+    "leave_out": (),
     "image_near_duplicate": 0.8,
     "picture_pairs": pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)),
 }
@@ -148,6 +149,18 @@ def test_order_of_arrival_does_not_matter() -> None:
     for seed in range(3):
         shuffled = facts.sample(fraction=1.0, shuffle=True, seed=seed)
         assert _reasons(decide(shuffled, pairs.reverse(), _matches("r03"), **LIMITS)) == expected
+
+
+@pytest.mark.parametrize("reason", [*sorted(BAD), "contaminated", "duplicate_exact", "duplicate_near"])
+def test_a_reason_that_is_left_out_drops_no_row(reason: str) -> None:
+    same = {"content_key": "c", "text_key": "t", "row_id": "r00"}
+    facts = {"duplicate_exact": _facts(same, same), "duplicate_near": _facts({}, {"text_key": "t00"})}
+    given = facts.get(reason, _facts({}, BAD.get(reason, {})))
+    limits = LIMITS | {"leave_out": (reason, "duplicate_near") if reason == "duplicate_exact" else (reason,)}
+    decided = decide(given, _pairs(), _matches(*["r01"] * (reason == "contaminated")), **limits)
+    assert decided["reason"].to_list() == ["", ""]
+    kept = kept_rows(decided)
+    assert kept.select("row_id", "ordinal").n_unique() == 2
 
 
 def test_one_text_under_pictures_that_show_the_same_is_kept_once() -> None:

@@ -12,7 +12,7 @@ from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("dvc.yaml", "params.yaml", "models.yaml", ".dvcignore", ".gitignore", "mmada", "flows")
+COPIED = ("dvc.yaml", "params.yaml", "models.yaml", ".dvcignore", ".gitignore", "mmada", "flows", "data/profiles")
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

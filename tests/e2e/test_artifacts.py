@@ -39,14 +39,15 @@ def _picture(markdown: str) -> Image.Image:
 
 def test_a_run_shows_rows_lineage_curves_reconstructions_and_its_site(published: dict[str, Any]) -> None:
     assert published.keys() == {
-        "rows", "trace", "training-stage1", "training-stage2", "training-stage3", "reconstructions", "site-index",
-        "site-lineage",
+        "rows", "gate", "trace", "training-stage1", "training-stage2", "training-stage3", "reconstructions",
+        "site-index", "site-lineage",
     }  # fmt: skip
     stages = {row["stage"]: row for row in published["rows"]}
     assert all(row["rows in"] == row["kept"] + row["dropped"] for row in stages.values())
     assert stages["select"]["dropped"] > 0
     assert stages["select"]["by reason"]
     assert "ingest@captions" in published["trace"]
+    assert {row["passes"] for row in published["gate"]} == {"yes"}
 
 
 def test_pictures_travel_inside_the_artifacts(published: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
 from tests.e2e.project_folder import output_ids, repro, run
@@ -141,21 +142,55 @@ def test_moving_a_threshold_runs_selection_and_what_follows(finished: Path) -> N
     assert output_ids(finished) == before
 
 
-def test_a_failing_gate_stops_the_pipeline_and_loosening_it_lets_it_pass(finished: Path) -> None:
+def test_a_failing_gate_stops_the_pipeline_until_an_override_of_these_rows_lets_it_pass(finished: Path) -> None:
     params = finished / "params.yaml"
     original = params.read_text()
-    params.write_text(original.replace("min_rows: 200", "min_rows: 1000000"))
+    strict = original.replace("min_rows: 200", "min_rows: 1000000")
+    params.write_text(strict)
     try:
         result = run(finished, "dvc", "repro", "write_shards@stage1", check=False)
         assert result.returncode != 0
         assert "gate.min_rows" in result.stdout
         assert not (finished / "data" / "gate" / "manifest.json").exists()
-        params.write_text(original)
+        selected = read_artifact(finished / "data/selected").id
+        entry = f'{{check: rows kept, selected: "{selected}", who: Ada, why: a small trial}}'
+        params.write_text(strict.replace("overrides: []", f"overrides: [{entry}]"))
         repro(finished, "write_shards@stage1")
-        assert (finished / "data" / "gate" / "manifest.json").exists()
+        checks = json.loads((finished / "data/gate/certificate.json").read_text())["checks"]
+        (failed,) = [check for check in checks if not check["success"]]
+        assert (failed["name"], failed["override"]["who"]) == ("rows kept", "Ada")
+        traced = run(finished, "mmada", "trace", "data/shards/stage1").stdout
+        assert "override of 'rows kept' by Ada: a small trial" in traced
     finally:
         params.write_text(original)
         repro(finished)
+
+
+def test_a_new_benchmark_makes_shards_unchecked(finished: Path) -> None:
+    """Training alone is refused; the graph searches again, and where it finds nothing no model is trained again."""
+    changed = {path: path.read_bytes() for path in (finished / "params.yaml", finished / "dvc.lock")}
+    before, params = output_ids(finished), finished / "params.yaml"
+    heldout = finished / "data/raw/heldout.jsonl"
+    heldout.write_text('{"question": "which colour has the sky at dawn in the far north?", "answer": "green"}\n')
+    columns = "columns: {prompt: question, reference: answer}"
+    block = f"  sky: {{path: data/raw/heldout.jsonl, kind: reasoning, format: questions, max_items: 1, {columns}}}\n"
+    params.write_text(params.read_text().replace("\nannotation:", f"{block}\nannotation:", 1))
+    try:
+        result = run(finished, "mmada", "run", "train@stage1", check=False)
+        assert result.returncode == 2
+        assert "unchecked: they were not searched for sky" in result.stdout
+        ran = repro(finished, "train@stage1")
+        assert {"benchmark_items@sky", "annotate", "validate", "write_shards@stage1"} <= set(ran)
+        assert "train@stage1" not in ran
+        assert "sky" in json.loads((finished / "data/gate/certificate.json").read_text())["benchmarks"]
+    finally:
+        for path, content in changed.items():
+            path.write_bytes(content)
+        heldout.unlink()
+        shutil.rmtree(finished / "data/benchmark_items/sky", ignore_errors=True)
+        run(finished, "dvc", "checkout", "--force")
+    assert repro(finished) == []
+    assert output_ids(finished) == before
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,10 @@ def _origin(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gate(selected: Artifact) -> Artifact:
-    check = {"name": HOSTILE, "observed": [0, 2], "arguments": {"min_value": 1}, "limit_at": "gate", "success": False}
+    check = {
+        "name": HOSTILE, "observed": None, "failing": 2, "examples": [["row 1", HOSTILE]], "limit_at": "gate",
+        "arguments": {"min_value": 1}, "success": False, "override": {"who": HOSTILE, "why": HOSTILE},
+    }  # fmt: skip
     Path(PATHS.gate).mkdir(parents=True)
     (Path(PATHS.gate) / "certificate.json").write_text(json.dumps({"checks": [check]}))
     return finish(Path(PATHS.gate), "validate", inputs={"selected": selected})

@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
+from mmada.contracts.facts import FACTS
 from mmada.contracts.ingested import read_dropped
+from mmada.contracts.records import DROPS
+from mmada.curation.select import REASONS
 from mmada.evaluation.compare import BOOTSTRAP_SEED, compare
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.site.changes import changes
 from mmada.site.checkpoint_scores import read_scores
+from mmada.site.data_page import FACT_COLUMNS, Ledger, data_page, twins_of
 from mmada.site.html import PAGES
 from mmada.site.training_reports import read_sampled_pictures
 from tests.site.conftest import build
@@ -79,6 +83,22 @@ def test_rows_on_the_page_are_those_of_the_ledgers(pages: dict[str, Page]) -> No
         assert f"{expected}" in pages["data"].texts
         assert f"{expected}" in pages["index"].texts
     assert f"{unread.height - 5} more in the ledger (dropped.parquet)" in pages["data"].texts
+
+
+def test_an_override_is_shown_with_whose_it_is_and_why(pages: dict[str, Page]) -> None:
+    assert f"fails, let pass by {HOSTILE}: {HOSTILE}" in pages["data"].texts
+
+
+def test_a_duplicate_stands_beside_the_row_that_is_kept() -> None:
+    row = {"corpus": "problems", "source_file": "a", "row": 3, "row_id": "1", "value": "2", "excerpt": "how many?"}
+    lost = pl.DataFrame([{**row, "reason": "duplicate_near"}]).select(list(DROPS))
+    facts = pl.DataFrame(schema=pl.Schema(FACTS)).select(FACT_COLUMNS)
+    kept = pl.DataFrame({"row_id": ["2"], "corpus": ["problems"]})
+    ledger = Ledger(lost.clear(), lost, facts, kept, "id", {"2": "How many ?"})
+    assert twins_of(lost) == ["2"]
+    texts = [text for text in Page(data_page(ledger, None, None)).texts if text.strip()]
+    assert texts.index("how many?") + 1 == texts.index("How many ?")
+    assert REASONS["duplicate_near"] in texts
 
 
 def test_changes_are_those_of_compare(pages: dict[str, Page]) -> None:

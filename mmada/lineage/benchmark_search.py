@@ -1,0 +1,48 @@
+"""Whether training data was searched for every registered benchmark, and passed the gate."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mmada.errors import GateError
+from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
+from mmada.lineage.provenance import ProvenanceStore
+from mmada.lineage.trace import trace
+
+_SEARCHED: Final = "benchmark "
+"""How annotate names the items that it searched for among its inputs."""
+
+
+def refuse_unchecked(searched: Mapping[str, str], registered: Sequence[str], items: Path, what: str) -> None:
+    """Raise GateError unless every registered benchmark is among those that were searched for, by the same items.
+
+    searched: benchmark -> id of its items; `items`: the folder with those of today (one that is not there is taken to
+    be unchanged); `what`: the data, in messages.
+    """
+    unchecked = [name for name in registered if name not in searched or _is_other(items / name, searched[name])]
+    if unchecked:
+        raise GateError(
+            f"{what} are unchecked: they were not searched for {', '.join(unchecked)} of `benchmarks` in params.yaml, "
+            "and may hold its items; `dvc repro write_shards` searches, and drops what it finds"
+        )
+
+
+def refuse_unchecked_shards(shards: Artifact, store: ProvenanceStore, registered: Sequence[str], items: Path) -> None:
+    """Raise GateError unless shards passed a gate, and the rows they hold were searched for every registered benchmark.
+
+    Only provenance is read: it holds on machines where neither gate nor facts lie.
+    """
+    lineage = trace(shards.path, store)
+    if not lineage.of_stage("validate"):
+        raise GateError(f"no gate let the rows of {shards.path} pass; run `dvc repro write_shards@{shards.key}`")
+    searched = {
+        name.removeprefix(_SEARCHED): id_
+        for node in lineage.of_stage("annotate")[:1]
+        for name, id_ in node.inputs.items()
+        if name.startswith(_SEARCHED)
+    }
+    refuse_unchecked(searched, registered, items, f"the shards in {shards.path}")
+
+
+def _is_other(folder: Path, id_: str) -> bool:
+    return (folder / MANIFEST_NAME).is_file() and read_artifact(folder).id != id_
