@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmada.errors import MmadaError
+from mmada.errors import IntegrityError, MmadaError
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
 from mmada.show.commands import show
@@ -30,6 +30,7 @@ Crop = Annotated[
     typer.Option(help="How a picture is brought to that size [default: vq.crop_policy]."),
 ]
 CacheName = Literal["none", "prefix", "dual"]
+DeviceKind = Literal["A100", "H100", "H200"]
 Dtype = Literal["float32", "bfloat16"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -248,6 +249,21 @@ def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -
 
 
 @app.command()
+def check_shards(
+    folder: Annotated[Path, typer.Argument(help="Folder of shards, for example data/shards/stage1.")],
+) -> None:
+    """Look for whatever can be wrong with shards, by file and byte; exit with 2 and name it."""
+    from mmada.shards.check import check_shards
+
+    findings = check_shards(folder)
+    for finding in findings:
+        typer.echo(str(finding))
+    if findings:
+        raise IntegrityError(f"{folder}: {len(findings)} findings; delete it and run `dvc repro` to make it again")
+    typer.echo(f"{folder}: nothing is wrong")
+
+
+@app.command()
 def register(
     folder: Annotated[Path, typer.Argument(help="Model folder: config.json, safetensors, tokenizer.")],
     name: Annotated[str, typer.Argument(help="Name under which it is evaluated.")],
@@ -258,6 +274,49 @@ def register(
 
     entry = register_checkpoint(folder, name, load_params(PARAMS_FILE), external=external)
     typer.echo(f"{name} is {entry.origin} checkpoint {entry.id[:12]} in {entry.path}; `dvc repro evaluate@{name}`")
+
+
+@app.command()
+def forecast(
+    stage: Annotated[str, typer.Argument(help="Block of `training` in params.yaml.")],
+    processes: Annotated[int, typer.Option(min=1, help="Devices that share the job.")] = 1,
+    device: Annotated[
+        DeviceKind | None, typer.Option(help="Kind of the devices [default: what this machine has].")
+    ] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row [default: the model's longest].")] = None,
+) -> None:
+    """What training a stage takes: memory, disk, time. Exits with 2, and the number, when it cannot fit."""
+    from mmada.dispatch.machines import named_machine, this_machine
+    from mmada.dispatch.plans import print_forecast
+
+    machine = named_machine(device) if device else this_machine(Path(), processes)
+    print_forecast(load_params(PARAMS_FILE), stage, machine, processes=processes, length=length)
+
+
+dispatch = typer.Typer(no_args_is_help=True, help="Where a training job runs.")
+app.add_typer(dispatch, name="dispatch")
+
+
+@dispatch.callback()
+def _dispatch() -> None:
+    """Where a training job runs."""
+
+
+@dispatch.command()
+def slurm(
+    stage: Annotated[str, typer.Argument(help="Block of `training` in params.yaml.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs, and processes, of each.")] = 8,
+    cpus: Annotated[int, typer.Option(min=1, help="Cores of each.")] = 64,
+    time: Annotated[str, typer.Option(help="How long one turn may take, as Slurm writes it.")] = "24:00:00",
+    notice: Annotated[int, typer.Option(min=1, help="Seconds before its end in which training saves its state.")] = 600,
+) -> None:
+    """Print a batch script that trains a stage: `mmada dispatch slurm stage1 > train.sh && sbatch train.sh`."""
+    from mmada.dispatch.plans import training_block
+    from mmada.dispatch.slurm import SlurmJob, slurm_script
+
+    training_block(load_params(PARAMS_FILE), stage)
+    typer.echo(slurm_script(SlurmJob(stage, nodes, gpus, cpus, time, notice)), nl=False)
 
 
 @app.command()

@@ -57,3 +57,7 @@ class PreemptedError(MmadaError):
     """A run was asked to end (SIGTERM, SIGUSR1) and can be continued: run the same command again."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: not an error, try again
+
+
+class CapacityError(MmadaError):
+    """A job needs more memory or disk than there is."""

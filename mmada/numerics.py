@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -10,8 +11,23 @@ import torch
 
 from mmada.errors import ParamsError
 
-_PEAK_BF16_FLOPS: Final[Mapping[str, float]] = MappingProxyType({"A100": 312e12, "H100": 989e12, "H200": 989e12})
-"""Part of a CUDA device's name -> dense bf16 operations per second, of its data sheet (SXM)."""
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A kind of CUDA device by its data sheet: dense bf16 operations per second, bytes of memory."""
+
+    flops: float
+    memory: int
+
+
+ACCELERATORS: Final[Mapping[str, Accelerator]] = MappingProxyType(
+    {
+        "A100": Accelerator(312e12, 80 * 10**9),
+        "H100": Accelerator(989e12, 80 * 10**9),
+        "H200": Accelerator(989e12, 141 * 10**9),
+    }
+)
+"""By a part of the device's name."""
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -19,7 +35,7 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in _PEAK_BF16_FLOPS.items() if part in name), None)
+    return next((kind.flops for part, kind in ACCELERATORS.items() if part in name), None)
 
 
 def compute_device(asked: str | None = None) -> torch.device:

@@ -13,6 +13,7 @@ import polars as pl
 from mmada.errors import ContractError
 
 _ENCODER: Final = msgspec.json.Encoder()
+_HASHED_AT_A_TIME: Final = 100_000
 
 Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -75,6 +76,14 @@ def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: 
     """
     content = _ENCODER.encode([task, prompt, response, reference, image_sha256])
     return hashlib.sha256(content).hexdigest()
+
+
+def rows_digest(row_ids: pl.Series) -> str:
+    """sha256 of a set of row ids, whatever their order and however often each is there."""
+    digest = hashlib.sha256()
+    for part in row_ids.unique().sort().to_frame("row_id").iter_slices(_HASHED_AT_A_TIME):
+        digest.update("".join(f"{row_id}\n" for row_id in part["row_id"]).encode())
+    return digest.hexdigest()
 
 
 def check(table: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:

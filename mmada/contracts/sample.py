@@ -95,7 +95,7 @@ def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
         raise ContractError(f"sample {key}: missing fields {missing} or unknown task {fields.get('task')!r}")
     codes = None
     if "grid" in fields:
-        rows, columns = fields["grid"]
+        rows, columns = _grid(fields["grid"], key)
         payload = members.get("codes", b"")
         if len(payload) != 2 * rows * columns:
             raise ContractError(
@@ -103,3 +103,11 @@ def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
             )
         codes = np.frombuffer(payload, dtype="<u2").astype(np.uint16).reshape(rows, columns)
     return Sample(key=key, codes=codes, **{name: fields[name] for name in _TEXT_FIELDS})
+
+
+def _grid(found: object, key: str) -> tuple[int, int]:
+    """Rows and columns of a picture's codes."""
+    match found:
+        case [int() as rows, int() as columns] if rows > 0 and columns > 0:
+            return rows, columns
+    raise ContractError(f"sample {key}: grid {found!r} is not two numbers of rows and columns")

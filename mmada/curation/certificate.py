@@ -1,14 +1,11 @@
 """The certificate of decontamination: what was searched for, in which rows, and every match."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import polars as pl
 
+from mmada.contracts.records import rows_digest
 from mmada.curation.decontaminate import BenchmarkIndex
-
-_HASHED_AT_A_TIME: Final = 100_000
 
 
 def certificate(
@@ -19,14 +16,13 @@ def certificate(
     benchmarks: Mapping[str, str],
     containment: float,
 ) -> dict[str, object]:
-    """What annotate writes as certificate.json; equal inputs give an equal certificate, whatever their order.
+    """What annotate writes as certificate.json, and write_shards beside the shards.
+
+    Equal inputs give an equal certificate, whatever their order.
 
     row_ids: of all rows that were searched, in parts; benchmarks: key -> id of its items.
     """
-    searched = pl.concat([pl.Series(dtype=pl.String), *row_ids]).unique().sort()
-    digest = hashlib.sha256()
-    for part in searched.to_frame("row_id").iter_slices(_HASHED_AT_A_TIME):
-        digest.update("".join(f"{row_id}\n" for row_id in part["row_id"]).encode())
+    searched = pl.concat([pl.Series(dtype=pl.String), *row_ids]).unique()
     return {
         "index": index.digest,
         "ngram": index.ngram,
@@ -34,6 +30,6 @@ def certificate(
         "benchmarks": dict(benchmarks),
         "items": dict(index.items.group_by("benchmark").len().sort("benchmark").iter_rows()),
         "rows_searched": searched.len(),
-        "rows_sha256": digest.hexdigest(),
+        "rows_sha256": rows_digest(searched),
         "matches": matches.rows(named=True),
     }

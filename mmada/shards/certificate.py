@@ -1,17 +1,16 @@
 """What a set of shards was searched for: the benchmark items that training must not see, and the rows searched."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from mmada.contracts.records import rows_digest
 from mmada.errors import GateError
-from mmada.storage import atomic_write
 
 CERTIFICATE_NAME: Final = "overlap.json"
+"""What curation.certificate says of the rows of a set of shards."""
 
 
 def refuse_overlap(matches: pl.DataFrame, places: pl.DataFrame) -> None:
@@ -29,25 +28,15 @@ def refuse_overlap(matches: pl.DataFrame, places: pl.DataFrame) -> None:
         )
 
 
-def write_certificate(folder: Path, row_ids: Iterable[str], searched_for: Mapping[str, object]) -> None:
-    """Say beside the shards that exactly these rows were searched and held none of the items."""
-    body = {**searched_for, "rows_sha256": _digest(row_ids)}
-    atomic_write(folder / CERTIFICATE_NAME, (json.dumps(body, indent=1, sort_keys=True) + "\n").encode())
-
-
-def refuse_unsearched(folder: Path, row_ids: Iterable[str]) -> None:
+def refuse_unsearched(folder: Path, row_ids: pl.Series) -> None:
     """Raise GateError unless the certificate in `folder` speaks of exactly these rows."""
     path = folder / CERTIFICATE_NAME
     try:
         searched = json.loads(path.read_bytes())["rows_sha256"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         searched = None
-    if searched != _digest(row_ids):
+    if searched != rows_digest(row_ids):
         raise GateError(
             f"{folder}: {CERTIFICATE_NAME} does not say that these very rows were searched for benchmark items, so a "
             "score of what is trained on them would mean nothing; run `dvc repro write_shards`"
         )
-
-
-def _digest(row_ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(set(row_ids))).encode()).hexdigest()

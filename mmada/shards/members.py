@@ -5,7 +5,7 @@ from typing import Final
 from mmada.errors import ContractError
 from mmada.shards.writer import BLOCK
 
-_NAME: Final = slice(0, 100)
+_NAME: Final = 100
 _SIZE: Final = slice(124, 135)
 
 
@@ -15,16 +15,15 @@ def split_members(data: bytes, key: str, where: str) -> dict[str, bytes]:
     Only name and size of a header are looked at: the checksum says that the rest is as it was written. Raises
     ContractError naming `where` when these are not the members of this sample.
     """
+    stem = f"{key}.".encode()
     members = {}
     position = 0
     while position < len(data):
-        start = position + BLOCK
-        header = data[position:start]
-        name = header[_NAME].rstrip(b"\0").decode("ascii", "replace")
-        stem, _, extension = name.partition(".")
-        if stem != key:
+        named, start = position + len(stem), position + BLOCK
+        if data[position:named] != stem:
+            name = data[position : position + _NAME].partition(b"\0")[0]
             raise ContractError(f"{where}: member {name!r} where the index says {key!r}")
-        size = int(header[_SIZE], 8)
-        members[extension] = data[start : start + size]
+        size = int(data[position + _SIZE.start : position + _SIZE.stop], 8)
+        members[data[named : data.index(0, named)].decode("ascii")] = data[start : start + size]
         position = start + size + -size % BLOCK
     return members

@@ -55,8 +55,8 @@ class ShardReader:
         return unpack(key, split_members(self.members(key), key, self._places[key][0]))
 
     def samples(self, keys: Sequence[str]) -> list[Sample]:
-        """The samples with these keys, in their order; shards that must be fetched for them are fetched together."""
-        self.files.prepare({self._place(key)[0] for key in keys})
+        """The samples with these keys, in their order; what must be fetched for them is fetched at the same time."""
+        self.files.prepare([self._place(key)[:3] for key in keys])
         return [self.sample(key) for key in keys]
 
     def members(self, key: str) -> bytes:

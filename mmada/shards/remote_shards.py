@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from typing import Final
 from mmada.errors import IntegrityError, ParamsError
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
 from mmada.shards.index import first_damage
-from mmada.shards.shard_files import OpenFiles
+from mmada.shards.shard_files import OpenFiles, Place
 from mmada.storage import Storage, atomic_write, exclusive, open_storage
 
 CACHE: Final = Path(".mmada/shards")
@@ -37,8 +37,13 @@ class RemoteShards:
     cache: Path
     fits: bool
     """Whether the cache can hold all shards of this set."""
-    _open: OpenFiles = field(default_factory=OpenFiles, init=False)
+    _open: OpenFiles = field(init=False)
+    _ahead: dict[Place, bytes] = field(default_factory=dict, init=False)
+    """What `prepare` fetched and nobody has read yet."""
     _storage: tuple[int, Storage] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._open = OpenFiles(self.cache)
 
     @property
     def advice(self) -> str:
@@ -46,25 +51,29 @@ class RemoteShards:
 
     def read(self, shard: str, offset: int, length: int) -> bytes:
         if not self.fits:
-            return self._connected().read(shard, offset, length)
-        path = self._path(shard)
-        while not self._open.holds(path):
+            ahead = self._ahead.pop((shard, offset, length), None)
+            return self._connected().read(shard, offset, length) if ahead is None else ahead
+        name = self._path(shard).name
+        while not self._open.holds(name):
             self._fetch(shard)
-            with suppress(FileNotFoundError):  # another process made room
-                os.utime(path)  # the times of access that the system keeps are coarse, or none
-                self._open.open(path)
-        return self._open.read(path, offset, length)
+            with suppress(FileNotFoundError):  # another process trimmed the cache
+                os.utime(self._path(shard))  # the times of access that the system keeps are coarse, or none
+                self._open.open(name)
+        return self._open.read(name, offset, length)
 
     def renew(self, shard: str) -> None:
-        self._open.close(self._path(shard))
+        self._open.close(self._path(shard).name)
         self._path(shard).unlink(missing_ok=True)
 
-    def prepare(self, shards: Collection[str]) -> None:
-        absent = [shard for shard in sorted(shards) if not self._path(shard).exists()] if self.fits else []
-        if absent:
-            self._connected()
-            with ThreadPoolExecutor(_FETCHES) as pool:
-                list(pool.map(self._fetch, absent))
+    def prepare(self, places: Sequence[Place]) -> None:
+        self._connected()
+        with ThreadPoolExecutor(_FETCHES) as pool:
+            if self.fits:
+                absent = {shard for shard, _, _ in places if not self._path(shard).exists()}
+                list(pool.map(self._fetch, sorted(absent)))
+            else:
+                found = pool.map(lambda place: self._connected().read(*place), places)
+                self._ahead = dict(zip(places, found, strict=True))
 
     def _connected(self) -> Storage:
         """The object store; a forked process has connections of its own."""
@@ -81,9 +90,8 @@ class RemoteShards:
         while not path.exists():
             with exclusive(self.cache / "locks" / path.stem, wait=False) as is_mine:
                 if is_mine and not path.exists():
-                    data = self._whole(shard)
-                    _make_room(self.cache, len(data))
-                    atomic_write(path, data)
+                    atomic_write(path, self._whole(shard))
+                    _trim(self.cache)
             if not is_mine:
                 time.sleep(0.02)
 
@@ -133,16 +141,16 @@ def _limit() -> int:
         raise ParamsError(f"{LIMIT_VARIABLE} is {value!r}; it is a number of 10^9 bytes, for example 50") from None
 
 
-def _make_room(cache: Path, wanted: int) -> None:
-    """Delete the shards that were opened longest ago, until `wanted` bytes more are within the limit."""
+def _trim(cache: Path) -> None:
+    """Delete the shards that were opened longest ago, until the others are within the limit."""
     held = []
     for path in cache.glob("*.tar"):
         try:
             state = path.stat()
-        except FileNotFoundError:  # another process made room too
+        except FileNotFoundError:  # another process trims too
             continue
         held.append((state.st_mtime_ns, state.st_size, path))
-    excess = sum(size for _, size, _ in held) + wanted - _limit()
+    excess = sum(size for _, size, _ in held) - _limit()
     for _, size, path in sorted(held):
         if excess <= 0:
             break

@@ -2,10 +2,13 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
+
+Place = tuple[str, int, int]
+"""Shard, offset, length."""
 
 _OPEN_FILES: Final = 256
 
@@ -23,58 +26,60 @@ class ShardFiles(Protocol):
     def renew(self, shard: str) -> None:
         """Forget what is held of a shard that was found damaged: the next reading gets it afresh."""
 
-    def prepare(self, shards: Collection[str]) -> None:
-        """These shards are read next: what must be fetched for that is fetched at the same time."""
+    def prepare(self, places: Sequence[Place]) -> None:
+        """These places are read next: what must be fetched for that is fetched at the same time."""
 
 
 @dataclass
 class OpenFiles:
-    """Files that stay open for reading at any place; beyond a number, those opened first are closed."""
+    """Files of a folder that stay open for reading at any place; beyond a number, those opened first are closed."""
 
-    _handles: OrderedDict[Path, int] = field(default_factory=OrderedDict, init=False)
+    folder: Path
+    _handles: OrderedDict[str, int] = field(default_factory=OrderedDict, init=False)
 
-    def open(self, path: Path) -> int:
+    def open(self, name: str) -> int:
         """Descriptor of a file, which is opened if it is not open. Raises FileNotFoundError."""
-        if path not in self._handles:
-            self._handles[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = self._handles.get(name)
+        if handle is None:
+            handle = self._handles[name] = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
             if len(self._handles) > _OPEN_FILES:
                 os.close(self._handles.popitem(last=False)[1])
-        return self._handles[path]
+        return handle
 
-    def read(self, path: Path, offset: int, length: int) -> bytes:
+    def read(self, name: str, offset: int, length: int) -> bytes:
         """Bytes [offset, offset + length) of a file, fewer where it ends before that. Raises FileNotFoundError."""
-        return os.pread(self.open(path), length, offset)
+        return os.pread(self.open(name), length, offset)
 
-    def holds(self, path: Path) -> bool:
+    def holds(self, name: str) -> bool:
         """Whether a file is open."""
-        return path in self._handles
+        return name in self._handles
 
-    def close(self, path: Path) -> None:
+    def close(self, name: str) -> None:
         """Close a file if it is open."""
-        if path in self._handles:
-            os.close(self._handles.pop(path))
+        if name in self._handles:
+            os.close(self._handles.pop(name))
 
     def __del__(self) -> None:
         for handle in self._handles.values():
             os.close(handle)
 
 
-@dataclass(frozen=True)
 class LocalShards:
     """Shards in a folder."""
 
-    folder: Path
-    _open: OpenFiles = field(default_factory=OpenFiles, init=False)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open = OpenFiles(folder)
 
     @property
     def advice(self) -> str:
         return f"delete {self.folder} and run `dvc repro` (or `dvc checkout`) to restore it"
 
     def read(self, shard: str, offset: int, length: int) -> bytes:
-        return self._open.read(self.folder / shard, offset, length)
+        return self._open.read(shard, offset, length)
 
     def renew(self, shard: str) -> None:
-        self._open.close(self.folder / shard)
+        self._open.close(shard)
 
-    def prepare(self, shards: Collection[str]) -> None:
+    def prepare(self, places: Sequence[Place]) -> None:
         """All are here."""

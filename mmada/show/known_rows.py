@@ -149,9 +149,9 @@ def _remarks(places: pl.DataFrame) -> list[str]:
 
 def _shards(row_id: str, params: Params) -> list[dict[str, Any]]:
     found = []
-    for folder in sorted(Path(params.paths.shards).glob("*")):
-        indexes = sorted(folder.glob(f"{INDEX_PREFIX}-*.parquet"))
-        rows = rows_of(indexes, INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
+    for folder in sorted(Path(params.paths.shards).glob("*/")):
+        index = sorted(folder.glob(f"{INDEX_PREFIX}-*.parquet"))
+        rows = rows_of(index, INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
         found += [{"stage": folder.name, **row} for row in rows.drop(FILE).rows(named=True)]
     return found
 

@@ -1,5 +1,6 @@
 """Write the WebDataset shards of one training stage from the rows that selection kept and the gate let pass."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -8,11 +9,13 @@ import polars as pl
 
 from mmada.contracts.benchmark_items import read_items
 from mmada.contracts.code_packing import unpack_codes
+from mmada.contracts.facts import BENCHMARK_MATCHES
 from mmada.contracts.image_codes import read_codes
 from mmada.contracts.ingested import read_records
 from mmada.contracts.records import SELECTED
 from mmada.contracts.sample import Sample, sample_key
 from mmada.contracts.tables import read_table, write_table
+from mmada.curation.certificate import certificate
 from mmada.curation.cot_dialects import unified_response
 from mmada.curation.decontaminate import build_index, find_matches
 from mmada.errors import GateError
@@ -22,10 +25,11 @@ from mmada.params_schema import Paths
 from mmada.params_section import PICTURE_TASKS
 from mmada.params_training import TrainingData
 from mmada.shards.boundaries import cut
-from mmada.shards.certificate import refuse_overlap, write_certificate
+from mmada.shards.certificate import CERTIFICATE_NAME, refuse_overlap
 from mmada.shards.index import INDEX, index_name
 from mmada.shards.writer import write_shard
 from mmada.stage_report import StageReport
+from mmada.storage import atomic_write
 
 VERSION: Final = 2
 OUT: Final = "shards"
@@ -51,29 +55,30 @@ def write_shards(
     inputs = {"selected": open_artifact(Path(paths.selected)), "codes": open_artifact(Path(paths.codes))}
     inputs["gate"] = _passed_gate(Path(paths.gate), inputs["selected"])
     inputs |= {f"benchmark {key}": open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
-    items = read_items({key: inputs[f"benchmark {key}"].path for key in benchmarks})
-    searched = build_index(items, ngram=decontamination.ngram)
+    items = {key: inputs[f"benchmark {key}"] for key in benchmarks}
+    sought = build_index(read_items({key: items[key].path for key in items}), ngram=decontamination.ngram)
     selected = read_table(inputs["selected"].path / "selected.parquet", SELECTED, "selected rows")
     codes = read_codes(inputs["codes"].path)
-    row_ids: list[str] = []
-    by_corpus = {}
+    row_ids = {}
     for corpus in sorted(data.corpora):
         inputs[f"ingested {corpus}"] = ingested = open_artifact(Path(paths.ingested) / corpus)
         records = read_records(ingested.path, f"ingested {corpus}")
         rows = _with_shards(_rows(selected.filter(corpus=corpus), records, codes), corpus, shards.samples_per_shard)
-        refuse_overlap(find_matches(rows, searched, containment=decontamination.containment), rows)
+        refuse_overlap(find_matches(rows, sought, containment=decontamination.containment), rows)
         for part in rows.partition_by("shard", maintain_order=True):
             _write_part(part, out, corpus in data.direct_answers)
-        row_ids += rows["row_id"]
-        by_corpus[corpus] = rows.height
-    searched_for = {"benchmarks": sorted(benchmarks), "index": searched.digest, **decontamination.model_dump()}
-    write_certificate(out, row_ids, searched_for)
-    return StageReport(
-        inputs=inputs,
-        rows_in=len(row_ids),
-        rows_kept=len(row_ids),
-        metrics={"samples_by_corpus": by_corpus},
+        row_ids[corpus] = rows["row_id"]
+    searched = certificate(
+        sought,
+        pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES)),
+        row_ids.values(),
+        benchmarks={key: artifact.id for key, artifact in items.items()},
+        containment=decontamination.containment,
     )
+    atomic_write(out / CERTIFICATE_NAME, (json.dumps(searched, indent=1, sort_keys=True) + "\n").encode())
+    by_corpus = {corpus: len(rows) for corpus, rows in row_ids.items()}
+    total = sum(by_corpus.values())
+    return StageReport(inputs=inputs, rows_in=total, rows_kept=total, metrics={"samples_by_corpus": by_corpus})
 
 
 def _passed_gate(folder: Path, selected: Artifact) -> Artifact:

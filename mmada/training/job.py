@@ -30,6 +30,7 @@ from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
 from mmada.training.checkpoints import Position
+from mmada.training.curves import metric_sink
 from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainResult, TrainSettings, train
 from mmada.training.objectives import (
@@ -40,7 +41,7 @@ from mmada.training.objectives import (
     RowSource,
 )
 from mmada.training.order import training_order
-from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.training.parallel import full_state, joined, shard_model
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
@@ -119,7 +120,7 @@ def run_job(job: Job) -> TrainResult:
             _settings(block, job),
             state_dir=Path(job.state_dir),
             world=world,
-            on_metrics=_Curves(Path(job.curves), world),
+            on_metrics=metric_sink(Path(job.curves), world),
             publish=publish,
             label=f"train {job.name}",
             on_saved=_sampler(job, reader, material),
@@ -224,27 +225,10 @@ def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSour
         drawn = loader.batch(step)
         if log:
             with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, "keys": [pick.key for pick, _ in drawn]}) + "\n")
-        return [Row(sample, pick.epoch) for pick, sample in drawn]
+                stream.write(json.dumps({"step": step, "keys": [sample.key for sample, _ in drawn]}) + "\n")
+        return [Row(sample, epoch) for sample, epoch in drawn]
 
     return rows
-
-
-@dataclass(frozen=True)
-class _Curves:
-    """Appends metrics to a file; a continued run first drops what lies past its resume point."""
-
-    path: Path
-    world: World
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        if not self.world.is_first:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        earlier = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in earlier if json.loads(line)["step"] < step]
-        lines = [*kept, json.dumps({"step": step, **values}, sort_keys=True)]
-        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def train(
     with bar, StopRequest() as stop, states:
         while position.step < settings.max_steps and not stopped:
             rate = _set_learning_rate(optimisers, position.step, settings)
-            norm, totals = run.gradients(position.step, stop=stop.asked)
+            norm, totals = run.gradients(position.step, stop)
             position = run.move_or_skip(position, norm, totals)
             done, is_last = position.step, position.step == settings.max_steps
             stopped = totals.stop and done % span == 0 and not is_last
@@ -158,7 +158,7 @@ class _Run:
     world: World
     meter: Meter
 
-    def gradients(self, step: int, *, stop: bool) -> tuple[float, StepTotals]:
+    def gradients(self, step: int, stop: StopRequest) -> tuple[float, StepTotals]:
         """Gradients of a batch over all micro-batches, clipped; returns their norm before that, and the totals."""
         settings, device = self.settings, self.model.device
         precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=settings.precision == "bf16")
@@ -170,13 +170,14 @@ class _Run:
         for index, part in enumerate(parts):
             if self.world.size > 1:
                 self.model.set_requires_gradient_sync(index == len(parts) - 1)  # type: ignore[operator]  # FSDP2's
-            with precision():
+            # A cache would keep the bf16 copies of all weights until the end of forward, sharded or not.
+            with precision(cache_enabled=False):
                 loss, metrics = part.loss(self.model, totals)
             # FSDP averages gradients over processes; the loss is already a share of the global one.
             (loss * self.world.size).backward()  # type: ignore[no-untyped-call]  # torch leaves backward unannotated
             self.meter.add(metrics, loss, part.work)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
-        return float(gathered(norm)), self.meter.end_step(stop=stop)
+        return float(gathered(norm)), self.meter.end_step(stop=stop.asked)
 
     def move_or_skip(self, position: Position, norm: float, totals: StepTotals) -> Position:
         """Let the optimisers move the weights, unless the guard refuses the batch; where the run stands then."""

@@ -33,10 +33,9 @@ def _order(reader: ShardReader, seed: int = 5) -> Order:
 
 def _digest(drawn: Drawn) -> str:
     digest = hashlib.sha256()
-    for pick, sample in drawn:
-        assert pick.key == sample.key
+    for sample, epoch in drawn:
         assert sample.codes is not None
-        digest.update(f"{pick.epoch} {sample.key} {sample.prompt}".encode() + sample.codes.tobytes())
+        digest.update(f"{epoch} {sample.key} {sample.prompt}".encode() + sample.codes.tobytes())
     return digest.hexdigest()
 
 
@@ -50,6 +49,14 @@ def expected(reader: ShardReader) -> list[str]:
 def test_workers_change_nothing(reader: ShardReader, expected: list[str], workers: int) -> None:
     loader = Loader(reader, _order(reader), STEPS, workers)
     assert [_digest(loader.batch(step)) for step in range(STEPS)] == expected
+
+
+def test_a_batch_is_what_the_order_picks(reader: ShardReader) -> None:
+    drawn = Loader(reader, _order(reader), STEPS, workers=1).batch(9)
+    picks = _order(reader).batch(9)
+    assert [(sample.corpus, sample.key, epoch) for sample, epoch in drawn] == [
+        (pick.corpus, pick.key, pick.epoch) for pick in picks
+    ]
 
 
 def test_any_stop_point_continues_the_same(reader: ShardReader, expected: list[str]) -> None:
@@ -74,8 +81,8 @@ def test_processes_that_share_a_batch_lose_and_repeat_nothing(reader: ShardReade
     for step in range(30):
         processes = 4 if step < 11 else 3
         batch = Loader(reader, _order(reader), STEPS).batch(step)
-        dealt += [(pick, sample.key) for rank in range(processes) for pick, sample in batch[rank::processes]]
-    seen = [(pick.corpus, pick.epoch, pick.key) for pick, _ in dealt]
+        dealt += [pair for rank in range(processes) for pair in batch[rank::processes]]
+    seen = [(epoch, sample.key) for sample, epoch in dealt]
     assert len(seen) == len(set(seen)) == 30 * 16
 
 

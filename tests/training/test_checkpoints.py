@@ -11,7 +11,7 @@ import pytest
 
 from mmada import cli
 from mmada.errors import PreemptedError
-from mmada.training import checkpoints
+from mmada.training import checkpoints, loop
 from mmada.training.checkpoints import newest_position
 from tests.tiny import tiny_tokenizer
 from tests.training.runs import run, same_weights
@@ -97,6 +97,20 @@ def test_a_kill_inside_a_write_leaves_the_state_before_it(tokenizer, tmp_path_fa
     resumed = run(tokenizer, tmp_path / "cut", 6, checkpoint_every=2)
     assert min(resumed.log) == 3
     assert same_weights(resumed.model, run(tokenizer, tmp_path / "straight", 6).model)
+
+
+def test_a_signal_within_a_step_ends_the_run_after_that_step(tokenizer, tmp_path, monkeypatch):
+    gradients = loop._Run.gradients
+
+    def signalled(self, step, stop):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return gradients(self, step, stop)
+
+    monkeypatch.setattr(loop._Run, "gradients", signalled)
+    with pytest.raises(PreemptedError, match="step 2 of 6"):
+        run(tokenizer, tmp_path, 6)
+    assert newest_position(tmp_path).step == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -1,0 +1,46 @@
+"""How one stage's `dvc repro` is judged by its last lines."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from flows import stage_graph
+from flows.stage_graph import StageFailedError, _Done, repro
+
+FAILED = "ERROR: failed to reproduce 'train@stage1': failed to run: exec mmada run train@stage1, exited with"
+
+
+@pytest.fixture
+def dvc(monkeypatch):
+    """`dvc` that ends as it is told, turn by turn; returns how often it was run."""
+    turns = []
+
+    def script(*ends):
+        answers = iter(ends)
+
+        def run(project, arguments, log):
+            turns.append(arguments)
+            return next(answers)
+
+        monkeypatch.setattr(stage_graph, "_run_dvc", run)
+        monkeypatch.setattr(stage_graph, "get_run_logger", lambda: logging.getLogger("test"))
+        return turns
+
+    return script
+
+
+def test_training_that_was_asked_to_end_goes_on_without_spending_a_retry(dvc):
+    asked_to_end, finished = _Done(1, [f"{FAILED} 75"]), _Done(0, ["Running stage 'train@stage1':"])
+    turns = dvc(asked_to_end, asked_to_end, finished)
+    assert repro.fn("train@stage1", Path()) == "ran"
+    assert len(turns) == 3
+
+
+@pytest.mark.parametrize(("code", "by_user"), [(2, True), (1, False), (137, False)])
+def test_other_ends_are_failures_and_only_users_errors_are_not_tried_again(dvc, code, by_user):
+    turns = dvc(_Done(1, [f"{FAILED} {code}"]))
+    with pytest.raises(StageFailedError) as failure:
+        repro.fn("train@stage1", Path())
+    assert failure.value.by_user == by_user
+    assert len(turns) == 1
