@@ -78,6 +78,8 @@ def ablate(reason: str, params: Params, *, stage: str, steps: int | None) -> Abl
     if reason not in REASONS or reason in params.selection.leave_out:
         used = [name for name in REASONS if name not in params.selection.leave_out]
         raise ParamsError(f"there is no filter {reason!r} in use; filters: {', '.join(used)}")
+    if reason == "contaminated":
+        raise ParamsError("contaminated cannot be left out: scores over items that were trained on mean nothing")
     if stage not in params.training:
         raise ParamsError(f"training in params.yaml has no {stage!r}; it has: {', '.join(params.training)}")
     folder = WORK_DIR / "ablations" / f"{reason}-{stage}"

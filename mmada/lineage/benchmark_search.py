@@ -10,7 +10,7 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
 
 _SEARCHED: Final = "benchmark "
-"""How annotate names the items that it searched for among its inputs."""
+"""How write_shards names the items that it searched the rows for among its inputs."""
 
 
 def refuse_unchecked(searched: Mapping[str, str], registered: Sequence[str], items: Path, what: str) -> None:
@@ -37,8 +37,7 @@ def refuse_unchecked_shards(shards: Artifact, store: ProvenanceStore, registered
         raise GateError(f"no gate let the rows of {shards.path} pass; run `dvc repro write_shards@{shards.key}`")
     searched = {
         name.removeprefix(_SEARCHED): id_
-        for node in lineage.of_stage("annotate")[:1]
-        for name, id_ in node.inputs.items()
+        for name, id_ in lineage.nodes[lineage.root].inputs.items()
         if name.startswith(_SEARCHED)
     }
     refuse_unchecked(searched, registered, items, f"the shards in {shards.path}")

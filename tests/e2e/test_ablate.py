@@ -47,6 +47,7 @@ def test_the_arms_differ_in_the_filter_alone_and_the_project_stays_as_it_is(fini
     [
         (("loops",), "there is no filter 'loops' in use; filters: contaminated, "),
         (("answer_wrong", "--stage", "x"), "training in params.yaml has no 'x'"),
+        (("contaminated",), "contaminated cannot be left out"),
         (("image_noise",), "image_noise drops no row that stage1 trains on"),
     ],
 )

@@ -23,14 +23,12 @@ def made(root: Path, folder: str, stage: str, inputs: Mapping[str, Artifact], te
     return artifact
 
 
-def shards_of(root: Path, *benchmarks: str, with_gate: bool = True, text: str = "") -> Artifact:
-    """Shards whose rows were searched for these benchmarks; `text` stands for what differs between certificates."""
-    searched = {f"benchmark {name}": made(root, f"items/{name}", "benchmark_items", {}) for name in benchmarks}
-    facts = made(root, "facts", "annotate", searched, text)
-    selected = made(root, "selected", "select", {"facts": facts})
-    inputs = {"selected": selected}
+def shards_of(root: Path, *benchmarks: str, with_gate: bool = True) -> Artifact:
+    """Shards whose rows were searched for these benchmarks."""
+    inputs = {f"benchmark {name}": made(root, f"items/{name}", "benchmark_items", {}) for name in benchmarks}
+    inputs["selected"] = selected = made(root, "selected", "select", {})
     if with_gate:
-        inputs["gate"] = made(root, "gate", "validate", {"facts": facts, "selected": selected}, text)
+        inputs["gate"] = made(root, "gate", "validate", {"selected": selected})
     return made(root, "shards", "write_shards", inputs)
 
 
@@ -58,7 +56,7 @@ def test_other_items_of_a_benchmark_make_them_unchecked(tmp_path: Path) -> None:
 
 def test_a_search_that_finds_nothing_new_lets_the_same_shards_in(tmp_path: Path) -> None:
     before = shards_of(tmp_path, "sums")
-    again = shards_of(tmp_path, "sums", "drawings", text="searched again")
+    again = shards_of(tmp_path, "sums", "drawings")
     assert again.id == before.id
     refuse(tmp_path, again, "sums", "drawings")
 
