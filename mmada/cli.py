@@ -54,6 +54,24 @@ def check() -> None:
 
 
 @app.command()
+def recheck() -> None:
+    """Search every row for every benchmark item again, and compare with the certificate of decontamination."""
+    from mmada.curation import certificate
+
+    params = load_params(PARAMS_FILE)
+    wrong = certificate.recheck(
+        Path(params.paths.facts),
+        {key: Path(params.paths.ingested) / key for key in params.corpora},
+        {key: Path(params.paths.benchmark_items) / key for key in params.benchmarks},
+    )
+    if wrong:
+        raise IntegrityError(
+            f"{params.paths.facts}/certificate.json does not hold: {'; '.join(wrong)}; run `dvc repro annotate`"
+        )
+    typer.echo(f"{params.paths.facts}/certificate.json holds: searching every row again gives the same")
+
+
+@app.command()
 def patch(
     file: Annotated[Path, typer.Argument(help="YAML with the entries to change; null deletes an entry.")],
 ) -> None:

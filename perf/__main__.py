@@ -8,6 +8,8 @@ from pathlib import Path
 
 from perf.codes import bench_codes
 from perf.decoding import bench_picture_decoding, bench_text_decoding
+from perf.decontamination import bench_decontamination
+from perf.dedup import bench_dedup
 from perf.doors import bench_doors
 from perf.gate import bench_gate
 from perf.graph import bench_noop_repro
@@ -31,6 +33,8 @@ BENCHES = {
     "doors": bench_doors,
     "gate": bench_gate,
     "units": bench_units,
+    "dedup": bench_dedup,
+    "decontamination": bench_decontamination,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

@@ -100,8 +100,12 @@ def _decode(item: dict[str, bytes]) -> Sample:
 def _collated(reader: ShardReader, workers: int) -> float:
     """Samples of an epoch in batches, per second of the processor time of all processes."""
     steps = SAMPLES // BATCH
-    loader = Loader(reader, Order(reader.keys(), {"captions": 1.0}, BATCH, 1), steps, workers)
-    return _of_all_processes(lambda: [len(loader.batch(step)) for step in range(steps)])
+
+    def read() -> list[int]:
+        loader = Loader(reader, Order(reader.keys(), {"captions": 1.0}, BATCH, 1), steps, workers)
+        return [len(loader.batch(step)) for step in range(steps)]
+
+    return _of_all_processes(read)
 
 
 def _collated_peer(tars: list[str]) -> float:

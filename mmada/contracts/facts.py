@@ -64,8 +64,8 @@ BENCHMARK_MATCHES: Final[Schema] = {
     "row_id": pl.String,
     "benchmark": pl.String,
     "item_id": pl.String,
-    "how": pl.String,  # "picture", "whole" (the item is the row's prompt or text) or "ngrams"
-    "containment": pl.Float64,  # share of the item's n-grams in the row; 1.0 for "picture" and "whole"
+    "how": pl.String,  # "picture", "whole" (the item is the row's prompt or text), "ngrams" or "sentence"
+    "containment": pl.Float64,  # share of the item's n-grams in the row; 1.0 unless it was found by "ngrams"
 }
 
 FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {

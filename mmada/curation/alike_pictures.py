@@ -6,7 +6,6 @@ tells drawings apart, and photographs of one kind are no copies.
 Legend of shapes: N pictures, K pairs, S side of a sketch, G side of the grid of parts.
 """
 
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -82,26 +81,21 @@ def _is_textured(sketches: Sketches) -> NDArray[np.bool_]:
 
 def _cut_difference(one: NDArray[np.uint8], other: NDArray[np.float32]) -> float:
     """Smallest difference, over all ways to cut a picture [S, S, 3], from the parts [G, G, 3] of another."""
-    number, weights = len(_MARGINS) ** 2, _cut_weights()
-    rows = weights @ one.reshape(SKETCH_SIDE, -1).astype(np.float32)
-    columns = rows.reshape(-1, SKETCH_SIDE, 3).transpose(1, 0, 2).reshape(SKETCH_SIDE, -1)
+    rows = _cut_means(one.reshape(SKETCH_SIDE, -1).astype(np.float32)).reshape(-1, SKETCH_SIDE, 3)
+    columns = _cut_means(rows.transpose(1, 0, 2).reshape(SKETCH_SIDE, -1))
     # Across, its part, down, its part with its colour: what is compared lies in one run of memory.
-    cuts = (weights @ columns).reshape(number, _GRID, number, -1)
+    cuts = columns.reshape(len(columns), _GRID, len(columns), -1)
     cuts -= np.ascontiguousarray(other.transpose(1, 0, 2)).reshape(_GRID, 1, -1)
     return float(np.abs(cuts, out=cuts).max(axis=(1, 3)).min())
 
 
-@lru_cache(1)
-def _cut_weights() -> NDArray[np.float32]:
-    """[25 * G, S]: how much each sketch pixel counts in each part of a side that is cut in every way."""
-    return np.concatenate([_part_weights(first, 1 - last) for first in _MARGINS for last in _MARGINS])
-
-
-def _part_weights(first: float, last: float) -> NDArray[np.float32]:
-    """[G, S]: how much of each sketch pixel lies in each part of the span from `first` to `last` of the side."""
-    edges = (first + (last - first) * np.arange(_GRID + 1) / _GRID) * SKETCH_SIDE
-    pixels = np.arange(SKETCH_SIDE)
-    share = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    share = np.clip(share, 0, None)
-    weights: NDArray[np.float32] = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
-    return weights
+def _cut_means(lines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means [25, G, K] of the parts of a side of S lines of K values that is cut in every way."""
+    spans = np.array([(first, 1 - last) for first in _MARGINS for last in _MARGINS])
+    edges = np.linspace(spans[:, 0], spans[:, 1], _GRID + 1, axis=1) * SKETCH_SIDE
+    sums = np.concatenate([np.zeros((1, lines.shape[1]), np.float32), np.cumsum(lines, axis=0)])
+    whole = np.minimum(edges.astype(np.int64), SKETCH_SIDE - 1)
+    before_edge = sums[whole] + (edges - whole).astype(np.float32)[..., None] * lines[whole]
+    means: NDArray[np.float32] = np.diff(before_edge, axis=1)
+    means /= np.diff(edges, axis=1)[..., None].astype(np.float32)
+    return means

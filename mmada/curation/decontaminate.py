@@ -6,6 +6,7 @@ no sampling.
 - A text item is found when it is the whole of a row's prompt or text, at any length, or, from `ngram` words
 on,
   when the row holds at least the share `containment` of its n-grams.
+- A shorter one, of four words or more, is also found as a whole line or sentence of a row.
 """
 
 import hashlib
@@ -17,9 +18,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmada.contracts.facts import BENCHMARK_MATCHES
-from mmada.curation.words import Hashes, Words, joined, ngrams, split_words, text_keys
+from mmada.curation.words import Hashes, Words, joined, ngrams, row_text, split_words, text_keys
 
 _DRAWING_TASKS: Final = ("t2i", "r2i")
+_SENTENCE_WORDS: Final = 4
+"""Words from which on a question that is too short for n-grams is its own evidence: "what is it?" stands anywhere."""
+_SENTENCE_END: Final = r"([.!?:;])\s+"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class BenchmarkIndex:
     gram_items: NDArray[np.int64]
     may_hold: NDArray[np.bool_]
     """By the first bits of an n-gram's hash: whether any of `grams` begins with them."""
+    openings: Hashes
+    """First words of the items that are searched as sentences: n-grams of _SENTENCE_WORDS, sorted."""
+    may_open: NDArray[np.bool_]
     ngram: int
     digest: str
 
@@ -47,17 +54,21 @@ def build_index(items: pl.DataFrame, *, ngram: int) -> BenchmarkIndex:
     words = split_words(items["prompt"])
     grams = ngrams(words, ngram)
     owners = grams.owners
-    searched = ((items["kind"] != "pictures") & (items["pixels_sha256"] == "")).to_numpy()
-    searched &= words.counts >= ngram
-    wanted = searched[owners]
+    asked = ((items["kind"] != "pictures") & (items["pixels_sha256"] == "")).to_numpy()
+    wanted = (asked & (words.counts >= ngram))[owners]
     pairs = np.unique(np.stack([grams.hashes[wanted], owners[wanted].astype(np.uint64)], axis=1), axis=0)
     gram_items = pairs[:, 1].astype(np.int64)
     table = items.select("item_id", "benchmark", "kind", "pixels_sha256").with_columns(
         whole_key=pl.Series(text_keys(words), dtype=pl.UInt64),
         num_grams=pl.Series(np.bincount(gram_items, minlength=items.height), dtype=pl.Int64),
         has_words=pl.Series(words.counts > 0),
+        is_sentence=pl.Series(asked & (words.counts >= _SENTENCE_WORDS) & (words.counts < ngram)),
     )
-    return BenchmarkIndex(table, pairs[:, 0], gram_items, _prefixes(pairs[:, 0]), ngram, digest)
+    starts = ngrams(words, _SENTENCE_WORDS)
+    openings = np.unique(starts.hashes[starts.offsets[:-1][table["is_sentence"].to_numpy()]])
+    return BenchmarkIndex(
+        table, pairs[:, 0], gram_items, _prefixes(pairs[:, 0]), openings, _prefixes(openings), ngram, digest
+    )
 
 
 def find_matches(rows: pl.DataFrame, index: BenchmarkIndex, *, containment: float) -> pl.DataFrame:
@@ -69,6 +80,7 @@ def find_matches(rows: pl.DataFrame, index: BenchmarkIndex, *, containment: floa
             _picture_matches(rows, index),
             _whole_matches(rows, index, prompts, texts),
             _gram_matches(rows, index, ngrams(texts, index.ngram), containment),
+            _sentence_matches(rows, index, ngrams(texts, _SENTENCE_WORDS)),
         ]
     )
     # One line per row and item: the plainest of the ways in which it was found.
@@ -98,9 +110,7 @@ def _whole_matches(rows: pl.DataFrame, index: BenchmarkIndex, prompts: Words, te
 
 
 def _gram_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words, containment: float) -> pl.DataFrame:
-    if not index.grams.size or not grams.hashes.size:
-        return pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES))
-    known = _known(grams.hashes, index)
+    known = _known(grams.hashes, index.grams, index.may_hold)
     owners = np.searchsorted(grams.offsets, known, side="right") - 1
     hits = pl.DataFrame({"position": owners, "gram": grams.hashes[known]}).unique()
     lookup = pl.DataFrame({"gram": index.grams, "item": index.gram_items})
@@ -117,6 +127,17 @@ def _gram_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words, conta
     return found.with_columns(how=pl.lit("ngrams")).select(list(BENCHMARK_MATCHES))
 
 
+def _sentence_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words) -> pl.DataFrame:
+    known = _known(grams.hashes, index.openings, index.may_open)
+    hopeful = rows[np.unique(np.searchsorted(grams.offsets, known, side="right") - 1)]
+    lines = row_text().str.replace_all(_SENTENCE_END, "$1\n").str.split("\n")
+    sentences = hopeful.select("row_id", sentence=lines).explode("sentence")
+    keys = pl.Series(text_keys(split_words(sentences["sentence"])), dtype=pl.UInt64)
+    items = index.items.filter("is_sentence")
+    found = sentences.with_columns(key=keys).join(items, left_on="key", right_on="whole_key")
+    return _as_matches(found, "sentence")
+
+
 def _prefixes(hashes: Hashes) -> NDArray[np.bool_]:
     """Which first bits the hashes have, with so many bits that one in 64 prefixes occurs, and 2 ** 16 prefixes at
     least.
@@ -127,12 +148,14 @@ def _prefixes(hashes: Hashes) -> NDArray[np.bool_]:
     return result
 
 
-def _known(hashes: Hashes, index: BenchmarkIndex) -> NDArray[np.int64]:
-    """Positions of the hashes that are in the index."""
-    bits = index.may_hold.size.bit_length() - 1
-    hopeful = np.flatnonzero(index.may_hold[hashes >> np.uint64(64 - bits)])
-    found = np.minimum(np.searchsorted(index.grams, hashes[hopeful]), index.grams.size - 1)
-    known: NDArray[np.int64] = hopeful[index.grams[found] == hashes[hopeful]]
+def _known(hashes: Hashes, wanted: Hashes, prefixes: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Positions of the hashes that are among those wanted (sorted, with their _prefixes)."""
+    bits = prefixes.size.bit_length() - 1
+    hopeful = np.flatnonzero(prefixes[hashes >> np.uint64(64 - bits)])
+    if not hopeful.size:
+        return hopeful
+    found = np.minimum(np.searchsorted(wanted, hashes[hopeful]), wanted.size - 1)
+    known: NDArray[np.int64] = hopeful[wanted[found] == hashes[hopeful]]
     return known
 
 

@@ -31,7 +31,7 @@ VERSION: Final = 1
 
 _COMPARED: Final[Schema] = {"left": pl.UInt64, "right": pl.UInt64, "similarity": pl.Float64}
 _PAIRS_PER_UNIT: Final = 20_000
-_WORDS_PER_UNIT: Final = 10_000_000
+_WORDS_PER_UNIT: Final = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Every benchmark item is found however it was written, and nothing else is."""
 
+import json
 import random
+import re
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -56,6 +59,8 @@ def _matches(task: str, prompt: str, response: str = "", pixels: str = "") -> li
         ("lm", "", "Today: " + LONG + ". The end of it.", "", [("long", "ngrams")]),
         ("chat", "what is 3-2", "1", "", [("short", "whole")]),
         ("chat", "What is 3 + 2?", "5", "", []),
+        ("lm", "", "Then he asked:\nwhat is 3 - 2? Nobody knew.", "", [("short", "sentence")]),
+        ("lm", "", "But what is 3 - 2 times 7? Nobody knew.", "", []),
         ("chat", "A farmer has 17 cows and buys 5 more at the market before he sells 2 of them", "", "", []),
         ("t2i", "Two GREEN stars.", "", "pixels-9", [("drawing", "whole")]),
         ("r2i", "two green stars", "<think>row 1</think>", "pixels-9", [("drawing", "whole")]),
@@ -118,3 +123,46 @@ def test_no_benchmark_finds_nothing() -> None:
     empty = pl.DataFrame(schema=pl.Schema(BENCHMARK_ITEMS))
     rows = pl.DataFrame({"row_id": ["r"], "task": ["chat"], "prompt": [LONG], "response": [""], "pixels_sha256": [""]})
     assert find_matches(rows, build_index(empty, ngram=NGRAM), containment=0.8).is_empty()
+
+
+def _respelled(rng: random.Random, question: str) -> str:
+    """The question as others write it down: case, punctuation, numbers in words, spacing of LaTeX."""
+    numbers = {str(value): word for value, word in enumerate(("zero", "one", "two", "three", "four", "five", "six"))}
+    changes = (
+        str.upper,
+        lambda text: text.replace(", ", " ; ").replace("?", " ?!").replace("'", "\u2019"),
+        lambda text: re.sub(r"(?<![\d.,])\d(?![.,]?\w)", lambda found: numbers.get(found[0], found[0]), text),
+        lambda text: re.sub(r"(?<![\d.,])(\d+)(?![.,]?\w)", r"$\\,\1\\;$", text),
+        lambda text: re.sub(r"\b(\d)(\d{3})\b", r"\1,\2", text),
+    )
+    for change in rng.sample(changes, 2):
+        question = change(question)
+    return question
+
+
+def test_planted_leaks_are_found_in_real_rows_and_nothing_else(realdata: Path) -> None:
+    lines = (realdata / "text_math" / "gsm8k_train.jsonl").read_text("utf-8").splitlines()
+    problems = [(row["question"], row["answer"]) for row in map(json.loads, lines)]
+    held, trained = problems[:1000], problems[1000:]
+    rng = random.Random(3)
+    short = [f"What is {n} times {n + 3}?" for n in range(20, 120)]
+    asked = [question for question, _ in held[100:]] + short
+    index = build_index(_items(*((str(n), "reasoning", text, "") for n, text in enumerate(asked))), ngram=NGRAM)
+    leaks = [_respelled(rng, text) for text in asked]
+    planted = [
+        leak if n % 3 == 0 else f"Solve this, please.\n{leak}\nShow your work." if n % 3 == 1 else f"{leak} Answer:"
+        for n, leak in enumerate(leaks)
+    ]
+    texts = [*planted, *(question for question, _ in trained)]
+    rows = pl.DataFrame(
+        {
+            "row_id": [f"r{n:05d}" for n in range(len(texts))],
+            "prompt": texts,
+            "response": [answer for _, answer in held[100:]] + [""] * 100 + [answer for _, answer in trained],
+        }
+    ).with_columns(task=pl.lit("chat"), pixels_sha256=pl.lit(""))
+    found = find_matches(rows, index, containment=0.8).select("row_id", "item_id").rows()
+    recall = {(f"r{n:05d}", str(n)) for n in range(len(asked))} & set(found)
+    assert len(recall) >= 990
+    false = {row for row, item in found if int(row[1:]) >= 1000}
+    assert len(false) <= 0.001 * len(trained)

@@ -12,6 +12,7 @@ from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, read_facts
 from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
+from mmada.curation.certificate import recheck
 from mmada.errors import ContractError, InputError, ParamsError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Benchmark, Corpus, Selection
@@ -167,6 +168,21 @@ def test_facts_of_every_raw_row(params: Params) -> None:
     assert certificate["matches"] == matches.rows(named=True)
     assert certificate["items"] == {"arithmetic": 1}
     assert certificate["rows_searched"] == len({row["row_id"] for row in ROWS})
+
+
+def test_the_certificate_can_be_checked_again(params: Params) -> None:
+    folder = _annotate(params, "units")
+    ingested = {key: Path(params.paths.ingested) / key for key in CORPORA}
+    benchmarks = {"arithmetic": Path(params.paths.benchmark_items) / "arithmetic"}
+    assert recheck(folder, ingested, benchmarks) == []
+    stated = json.loads((folder / "certificate.json").read_text("utf-8"))
+    (folder / "certificate.json").write_text(json.dumps(stated | {"matches": []}))
+    assert [line.split()[0] for line in recheck(folder, ingested, benchmarks)] == ["matches"]
+    _ingest(params, ROWS + MORE)
+    _annotate(params, "units", "grown")
+    (folder / "certificate.json").write_text(json.dumps(stated))
+    wrong = [line.split()[0] for line in recheck(folder, ingested, benchmarks)]
+    assert wrong == ["rows_searched", "rows_sha256"], "rows came that were never searched"
 
 
 def test_selection_gives_each_row_one_reason(params: Params) -> None:
