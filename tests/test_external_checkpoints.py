@@ -12,7 +12,7 @@ from mmada.lineage.manifest import open_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
 from mmada.params_schema import Params, load_params
-from mmada.training.publication import Publication
+from tests.published import publish_by_training
 
 
 @pytest.fixture
@@ -51,15 +51,11 @@ def test_a_stranger_comes_in_on_request(params: Params, model: Path) -> None:
 
 
 def test_our_own_is_known_again_wherever_it_was_copied(params: Params, tmp_path: Path) -> None:
-    publication = Publication(
-        params.paths.checkpoints, 5, params.paths.provenance, "stage1", 2, inputs={}, params={}, metadata={}
-    )
-
     def write(folder: Path) -> None:
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"ours")
 
-    published = publication.publish(5, write)
+    published = publish_by_training(Path(params.paths.checkpoints), Path(params.paths.provenance), 5, write)
     copy = shutil.copytree(published, tmp_path / "copy")
     shutil.rmtree(published)
     entry = register_checkpoint(copy, "best", params, external=False)

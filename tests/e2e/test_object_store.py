@@ -20,7 +20,8 @@ def test_a_fresh_clone_pulls_verifies_and_trains_on(finished: Path, tmp_path: Pa
     run(project, "git", "add", "--all")
     run(project, "git", "commit", "--quiet", "--message", "what was made")
     committed = run(project, "git", "ls-files", "data").stdout.splitlines()
-    assert all(name.startswith("data/provenance/") for name in committed), "git holds no data, only where it came from"
+    small = ("data/provenance/", "data/profiles/")
+    assert all(name.startswith(small) for name in committed), "git holds no data, only where it came from"
 
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "--quiet", str(project), str(clone))

@@ -9,8 +9,8 @@ from flows import checkpoint_events
 from flows.checkpoint_events import publish, publish_models, published_on_the_way
 from mmada.lineage.manifest import open_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
-from mmada.training.publication import Publication
 from tests.e2e.project_folder import make_project
+from tests.published import publish_by_training
 
 LOG = logging.getLogger("test")
 
@@ -37,8 +37,9 @@ def workspace(tmp_path: Path) -> Path:
 def _train(workspace: Path, step: int) -> str:
     """What a training run does on its way; returns the checkpoint's id."""
     data = workspace / "data"
-    publication = Publication(str(data / "checkpoints"), 1, str(data / "provenance"), "stage1", 2, {}, {}, {})
-    return open_artifact(publication.publish(step, lambda folder: (folder / "w").write_bytes(b"w"))).id
+    checkpoints, provenance = data / "checkpoints", data / "provenance"
+    folder = publish_by_training(checkpoints, provenance, step, lambda made: (made / "w").write_bytes(b"w"))
+    return open_artifact(folder).id
 
 
 def test_a_checkpoint_is_published_once(project: Path, workspace: Path, events: list[str]) -> None:
