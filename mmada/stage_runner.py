@@ -26,7 +26,7 @@ from mmada.errors import ParamsError
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
-from mmada.shards.index import INDEX_PREFIX
+from mmada.shards.index import index_parts
 from mmada.stage_report import StageReport, write_report
 from mmada.storage import exclusive, explain_os_errors
 from mmada.unit_store import open_unit_store
@@ -177,8 +177,7 @@ def _record(
         rows=report.rows(),
         events=report.events,
     )
-    rows = sorted(target.glob(f"{INDEX_PREFIX}-*.parquet"))
-    ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=rows)
+    ProvenanceStore(Path(params.paths.provenance)).append(artifact, run, rows=index_parts(target))
 
 
 def _plain(value: Any) -> Any:

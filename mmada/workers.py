@@ -213,8 +213,9 @@ def _side_by_side(
                 if unit.key in running:
                     waiting.append((unit.key, running[unit.key]))
                 elif (stored := store.get_here(unit.key)) is not None:
-                    books.note_result(_Result(stored, is_new=False))
-                    waiting.append((unit.key, _finished(stored)))
+                    result = _Result(stored, is_new=False)
+                    books.note_result(result)
+                    waiting.append((unit.key, _finished(result)))
                 else:
                     running[unit.key] = threads.submit(_result, unit, engine, store)
                     waiting.append((unit.key, running[unit.key]))
@@ -236,9 +237,9 @@ def _side_by_side(
         threads.shutdown()
 
 
-def _finished(stored: bytes) -> Future[_Result]:
+def _finished(result: _Result) -> Future[_Result]:
     future: Future[_Result] = Future()
-    future.set_result(_Result(stored, is_new=False))
+    future.set_result(result)
     return future
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.ingested import FILES
+from mmada.contracts.ingested import FILES_NAME, with_files
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.tables import read_tables
 
 FACTS: Final[Schema] = {
     "row_id": pl.String,
@@ -93,11 +93,9 @@ def facts_parts(folder: Path) -> list[Path]:
 
 def read_facts(folder: Path) -> pl.DataFrame:
     """Facts of all rows (FACTS) in order of corpora, files and rows. Raises as contracts.tables.read_table."""
-    corpora = [path.parent for path in sorted(folder.glob("*/files.parquet"))]
+    corpora = [path.parent for path in sorted(folder.glob(f"*/{FILES_NAME}"))]
     tables = [pl.DataFrame(schema=pl.Schema(FACTS))]
     for corpus in corpora:
         where = f"facts of {corpus.name}"
-        files = read_table(corpus / "files.parquet", FILES, where)
-        rows = read_tables(corpus, "facts", STORED_FACTS, where)
-        tables.append(rows.join(files, on="source_file", how="left", maintain_order="left")[list(FACTS)])
+        tables.append(with_files(read_tables(corpus, "facts", STORED_FACTS, where), corpus, where)[list(FACTS)])
     return pl.concat(tables)

@@ -4,7 +4,7 @@ It is made of numbered parts, one for each span of a raw file, so that new files
 other parts as they are:
 
     records-000003.parquet       rows of the span
-    pictures-000003-002.parquet pictures that these rows are the first to show, a bounded number in each part
+    pictures-000003-002.parquet  pictures that these rows are the first to show, a bounded number in each part
     dropped-000003.parquet       its rows that were dropped, where there are any
     noted-000003.parquet         remarks on rows that were kept all the same
     files.parquet                the raw files, by which a row's origin is known
@@ -21,6 +21,7 @@ from mmada.contracts.tables import read_table, read_tables, write_table
 STORED_RECORDS: Final[Schema] = {name: kind for name, kind in RECORDS.items() if name != "file_sha256"}
 """A row as it is stored: a file's sha256 changes when rows are appended to it, its first rows do not."""
 
+FILES_NAME: Final = "files.parquet"
 FILES: Final[Schema] = {"source_file": pl.String, "file_sha256": pl.String}
 
 
@@ -32,14 +33,18 @@ def part_name(kind: str, span: int, number: int | None = None) -> str:
 def write_files(folder: Path, sha256: dict[str, str]) -> None:
     """Write which raw files (name -> sha256) the rows came from."""
     table = pl.DataFrame(sorted(sha256.items()), schema=pl.Schema(FILES), orient="row")
-    write_table(table, folder / "files.parquet", FILES)
+    write_table(table, folder / FILES_NAME, FILES)
 
 
 def read_records(folder: Path, where: str) -> pl.DataFrame:
     """All rows of an ingested corpus (RECORDS), in order of their files and rows. `where` names it in messages."""
-    rows = read_tables(folder, "records", STORED_RECORDS, where)
-    files = read_table(folder / "files.parquet", FILES, where)
-    return rows.join(files, on="source_file", how="left", maintain_order="left").select(list(RECORDS))
+    return with_files(read_tables(folder, "records", STORED_RECORDS, where), folder, where).select(list(RECORDS))
+
+
+def with_files(rows: pl.DataFrame, folder: Path, where: str) -> pl.DataFrame:
+    """`rows` with the `file_sha256` of their `source_file`, by the raw files of `folder`."""
+    files = read_table(folder / FILES_NAME, FILES, where)
+    return rows.join(files, on="source_file", how="left", maintain_order="left")
 
 
 def read_pictures(folder: Path, where: str) -> pl.DataFrame:

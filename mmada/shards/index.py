@@ -33,6 +33,11 @@ def index_name(shard: str) -> str:
     return f"{INDEX_PREFIX}-{shard.removesuffix('.tar')}.parquet"
 
 
+def index_parts(folder: Path) -> list[Path]:
+    """Files of the parts of the index, in order of the shards' names."""
+    return sorted(folder.glob(f"{INDEX_PREFIX}-*.parquet"))
+
+
 def read_index(folder: Path) -> pl.DataFrame:
     """All parts of the index (INDEX), in order of the shards' names. Raises ContractError when one is no such table."""
     return read_tables(folder, INDEX_PREFIX, INDEX, "shard index")

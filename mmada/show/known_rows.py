@@ -8,11 +8,11 @@ from typing import Any, Final
 import polars as pl
 
 from mmada.contracts.facts import STORED_FACTS, facts_part
-from mmada.contracts.ingested import FILES, STORED_RECORDS, parts
+from mmada.contracts.ingested import FILES, FILES_NAME, STORED_RECORDS, parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.errors import InputError
 from mmada.params_schema import Params
-from mmada.shards.index import INDEX, INDEX_PREFIX
+from mmada.shards.index import INDEX, index_parts
 from mmada.show.asked import Place, begins_with, only_one, parse_row
 from mmada.show.known_pictures import Picture, picture_of_row
 from mmada.show.scanning import FILE, rows_of
@@ -150,8 +150,7 @@ def _remarks(places: pl.DataFrame) -> list[str]:
 def _shards(row_id: str, params: Params) -> list[dict[str, Any]]:
     found = []
     for folder in sorted(Path(params.paths.shards).glob("*/")):
-        index = sorted(folder.glob(f"{INDEX_PREFIX}-*.parquet"))
-        rows = rows_of(index, INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
+        rows = rows_of(index_parts(folder), INDEX, pl.col("row_id") == row_id, ["key", "shard", "offset", "length"])
         found += [{"stage": folder.name, **row} for row in rows.drop(FILE).rows(named=True)]
     return found
 
@@ -164,7 +163,7 @@ def _file_sha256s(places: pl.DataFrame, params: Params) -> dict[tuple[str, str],
     """(corpus, file) -> sha256 of the raw files of these places."""
     found = {}
     for corpus, name in places.select("corpus", "source_file").unique().rows():
-        files = Path(params.paths.ingested) / corpus / "files.parquet"
+        files = Path(params.paths.ingested) / corpus / FILES_NAME
         (row,) = rows_of([files], FILES, pl.col("source_file") == name, ["file_sha256"]).rows(named=True)
         found[corpus, name] = row["file_sha256"]
     return found

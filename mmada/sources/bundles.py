@@ -55,7 +55,8 @@ class Bundle:
 
     def unread(self, store: UnitStore) -> list[Unit[PartTask]]:
         """Units of small spans that are to be read before the bundle is made."""
-        if len(self.members) == 1 or store.get_here(self.key) is not None:
+        # Whether it is whole shows when it is read; a damaged one is made again of its members.
+        if len(self.members) == 1 or store.path(self.key).is_file():
             return []
         return [Unit(member.key, member.payload) for member in self.members]
 

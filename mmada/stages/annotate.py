@@ -16,7 +16,7 @@ import polars as pl
 from mmada.contracts.benchmark_items import read_items
 from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, STORED_FACTS, facts_part
 from mmada.contracts.image_codes import read_code_facts
-from mmada.contracts.ingested import FILES, parts
+from mmada.contracts.ingested import FILES, FILES_NAME, parts
 from mmada.contracts.records import Schema
 from mmada.contracts.tables import from_parquet, read_table, to_parquet, write_table
 from mmada.curation.alike_pictures import SKETCH_SIDE, alike_candidates, similarities, sketch
@@ -77,7 +77,7 @@ def annotate(
     index = build_index(read_items({key: items[key].path for key in items}), ngram=annotation.decontamination.ngram)
     rows_in, documents = _write_facts(out, records, pictures, tokenizer, annotation, store)
     for key, artifact in ingested.items():
-        write_table(read_table(artifact.path / "files.parquet", FILES, key), out / key / "files.parquet", FILES)
+        write_table(read_table(artifact.path / FILES_NAME, FILES, key), out / key / FILES_NAME, FILES)
     pairs = near_duplicates(
         join_documents(documents),
         [part.file for part in records],

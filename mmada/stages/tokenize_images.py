@@ -1,10 +1,9 @@
 """Encode every distinct picture once, whatever corpora, files and versions of the data it comes in."""
 
 import io
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -106,7 +105,7 @@ class _KnownCodes:
     def __init__(self, memo: UnitStore) -> None:
         self._memo = memo
         self._unit: dict[str, str] = {}
-        self._tables: OrderedDict[str, pl.DataFrame] = OrderedDict()
+        self._table = lru_cache(_TABLES_AT_HAND)(self._read)
         for key in sorted(memo.keys()):
             result = memo.get(key)
             if result is not None:
@@ -127,14 +126,10 @@ class _KnownCodes:
         distinct = pl.concat(tables).unique("image_sha256", keep="first", maintain_order=True)
         return wanted.join(distinct, on="image_sha256", how="left", maintain_order="left")
 
-    def _table(self, key: str) -> pl.DataFrame:
-        if key not in self._tables:
-            result = self._memo.get(key)
-            assert result is not None, "it was there when this stage began, and nothing deletes results"
-            self._tables[key] = from_parquet(result)
-            if len(self._tables) > _TABLES_AT_HAND:
-                self._tables.popitem(last=False)
-        return self._tables[key]
+    def _read(self, key: str) -> pl.DataFrame:
+        result = self._memo.get(key)
+        assert result is not None, "it was there when this stage began, and nothing deletes results"
+        return from_parquet(result)
 
 
 def _units(

@@ -282,8 +282,12 @@ def test_small_files_are_written_together_and_one_more_is_read_alone(
     before, after = ({path.read_bytes() for path in out.glob("records-*")} for out in (first, second))
     assert len(after - before) <= 2, "the bundle of the new file, or the two that it makes of one"
     rebuilt = ingest_all("rebuilt", "other units")
-    ids = [write_manifest(out, stage="ingest", version=1, metadata={}).id for out in (second, rebuilt)]
-    assert ids[0] == ids[1]
+    for stored in (tmp_path / "units").glob("??/*"):
+        if stored.stat().st_size % 3 == 0:
+            stored.write_bytes(stored.read_bytes()[:-1])
+    mended = ingest_all("mended")
+    outs = (second, rebuilt, mended)
+    assert len({write_manifest(out, stage="ingest", version=1, metadata={}).id for out in outs}) == 1
 
 
 def test_pictures_of_small_files_stand_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
