@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.ingested import FILES_NAME, with_files
+from mmada.contracts.ingested import FILES_NAME, same_part, with_files
 from mmada.contracts.records import Schema
 from mmada.contracts.tables import read_tables
 
@@ -83,7 +83,7 @@ FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
 
 def facts_part(corpus: str, records: Path) -> str:
     """Name of the part of facts, below the facts folder, of a part of records."""
-    return f"{corpus}/{records.name.replace('records', 'facts', 1)}"
+    return f"{corpus}/{same_part(records, 'facts')}"
 
 
 def facts_parts(folder: Path) -> list[Path]:

@@ -30,6 +30,11 @@ def part_name(kind: str, span: int, number: int | None = None) -> str:
     return f"{kind}-{span:06d}.parquet" if number is None else f"{kind}-{span:06d}-{number:03d}.parquet"
 
 
+def same_part(file: Path, kind: str) -> str:
+    """File name of the part of another kind that belongs to the same span (and number) as `file`, wherever it lies."""
+    return f"{kind}-{file.name.partition('-')[2]}"
+
+
 def write_files(folder: Path, sha256: dict[str, str]) -> None:
     """Write which raw files (name -> sha256) the rows came from."""
     table = pl.DataFrame(sorted(sha256.items()), schema=pl.Schema(FILES), orient="row")

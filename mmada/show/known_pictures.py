@@ -11,7 +11,7 @@ from jaxtyping import UInt16
 
 from mmada.contracts.code_packing import unpack_codes
 from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
-from mmada.contracts.ingested import STORED_RECORDS, parts
+from mmada.contracts.ingested import STORED_RECORDS, parts, same_part
 from mmada.contracts.records import DROPS, PICTURES
 from mmada.errors import IntegrityError
 from mmada.params_schema import Params
@@ -75,14 +75,15 @@ def picture_of_row(image_sha256: str, records: Path, params: Params) -> Picture:
     """The picture of a row that lies in this part of records. Raises IntegrityError when no part has it."""
     ingested, codes = Path(params.paths.ingested), Path(params.paths.codes)
     corpus = records.parent.name
-    index = codes / corpus / records.name.replace("records", "index", 1)
+    index = codes / corpus / same_part(records, "index")
     wanted = pl.col("image_sha256") == image_sha256
     places = rows_of([index], CODE_INDEX, wanted, ["part", "position"]).head(1)
     if places.is_empty():
         file, facts = _find_file(wanted, ingested / corpus, records)
         return Picture(image_sha256, facts, None, None, file)
     place = places.select("part", "position").row(0, named=True)
-    file = ingested / place["part"].replace("/codes-", "/pictures-", 1)
+    part = Path(place["part"])
+    file = ingested / part.with_name(same_part(part, "pictures"))
     facts = _file_facts(wanted, [file]).row(0, named=True)
     (quality,) = rows_of([codes / place["part"]], IMAGE_CODES, wanted).drop(FILE, "image_sha256").rows(named=True)
     grid = (quality.pop("grid_rows"), quality.pop("grid_columns"))
@@ -92,7 +93,7 @@ def picture_of_row(image_sha256: str, records: Path, params: Params) -> Picture:
 
 def _find_file(wanted: pl.Expr, folder: Path, records: Path) -> tuple[Path, dict[str, Any]]:
     """Before there is an index: a picture stands with the first span that shows it, which is seldom another one."""
-    own = sorted(folder.glob(records.name.replace("records", "pictures", 1).replace(".", "-*.")))
+    own = sorted(folder.glob(same_part(records, "pictures").replace(".", "-*.")))
     for files in (own, parts(folder, "pictures")):
         found = _file_facts(wanted, files)
         if found.height:

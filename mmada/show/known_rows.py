@@ -8,7 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from mmada.contracts.facts import STORED_FACTS, facts_part
-from mmada.contracts.ingested import FILES, FILES_NAME, STORED_RECORDS, parts
+from mmada.contracts.ingested import FILES, FILES_NAME, STORED_RECORDS, parts, same_part
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.errors import InputError
 from mmada.params_schema import Params
@@ -141,7 +141,7 @@ def _fate(stage: str, drop: Mapping[str, Any]) -> str:
 
 def _remarks(places: pl.DataFrame) -> list[str]:
     noted = [Path(file) for file in places[FILE].unique().sort()]
-    files = [file.with_name(file.name.replace("records", "noted", 1)) for file in noted]
+    files = [file.with_name(same_part(file, "noted")) for file in noted]
     found = rows_of(files, DROPS, pl.col("row").is_in(places["row"].implode()), [*_PLACE, "reason", "value"])
     ours = found.join(places, on=_PLACE, how="semi")
     return [f"{reason}: {value}" for reason, value in ours.select("reason", "value").unique(maintain_order=True).rows()]

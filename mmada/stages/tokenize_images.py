@@ -12,7 +12,7 @@ import polars as pl
 
 from mmada.contracts.code_packing import NUM_CODES, unpack_pictures
 from mmada.contracts.image_codes import CODE_INDEX, IMAGE_CODES
-from mmada.contracts.ingested import parts
+from mmada.contracts.ingested import parts, same_part
 from mmada.contracts.tables import from_parquet, write_table
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.numerics import numerics_class
@@ -41,7 +41,7 @@ class _Part:
     @property
     def output(self) -> str:
         """Where their codes go, below the token table's folder."""
-        return f"{self.corpus}/{self.file.name.replace('pictures', 'codes', 1)}"
+        return f"{self.corpus}/{same_part(self.file, 'codes')}"
 
 
 def tokenize_images(
@@ -177,6 +177,6 @@ def _write_indexes(out: Path, ingested: Mapping[str, Artifact], pictures: Sequen
             index = rows.join(places, on="image_sha256", how="left", maintain_order="left", validate="m:1")
             write_table(
                 index.select(list(CODE_INDEX)),
-                out / corpus / file.name.replace("records", "index", 1),
+                out / corpus / same_part(file, "index"),
                 CODE_INDEX,
             )
