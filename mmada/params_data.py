@@ -221,13 +221,22 @@ class Selection(Section):
     """Thresholds: which rows are kept. Moving one re-runs selection and what follows, nothing before."""
 
     max_text_tokens: Positive
+    min_thought_words: Count
     max_loop_share: Share
+    max_prompt_share: Share
+    max_excess_repetition: float
+    """Multiple of Gopher's limits of repetition in plain text."""
     near_duplicate: Share
+    languages: list[str]
+    """Wanted ISO 639-1 codes; empty: all. A row that is too short to tell passes."""
+    verifiable_only: bool
     """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
     image_near_duplicate: Share
     """Similarity from which on two pictures with one text are duplicates: no sixteenth by sixteenth of them differs
     by more than the rest of 1 in its mean colour."""
     require_correct: bool
+    min_pass_rate: Share
+    max_pass_rate: Share
     min_psnr: float
     min_pixel_std: float
     """Of a picture's pixels, in [0, 127.5]; below it is an empty page or one colour (image_flat)."""

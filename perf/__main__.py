@@ -6,6 +6,7 @@ import platform
 import sys
 from pathlib import Path
 
+from perf.answers import bench_answers
 from perf.codes import bench_codes
 from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.decontamination import bench_decontamination
@@ -15,6 +16,7 @@ from perf.gate import bench_gate
 from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
 from perf.losses import bench_losses
+from perf.repetition import bench_repetition
 from perf.shards import bench_shards
 from perf.show import bench_show
 from perf.units import bench_units
@@ -33,6 +35,8 @@ BENCHES = {
     "doors": bench_doors,
     "gate": bench_gate,
     "units": bench_units,
+    "answers": bench_answers,
+    "repetition": bench_repetition,
     "dedup": bench_dedup,
     "decontamination": bench_decontamination,
 }

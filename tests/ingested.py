@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mmada.contracts.facts import STORED_FACTS, facts_part
+from mmada.contracts.facts import QUESTION_FACTS, STORED_FACTS, facts_part
 from mmada.contracts.ingested import STORED_RECORDS, part_name, write_files
 from mmada.contracts.tables import write_table
 
@@ -16,7 +16,8 @@ def write_ingested(folder: Path, records: pl.DataFrame) -> None:
 
 
 def write_facts(folder: Path, facts: pl.DataFrame) -> None:
-    """What annotate would have left of the facts `facts` (FACTS), a part for each corpus."""
+    """What annotate would have left of the facts `facts` (FACTS), a part for each corpus and no known question."""
+    write_table(pl.DataFrame(schema=pl.Schema(QUESTION_FACTS)), folder / "questions.parquet", QUESTION_FACTS)
     for (corpus,), rows in facts.group_by("corpus"):
         write_table(
             rows.select(list(STORED_FACTS)),

@@ -2,7 +2,8 @@
 
 A facts folder holds a folder per corpus with a part `facts-*.parquet` (STORED_FACTS) for each part of records that
 ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `picture_pairs.parquet` (PICTURE_PAIRS),
-`matches.parquet` (BENCHMARK_MATCHES) and `certificate.json`, which says what was searched for and in which rows.
+`matches.parquet` (BENCHMARK_MATCHES), `questions.parquet` (QUESTION_FACTS) and `certificate.json`, which says what was
+searched for and in which rows.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import polars as pl
 
 from mmada.contracts.ingested import FILES_NAME, same_part, with_files
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import read_tables
+from mmada.contracts.tables import read_table, read_tables
 
 FACTS: Final[Schema] = {
     "row_id": pl.String,
@@ -26,23 +27,48 @@ FACTS: Final[Schema] = {
     "image_sha256": pl.String,  # "" if none
     "num_text_tokens": pl.Int64,  # prompt and response, by the run's text tokenizer
     "num_thought_words": pl.Int64,  # 0 without a thought
-    "defect": pl.String,  # cot_dialects.Defect, "" if none
+    "prompt_share": pl.Float64,  # share of the thought's words in phrases of the prompt, 0 without a thought
+    "defect": pl.String,  # one of cot_defects.DEFECTS, "" if none
+    "defect_evidence": pl.String,  # the piece of text that shows it
+    "unverifiable": pl.String,  # why the question has no answer to compare (verifiability), "" if it has one
     "final_answer": pl.String,  # as answers.extract_answer finds it, "" if none
     "answer_correct": pl.String,  # "yes", "no" (also: not shown equal in time), "unchecked" (no gold answer)
     "loop_share": pl.Float64,  # share of the thought's (without one: the text's) words in repeated phrases
-    "language_switches": pl.Int64,  # changes of script within prompt and response
+    "excess_repetition": pl.Float64,  # plain text: largest ratio to a limit of Gopher's (gopher.LIMITS), else 0
+    "language": pl.String,  # ISO 639-1 code of the thought or else the prompt, "" where they hold too few words
+    "language_switches": pl.Int64,  # changes of language from prompt through thought (without one: within the text)
     "psnr": pl.Float64,  # of the row's picture (contracts.image_codes), null without one
     "pixel_std": pl.Float64,
     "structure": pl.Float64,
     "lost_share": pl.Float64,
     "code_entropy": pl.Float64,
     "content_key": pl.String,  # equal for rows of equal task, text, reference and pixels (dedup.content_key)
+    "question_key": pl.String,  # equal for rows that ask the same question of the same picture
+    "num_trials": pl.Int64,  # distinct rows of the question whose answer was checked, null if none
+    "pass_rate": pl.Float64,  # share of them that is correct, with its 95 % interval
+    "pass_rate_low": pl.Float64,
+    "pass_rate_high": pl.Float64,
+    "other_reference": pl.String,  # two references of the question that are not equal, "" if all agree
     "text_key": pl.String,  # equal for rows of equal task, pixels and words (case, punctuation apart)
     "caption_key": pl.String,  # equal for rows of equal task and words, whatever their picture
 }
 
-STORED_FACTS: Final[Schema] = {name: kind for name, kind in FACTS.items() if name != "file_sha256"}
-"""As they are stored: a file's sha256 changes when rows are appended to it, facts of its first rows do not."""
+# What the rows of one question say together; questions without a checked row have no line.
+QUESTION_FACTS: Final[Schema] = {
+    "question_key": pl.String,
+    "num_trials": pl.Int64,
+    "pass_rate": pl.Float64,
+    "pass_rate_low": pl.Float64,
+    "pass_rate_high": pl.Float64,
+    "other_reference": pl.String,
+}
+
+STORED_FACTS: Final[Schema] = {
+    name: kind for name, kind in FACTS.items() if name == "question_key" or name not in {"file_sha256", *QUESTION_FACTS}
+}
+"""As they are stored: a file's sha256, and what is known of a question, change when rows are appended, facts of
+earlier rows do not.
+"""
 
 # Pairs of text keys whose texts are alike but not the same; rows of one text key are alike without being
 # listed.
@@ -94,8 +120,16 @@ def facts_parts(folder: Path) -> list[Path]:
 def read_facts(folder: Path) -> pl.DataFrame:
     """Facts of all rows (FACTS) in order of corpora, files and rows. Raises as contracts.tables.read_table."""
     corpora = [path.parent for path in sorted(folder.glob(f"*/{FILES_NAME}"))]
+    questions = read_table(folder / "questions.parquet", QUESTION_FACTS, "facts of questions")
     tables = [pl.DataFrame(schema=pl.Schema(FACTS))]
     for corpus in corpora:
         where = f"facts of {corpus.name}"
-        tables.append(with_files(read_tables(corpus, "facts", STORED_FACTS, where), corpus, where)[list(FACTS)])
+        placed = with_files(read_tables(corpus, "facts", STORED_FACTS, where), corpus, where)
+        tables.append(with_questions(placed, questions)[list(FACTS)])
     return pl.concat(tables)
+
+
+def with_questions(rows: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
+    """`rows` (question_key, ...) with QUESTION_FACTS of the question that each asks."""
+    joined = rows.join(questions, on="question_key", how="left", validate="m:1", maintain_order="left")
+    return joined.with_columns(pl.col("other_reference").fill_null(""))

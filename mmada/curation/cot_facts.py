@@ -1,16 +1,21 @@
-"""Facts of each row's text: length, thought, final answer and its correctness, repetition, language, keys for
-duplicates.
+"""Facts of each row's text: length, form, thought, final answer and its correctness, repetition, language, keys
+for duplicates.
 """
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from mmada.answers import answers_match, extract_answer
 from mmada.contracts.records import Schema
-from mmada.curation.cot_dialects import Trajectory, parse_trajectory
+from mmada.cot_dialects import Trajectory, parse_trajectory
+from mmada.curation.cot_defects import ANSWERING_TASKS, find_defect
 from mmada.curation.dedup import content_key, signatures
-from mmada.curation.repetition import loop_shares, script_switches
+from mmada.curation.gopher import excess_repetition
+from mmada.curation.languages import language_changes, language_of
+from mmada.curation.repetition import loop_shares, script_switches, shared_shares
+from mmada.curation.verifiability import unverifiable
 from mmada.curation.words import ngrams, row_text, split_words, text_keys
 from mmada.text_tokenizer import TextTokenizer
 
@@ -19,20 +24,22 @@ TEXT_FACTS: Final[Schema] = {
     "row_id": pl.String,
     "num_text_tokens": pl.Int64,
     "num_thought_words": pl.Int64,
+    "prompt_share": pl.Float64,
     "defect": pl.String,
+    "defect_evidence": pl.String,
+    "unverifiable": pl.String,
     "final_answer": pl.String,
     "answer_correct": pl.String,
     "loop_share": pl.Float64,
+    "excess_repetition": pl.Float64,
+    "language": pl.String,
     "language_switches": pl.Int64,
     "content_key": pl.String,
+    "question_key": pl.String,
     "words_key": pl.UInt64,  # words.text_keys of prompt and response
     "num_words": pl.Int64,
     "signature": pl.Binary,  # dedup.signatures, uint32 little-endian
 }
-
-_ANSWERING_TASKS: Final = ("chat", "mmu")
-"""Tasks whose reference is a final answer in words or numbers; that of a drawing task describes its picture.
-"""
 
 
 def text_facts(
@@ -43,27 +50,72 @@ def text_facts(
     `verify_seconds`: wall clock of one answer comparison. `shingle`: words of a shingle for near duplicates.
     """
     trajectories = [parse_trajectory(response) for response in rows["response"]]
-    texts = rows.select(row_text()).to_series()
-    # Where there is no thought, the whole response is what may loop.
-    thoughts = split_words(pl.Series([t.thought if t.has_thought else t.answer for t in trajectories], dtype=pl.String))
-    words = split_words(texts)
-    answers = [extract_answer(response) or "" for response in rows["response"]]
+    # Where there is no thought, the whole response is what may loop or change its language.
+    thoughts = pl.Series([t.thought if t.has_thought else t.answer for t in trajectories], dtype=pl.String)
     has_thought = pl.Series([trajectory.has_thought for trajectory in trajectories], dtype=pl.Boolean)
-    sketch = signatures(ngrams(words, shingle), permutations).astype("<u4")
-    facts = rows.select("row_id").with_columns(
+    answers = [extract_answer(response) or "" for response in rows["response"]]
+    correct = _check_answers(rows, trajectories, answers, verify_seconds)
+    facts = rows.select(
+        "row_id",
+        unverifiable=unverifiable(),
         num_text_tokens=pl.Series(_num_tokens(rows, tokenizer), dtype=pl.Int64),
-        num_thought_words=pl.Series(thoughts.counts, dtype=pl.Int64) * has_thought.cast(pl.Int64),
-        defect=pl.Series([trajectory.defect or "" for trajectory in trajectories], dtype=pl.String),
         final_answer=pl.Series(answers, dtype=pl.String),
-        answer_correct=pl.Series(_check_answers(rows, trajectories, answers, verify_seconds), dtype=pl.String),
-        loop_share=pl.Series(loop_shares(thoughts), dtype=pl.Float64),
-        language_switches=pl.DataFrame({"text": texts}).select(script_switches(pl.col("text"))).to_series(),
+        answer_correct=pl.Series(correct, dtype=pl.String),
         content_key=pl.Series(_content_keys(rows), dtype=pl.String),
-        words_key=pl.Series(text_keys(words), dtype=pl.UInt64),
-        num_words=pl.Series(words.counts, dtype=pl.Int64),
-        signature=pl.Series([line.tobytes() for line in sketch], dtype=pl.Binary),
+        question_key=pl.Series(_question_keys(rows), dtype=pl.String),
     )
-    return facts.select(list(TEXT_FACTS))
+    columns = [
+        *_defects(rows, verify_seconds),
+        *_repetition(rows, thoughts, has_thought),
+        *_languages(rows, thoughts, has_thought),
+        *_duplicate_keys(rows, shingle=shingle, permutations=permutations),
+    ]
+    return facts.with_columns(columns).select(list(TEXT_FACTS))
+
+
+def _defects(rows: pl.DataFrame, seconds: float) -> list[pl.Series]:
+    findings = [find_defect(*row, seconds=seconds) for row in rows.select("task", "prompt", "response").iter_rows()]
+    return [
+        pl.Series("defect", [finding.defect if finding else "" for finding in findings], dtype=pl.String),
+        pl.Series("defect_evidence", [finding.evidence if finding else "" for finding in findings], dtype=pl.String),
+    ]
+
+
+def _repetition(rows: pl.DataFrame, thoughts: pl.Series, has_thought: pl.Series) -> list[pl.Series]:
+    words = split_words(thoughts)
+    is_text = (rows["task"] == "lm").to_numpy()
+    excess = np.zeros(rows.height)
+    excess[is_text] = excess_repetition(thoughts.filter(is_text))
+    return [
+        pl.Series("num_thought_words", words.counts, dtype=pl.Int64) * has_thought.cast(pl.Int64),
+        pl.Series("prompt_share", shared_shares(words, split_words(rows["prompt"]))) * has_thought.cast(pl.Int64),
+        pl.Series("loop_share", loop_shares(words)),
+        pl.Series("excess_repetition", excess),
+    ]
+
+
+def _languages(rows: pl.DataFrame, thoughts: pl.Series, has_thought: pl.Series) -> list[pl.Series]:
+    pairs = list(zip(rows["prompt"], thoughts, strict=True))
+    switches = pl.DataFrame({"text": thoughts}).select(script_switches(pl.col("text"))).to_series()
+    # An answer without a thought may be a translation.
+    prompts = [prompt if thinks else "" for prompt, thinks in zip(rows["prompt"], has_thought, strict=True)]
+    changes = [language_changes(prompt, thought) for prompt, thought in zip(prompts, thoughts, strict=True)]
+    return [
+        pl.Series(
+            "language", [language_of(thought) or language_of(prompt) for prompt, thought in pairs], dtype=pl.String
+        ),
+        (switches + pl.Series(changes, dtype=pl.Int64)).alias("language_switches"),
+    ]
+
+
+def _duplicate_keys(rows: pl.DataFrame, *, shingle: int, permutations: int) -> list[pl.Series]:
+    words = split_words(rows.select(row_text()).to_series())
+    sketch = signatures(ngrams(words, shingle), permutations).astype("<u4")
+    return [
+        pl.Series("words_key", text_keys(words), dtype=pl.UInt64),
+        pl.Series("num_words", words.counts, dtype=pl.Int64),
+        pl.Series("signature", [line.tobytes() for line in sketch], dtype=pl.Binary),
+    ]
 
 
 def _num_tokens(rows: pl.DataFrame, tokenizer: TextTokenizer) -> list[int]:
@@ -76,7 +128,7 @@ def _check_answers(rows: pl.DataFrame, trajectories: list[Trajectory], answers: 
     checked = []
     gold = rows.select("task", "reference").iter_rows()
     for trajectory, answer, (task, reference) in zip(trajectories, answers, gold, strict=True):
-        if task not in _ANSWERING_TASKS or not reference.strip():
+        if task not in ANSWERING_TASKS or not reference.strip():
             checked.append("unchecked")
         elif trajectory.answer.strip() == reference.strip() or answers_match(answer, reference, seconds=seconds):
             checked.append("yes")
@@ -88,3 +140,9 @@ def _check_answers(rows: pl.DataFrame, trajectories: list[Trajectory], answers: 
 def _content_keys(rows: pl.DataFrame) -> list[str]:
     columns = rows.select("task", "prompt", "response", "reference", "pixels_sha256")
     return [content_key(*row) for row in columns.iter_rows()]
+
+
+def _question_keys(rows: pl.DataFrame) -> list[str]:
+    """Rows of one key ask the same question of the same picture; spacing does not count, every sign does."""
+    columns = rows.select("task", "prompt", "pixels_sha256").iter_rows()
+    return [content_key(task, prompt, "", "", pixels)[:16] for task, prompt, pixels in columns]

@@ -1,4 +1,4 @@
-"""How much of a text repeats itself, and how often it changes its script."""
+"""How much of a text repeats itself or its prompt, and how often it changes its script."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmada.curation.words import Words, mix, ngrams
+from mmada.curation.words import Hashes, Words, mix, ngrams
 
 LOOP_WORDS: Final = 8
 """Length of the repeated phrase; a shorter phrase said over and over also fills windows of this length."""
@@ -21,20 +21,41 @@ def loop_shares(words: Words) -> NDArray[np.float64]:
     or more.
     """
     windows = ngrams(words, LOOP_WORDS)
-    owners = windows.owners
-    with np.errstate(over="ignore"):
-        keys = mix(windows.hashes ^ mix(owners.astype(np.uint64) + np.uint64(1)))
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(_keys_of_owners(windows), return_inverse=True, return_counts=True)
     looping = np.flatnonzero(counts[inverse] >= LOOP_TIMES)
+    return _covered_shares(words, windows, looping, LOOP_WORDS)
+
+
+_SHARED_WORDS: Final = 3
+"""Length of the phrases by which a thought is compared with its prompt."""
+
+
+def shared_shares(words: Words, others: Words) -> NDArray[np.float64]:
+    """Share of each text's words [D] that lie in a phrase of the other text of the same number."""
+    windows = ngrams(words, _SHARED_WORDS)
+    known = _keys_of_owners(ngrams(others, _SHARED_WORDS))
+    shared = np.flatnonzero(np.isin(_keys_of_owners(windows), known))
+    return _covered_shares(words, windows, shared, _SHARED_WORDS)
+
+
+def _covered_shares(words: Words, windows: Words, chosen: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    """Share of each text's words [D] that lie in one of the chosen windows of n words."""
     # A window covers the words from its start on: mark starts and ends, and sum.
-    starts = words.offsets[:-1][owners[looping]] + looping - windows.offsets[:-1][owners[looping]]
-    edges = np.zeros(words.hashes.size + LOOP_WORDS + 1, np.int64)
+    owners = windows.owners[chosen]
+    starts = words.offsets[:-1][owners] + chosen - windows.offsets[:-1][owners]
+    edges = np.zeros(words.hashes.size + n + 1, np.int64)
     np.add.at(edges, starts, 1)
-    np.add.at(edges, starts + LOOP_WORDS, -1)
+    np.add.at(edges, np.minimum(starts + n, words.offsets[1:][owners]), -1)
     covered = np.concatenate([[0], np.cumsum(np.cumsum(edges)[: words.hashes.size] > 0)])
     totals = covered[words.offsets[1:]] - covered[words.offsets[:-1]]
     shares: NDArray[np.float64] = totals / np.maximum(words.counts, 1)
     return shares
+
+
+def _keys_of_owners(grams: Words) -> Hashes:
+    """Hashes that are equal for equal n-grams of one text only."""
+    with np.errstate(over="ignore"):
+        return mix(grams.hashes ^ mix(grams.owners.astype(np.uint64) + np.uint64(1)))
 
 
 _SCRIPTS: Final = (
@@ -42,19 +63,26 @@ _SCRIPTS: Final = (
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]",
     r"\p{Cyrillic}",
     r"\p{Arabic}",
+    r"\p{Devanagari}",
+    r"\p{Thai}",
+    r"\p{Hebrew}",
 )
 _RUN: Final = 2
 """Letters of a script in a row that make a stretch of it: one foreign letter is a symbol, not a language."""
 
 
 def script_switches(texts: pl.Expr) -> pl.Expr:
-    """How often a text changes from one script to another (Latin, East Asian, Cyrillic, Arabic), symbols
-    apart.
+    """How often a text changes from one script to another (Latin, East Asian, Cyrillic, ...), symbols apart.
+
+    Names and terms in Latin letters are at home in every script: they count in texts that are mostly Latin only.
     """
     runs = texts.str.extract_all("|".join(f"(?:{script}){{{_RUN},}}" for script in _SCRIPTS))
-    first_letters = pl.element().str.head(1)
+    letter = pl.element().str.head(1)
     script = pl.coalesce(
-        [pl.when(first_letters.str.contains(pattern)).then(number) for number, pattern in enumerate(_SCRIPTS)]
+        [pl.when(letter.str.contains(pattern)).then(number) for number, pattern in enumerate(_SCRIPTS)]
     )
-    numbers = runs.list.eval(script)
+    is_latin = letter.str.contains(_SCRIPTS[0])
+    chars = pl.element().str.len_chars()
+    mostly_latin = 2 * chars.filter(is_latin).sum() >= chars.sum()
+    numbers = runs.list.eval(script.filter(mostly_latin | ~is_latin))
     return numbers.list.eval((pl.element() != pl.element().shift()).sum()).list.first().fill_null(0).cast(pl.Int64)

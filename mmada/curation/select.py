@@ -11,15 +11,23 @@ from typing import Any, Final
 import polars as pl
 
 from mmada.contracts.records import SELECTED
+from mmada.curation.cot_defects import ANSWERING_TASKS, DEFECTS
 
 REASONS: Final[Mapping[str, str]] = {
     "contaminated": "A benchmark's item stands in the row.",
-    "thought_unclosed": "The thought does not end.",
-    "thought_empty": "The thought has no words.",
+    **DEFECTS,
     "thought_loop": "Too much of the thought lies in phrases that it says over and over (max_loop_share).",
+    "thought_short": "The thought has too few words (min_thought_words).",
+    "thought_restates_prompt": "Too much of the thought only repeats the prompt (max_prompt_share).",
     "row_too_long": "Prompt and response have too many tokens (max_text_tokens).",
+    "text_repetitive": "A plain text repeats itself beyond Gopher's limits (max_excess_repetition).",
     "language_switch": "The thought changes its language or script too often (max_language_switches).",
+    "language_unwanted": "The row is in none of the wanted languages (languages).",
+    "reference_contradictory": "The corpus gives two unequal gold answers to the row's question.",
+    "question_unverifiable": "The question asks for a proof, has several parts or lacks its figure (verifiable_only).",
     "answer_wrong": "The final answer is not the gold answer (require_correct).",
+    "question_too_hard": "The question is surely answered correctly less often than wanted (min_pass_rate).",
+    "question_too_easy": "The question is surely answered correctly more often than wanted (max_pass_rate).",
     "image_flat": "The picture has nearly one colour (min_pixel_std).",
     "image_noise": "The picture is noise (min_structure).",
     "image_broken": "Too much of the picture is lost (max_lost_share).",
@@ -39,9 +47,16 @@ _DECIDED: Final = (
 def thresholds(
     *,
     max_text_tokens: int,
+    min_thought_words: int,
     max_loop_share: float,
+    max_prompt_share: float,
+    max_excess_repetition: float,
     max_language_switches: int,
+    languages: Sequence[str],
+    verifiable_only: bool,
     require_correct: bool,
+    min_pass_rate: float,
+    max_pass_rate: float,
     min_pixel_std: float,
     min_structure: float,
     max_lost_share: float,
@@ -54,18 +69,41 @@ def thresholds(
     """
     return {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
-        "thought_unclosed": (pl.col("defect") == "thought_unclosed", pl.col("num_thought_words")),
-        "thought_empty": (pl.col("defect") == "thought_empty", pl.col("num_thought_words")),
+        **{defect: (pl.col("defect") == defect, pl.col("defect_evidence")) for defect in DEFECTS},
         "thought_loop": (
             (pl.col("loop_share") > max_loop_share) & (pl.col("task") != "lm"),
             pl.col("loop_share").round(4),
         ),
+        "thought_short": (
+            (pl.col("num_thought_words") > 0) & (pl.col("num_thought_words") < min_thought_words),
+            pl.col("num_thought_words"),
+        ),
+        "thought_restates_prompt": (
+            (pl.col("prompt_share") > max_prompt_share) & pl.col("task").is_in(ANSWERING_TASKS),
+            pl.col("prompt_share").round(4),
+        ),
         "row_too_long": (pl.col("num_text_tokens") > max_text_tokens, pl.col("num_text_tokens")),
+        "text_repetitive": (
+            pl.col("excess_repetition") > max_excess_repetition,
+            pl.col("excess_repetition").round(4),
+        ),
         "language_switch": (pl.col("language_switches") > max_language_switches, pl.col("language_switches")),
+        "language_unwanted": (
+            pl.lit(bool(languages)) & ~pl.col("language").is_in(["", *languages]),
+            pl.col("language"),
+        ),
+        "reference_contradictory": (pl.col("other_reference") != "", pl.col("other_reference")),
+        "question_unverifiable": (
+            pl.lit(verifiable_only) & (pl.col("unverifiable") != "") & pl.col("task").is_in(ANSWERING_TASKS),
+            pl.col("unverifiable"),
+        ),
         "answer_wrong": (
             pl.lit(require_correct) & (pl.col("answer_correct") == "no"),
             pl.col("final_answer"),
         ),
+        # By the far end of the interval: a few trials more rarely change what is surely hard or easy.
+        "question_too_hard": (pl.col("pass_rate_high") < min_pass_rate, pl.col("pass_rate_high").round(4)),
+        "question_too_easy": (pl.col("pass_rate_low") > max_pass_rate, pl.col("pass_rate_low").round(4)),
         "image_flat": (pl.col("pixel_std").fill_nan(0.0) < min_pixel_std, pl.col("pixel_std").round(4)),
         "image_noise": (pl.col("structure").fill_nan(0.0) < min_structure, pl.col("structure").round(4)),
         "image_broken": (pl.col("lost_share").fill_nan(1.0) > max_lost_share, pl.col("lost_share").round(4)),

@@ -236,19 +236,19 @@ def _run_hashes(values: Hashes, starts: NDArray[np.int64], ends: NDArray[np.int6
     """Hash [K] of each run values[start:end]: the polynomial in _BASE modulo 2**64 with these coefficients."""
     if not starts.size:
         return np.empty(0, np.uint64)
-    powers, inverses = _powers(1 << int(values.size - 1).bit_length())
+    factors, inverses = powers(1 << int(values.size - 1).bit_length())
     sums = np.zeros(values.size + 1, np.uint64)
     with np.errstate(over="ignore"):
-        np.cumsum(values * powers[: values.size], out=sums[1:])
+        np.cumsum(values * factors[: values.size], out=sums[1:])
         return (sums[ends] - sums[starts]) * inverses[starts]
 
 
 @lru_cache(4)
-def _powers(count: int) -> tuple[Hashes, Hashes]:
+def powers(count: int) -> tuple[Hashes, Hashes]:
     """The first powers of _BASE and of its inverse modulo 2**64."""
     result = []
     for base in (_BASE, pow(_BASE, -1, 1 << 64)):
-        powers = np.full(count, base, np.uint64)
-        powers[0] = 1
-        result.append(np.multiply.accumulate(powers))
+        factors = np.full(count, base, np.uint64)
+        factors[0] = 1
+        result.append(np.multiply.accumulate(factors))
     return result[0], result[1]

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float
 
-Z_95: Final = 1.959963984540054
-"""Two-sided 95 % quantile of the normal distribution."""
+from mmada.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,8 @@ def share(correct: int, n: int) -> Share:
 
     Raises ValueError unless 0 <= correct <= n. Without items the interval is [0, 1]: nothing is known.
     """
-    if not 0 <= correct <= n:
-        raise ValueError(f"{correct} correct of {n} items")
-    if n == 0:
-        return Share(0, 0, 0.0, 1.0)
-    p, z2 = correct / n, Z_95**2
-    centre = p + z2 / (2 * n)
-    half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
-    return Share(n, correct, 0.0 if correct == 0 else max(0.0, low), 1.0 if correct == n else min(1.0, high))
+    low, high = wilson(correct, n)
+    return Share(n, correct, low, high)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

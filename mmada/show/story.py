@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, STORED_FACTS
+from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, QUESTION_FACTS, STORED_FACTS, with_questions
 from mmada.contracts.records import DROPS
 from mmada.curation.select import REASONS, contaminated_by, thresholds
 from mmada.errors import InputError
@@ -63,7 +63,7 @@ def tell(asked: str, params: Params) -> Story:
     twins = _of_row(ledger, DROPS, is_duplicate & (pl.col("row_id") != ""))
     return Story(
         row,
-        _verdicts(facts, matches, params.selection) if row.row_id else [],
+        _verdicts(_with_question(facts, facts_folder), matches, params.selection) if row.row_id else [],
         matches.drop("row_id").rows(named=True),
         _similarities(facts, facts_folder / "pairs.parquet"),
         twins.select("row_id", "corpus", "source_file", "row", "reason").rows(named=True),
@@ -80,6 +80,13 @@ def _facts(row: Row) -> pl.DataFrame:
     known = {"row_id": row.row_id, **row.record, **(row.picture.facts if row.picture else {}), **row.facts}
     schema = {name: kind for name, kind in STORED_FACTS.items() if name in known}
     return pl.DataFrame([known] if row.facts else [], schema=pl.Schema(schema))
+
+
+def _with_question(facts: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    if facts.is_empty():
+        return facts
+    asked = pl.col("question_key") == facts["question_key"][0]
+    return with_questions(facts, _of_row(folder / "questions.parquet", QUESTION_FACTS, asked))
 
 
 def _verdicts(facts: pl.DataFrame, matches: pl.DataFrame, selection: Selection) -> list[Verdict]:

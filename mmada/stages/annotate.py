@@ -14,7 +14,14 @@ import numpy as np
 import polars as pl
 
 from mmada.contracts.benchmark_items import read_items
-from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, STORED_FACTS, facts_part
+from mmada.contracts.facts import (
+    BENCHMARK_MATCHES,
+    NEAR_DUPLICATES,
+    PICTURE_PAIRS,
+    QUESTION_FACTS,
+    STORED_FACTS,
+    facts_part,
+)
 from mmada.contracts.image_codes import read_code_facts
 from mmada.contracts.ingested import FILES, FILES_NAME, parts
 from mmada.contracts.records import Schema
@@ -26,6 +33,7 @@ from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_match
 from mmada.curation.dedup import group_hashes, shown_key, sketch_of, text_keys_of_groups
 from mmada.curation.image_facts import with_image_facts
 from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
+from mmada.curation.question_facts import question_facts
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.params_data import Annotation, Benchmark, Corpus, Decontamination
 from mmada.params_schema import Paths
@@ -35,11 +43,12 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import decode_picture
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 2
+VERSION: Final = 3
 OUT: Final = "facts"
 
 _SKETCHES: Final[Schema] = {"image_sha256": pl.String, "pixels_sha256": pl.String, "sketch": pl.Binary}
 _PLACE: Final = ("row_id", "corpus", "source_file", "row", "task", "kind", "image_sha256")
+_ASKED: Final = ("question_key", "content_key", "reference", "answer_correct")
 _READ: Final = ("row_id", "task", "prompt", "response", "reference", "image_sha256")
 
 
@@ -75,9 +84,11 @@ def annotate(
     ]
     pictures = read_code_facts(codes.path)
     index = build_index(read_items({key: items[key].path for key in items}), ngram=annotation.decontamination.ngram)
-    rows_in, documents = _write_facts(out, records, pictures, tokenizer, annotation, store)
+    rows_in, documents, asked = _write_facts(out, records, pictures, tokenizer, annotation, store)
     for key, artifact in ingested.items():
         write_table(read_table(artifact.path / FILES_NAME, FILES, key), out / key / FILES_NAME, FILES)
+    questions = question_facts(asked, seconds=annotation.verify_seconds)
+    write_table(questions, out / "questions.parquet", QUESTION_FACTS)
     pairs = near_duplicates(
         join_documents(documents),
         [part.file for part in records],
@@ -128,8 +139,10 @@ def _write_facts(
     tokenizer: Artifact,
     annotation: Annotation,
     store: UnitStore,
-) -> tuple[int, list[Documents]]:
-    """Write the parts of facts; gives the number of rows, and each part's texts with words."""
+) -> tuple[int, list[Documents], pl.DataFrame]:
+    """Write the parts of facts; gives the number of rows, each part's texts with words, and what question_facts reads
+    of all rows with a checked answer.
+    """
     run = partial(
         _text_unit,
         tokenizer=tokenizer.path,
@@ -143,17 +156,18 @@ def _write_facts(
         for part in records
     ]
     results = run_units(units, run, store, title="facts of texts")
-    count, documents = 0, []
+    count, documents, asked = 0, [], []
     for number, (part, result) in enumerate(zip(records, results, strict=True)):
-        rows = pl.read_parquet(part.file, columns=list(_PLACE))
+        rows = pl.read_parquet(part.file, columns=[*_PLACE, "reference"])
         facts = _with_text_keys(with_image_facts(rows, pictures), from_parquet(result))
         shown = facts.with_columns(
             pl.Series(name, map(shown_key, facts[name]), dtype=pl.String) for name in ("text_key", "caption_key")
         )
         write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))
+        asked.append(facts.filter(pl.col("answer_correct") != "unchecked").select(_ASKED))
         count += rows.height
-    return count, documents
+    return count, documents, pl.concat(asked)
 
 
 def _load(part: _Part, pictures: pl.DataFrame) -> pl.DataFrame:

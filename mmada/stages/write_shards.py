@@ -15,8 +15,8 @@ from mmada.contracts.ingested import read_records
 from mmada.contracts.records import SELECTED
 from mmada.contracts.sample import Sample, sample_key
 from mmada.contracts.tables import read_table, write_table
+from mmada.cot_dialects import unified_response
 from mmada.curation.certificate import certificate
-from mmada.curation.cot_dialects import unified_response
 from mmada.curation.decontaminate import build_index, find_matches
 from mmada.errors import GateError
 from mmada.lineage.manifest import Artifact, open_artifact

@@ -6,15 +6,15 @@ from typing import Final
 import polars as pl
 import polars.selectors as cs
 
-from mmada.contracts.facts import FACT_RANGES, FACTS
+from mmada.contracts.facts import FACT_RANGES, STORED_FACTS
 from mmada.params_section import PICTURE_TASKS
 
-_FLOATS: Final = tuple(name for name, kind in FACTS.items() if kind == pl.Float64)
+_FLOATS: Final = tuple(name for name, kind in STORED_FACTS.items() if kind == pl.Float64)
 _ALWAYS: Final = ("num_text_tokens", "num_thought_words", "defect", "answer_correct", "loop_share", "language_switches")
 FACT_COLUMNS: Final = tuple(
     dict.fromkeys(("row_id", "corpus", "defect", "final_answer", *_ALWAYS, *_FLOATS, *FACT_RANGES))
 )
-"""The columns of contracts.facts.FACTS that are read."""
+"""The columns of contracts.facts.STORED_FACTS that are read."""
 SELECTED_COLUMNS: Final = ("row_id", "corpus", "task", "ordinal")
 DROP_COLUMNS: Final = ("row_id", "reason")
 """Those of SELECTED and of the ledger of selection (DROPS)."""

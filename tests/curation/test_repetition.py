@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mmada.curation.cot_dialects import parse_trajectory
+from mmada.cot_dialects import parse_trajectory
 from mmada.curation.repetition import loop_shares, script_switches
 from mmada.curation.words import split_words
 
@@ -58,7 +58,7 @@ def test_real_loops_are_found_without_false_alarms(realdata: Path) -> None:
     for file in sorted(realdata.glob("long_cot/skythought/*/*.jsonl")):
         for row in map(json.loads, file.read_text("utf-8").splitlines()):
             trajectory = parse_trajectory(row["code"] if isinstance(row["code"], str) else row["code"][0])
-            (unclosed if trajectory.defect else closed).append(trajectory.thought)
+            (closed if trajectory.is_closed else unclosed).append(trajectory.thought)
     for file in sorted(realdata.glob("long_cot/r1_math_traces/*/solutions.json")):
         solutions = json.loads(file.read_text("utf-8"))
         closed += [parse_trajectory(row["solution"]).thought for row in solutions if row["is_correct"]]

@@ -6,11 +6,19 @@ import polars as pl
 import pytest
 
 from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
+from mmada.curation.cot_defects import DEFECTS
 from mmada.curation.select import REASONS, decide, kept_rows
 
 LIMITS: dict[str, Any] = {
     "max_text_tokens": 100,
+    "min_thought_words": 3,
     "max_loop_share": 0.5,
+    "max_prompt_share": 0.8,
+    "max_excess_repetition": 1.0,
+    "languages": ["en", "zh"],
+    "verifiable_only": True,
+    "min_pass_rate": 0.2,
+    "max_pass_rate": 0.9,
     "max_language_switches": 0,
     "require_correct": True,
     "min_pixel_std": 2.0,
@@ -32,24 +40,41 @@ GOOD: dict[str, Any] = {
     "caption_key": "",
     "num_text_tokens": 20,
     "num_thought_words": 5,
+    "prompt_share": 0.3,
     "defect": "",
+    "defect_evidence": "",
+    "unverifiable": "",
     "final_answer": "7",
     "answer_correct": "yes",
     "loop_share": 0.0,
+    "excess_repetition": 0.0,
+    "language": "en",
     "language_switches": 0,
     "psnr": None,
     "pixel_std": None,
     "structure": None,
     "lost_share": None,
     "code_entropy": None,
+    "num_trials": 4,
+    "pass_rate": 0.5,
+    "pass_rate_low": 0.15,
+    "pass_rate_high": 0.85,
+    "other_reference": "",
 }
 PICTURE = {"psnr": 30.0, "pixel_std": 9.0, "structure": 0.5, "lost_share": 0.0}
 BAD: dict[str, dict[str, Any]] = {
-    "thought_unclosed": {"defect": "thought_unclosed"},
-    "thought_empty": {"defect": "thought_empty"},
+    **{defect: {"defect": defect, "defect_evidence": "..."} for defect in DEFECTS},
+    "thought_short": {"num_thought_words": 2},
+    "thought_restates_prompt": {"prompt_share": 0.81},
     "thought_loop": {"loop_share": 0.51},
     "row_too_long": {"num_text_tokens": 101},
+    "text_repetitive": {"excess_repetition": 1.01},
     "language_switch": {"language_switches": 1},
+    "language_unwanted": {"language": "fr"},
+    "reference_contradictory": {"other_reference": "7 | 8"},
+    "question_unverifiable": {"unverifiable": "proof"},
+    "question_too_hard": {"pass_rate": 0.0, "pass_rate_low": 0.0, "pass_rate_high": 0.19},
+    "question_too_easy": {"pass_rate": 1.0, "pass_rate_low": 0.91, "pass_rate_high": 1.0},
     "answer_wrong": {"answer_correct": "no"},
     "image_flat": PICTURE | {"pixel_std": 1.9},
     "image_noise": PICTURE | {"structure": 0.09},
@@ -144,7 +169,8 @@ def test_the_twin_of_a_dropped_row_stays() -> None:
 def test_order_of_arrival_does_not_matter() -> None:
     rows = [{}, *BAD.values(), {"content_key": "c00", "text_key": "t00"}, {}, {}]
     facts = _facts(*rows)
-    pairs = _pairs(("t10", "t11", 0.9), ("t00", "t11", 0.7))
+    last = len(rows) - 1
+    pairs = _pairs((f"t{last - 1}", f"t{last}", 0.9), ("t00", f"t{last}", 0.7))
     expected = _reasons(decide(facts, pairs, _matches("r03"), **LIMITS))
     for seed in range(3):
         shuffled = facts.sample(fraction=1.0, shuffle=True, seed=seed)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from mmada.contracts.facts import FACTS
+from mmada.contracts.facts import FACTS, STORED_FACTS
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import write_table
 from mmada.errors import ContractError, GateError
@@ -89,7 +89,7 @@ def project(tmp_path: Path, known: pl.DataFrame, kept: int) -> Paths:
     for name in ("facts", "selected"):
         (tmp_path / name).mkdir()
     (tmp_path / "facts/c").mkdir()
-    known.drop("file_sha256").write_parquet(tmp_path / "facts/c/facts-000000.parquet")
+    known.drop(set(FACTS) - set(STORED_FACTS), strict=False).write_parquet(tmp_path / "facts/c/facts-000000.parquet")
     (tmp_path / "facts/certificate.json").write_text('{"benchmarks": {"sums": "items"}, "index": "digest"}')
     write_table(selected(kept), tmp_path / "selected/selected.parquet", SELECTED)
     write_table(dropped(kept), tmp_path / "selected/dropped.parquet", DROPS)

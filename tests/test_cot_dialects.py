@@ -1,11 +1,11 @@
-"""Every dialect gives one grammar; what is wrong with a thought is named."""
+"""Every dialect gives one grammar; a thought that never ends has no answer."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from mmada.curation.cot_dialects import parse_trajectory, unified_response
+from mmada.cot_dialects import answer_section, parse_trajectory, unified_response
 
 DIALECTS = [
     "<think>Add them.</think>7",
@@ -34,18 +34,23 @@ def test_a_response_without_thought_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "defect"),
+    ("response", "answer"),
     [
-        ("<think>and so on", "thought_unclosed"),
-        ("<think>a</think>b<think>c", "thought_unclosed"),
-        ("<|begin_of_thought|> so, 3 + 4", "thought_unclosed"),
-        ("<think>  \n</think>7", "thought_empty"),
-        ("<think>a</think>", None),
-        ("7", None),
+        ("<think>and so on", None),
+        ("<think>a</think>b<think>c", None),
+        ("<|begin_of_thought|> so, 3 + 4", None),
+        ("<THINK>a</THINK>7", "7"),
+        ("<thinking>a</thinking>7", "7"),
+        ("[THINK]a[/THINK]7", "7"),
+        ("<think>a</think>", ""),
+        ("<think>a</think>so <answer>6</answer> no, <answer>7</answer> is it", "7"),
+        ("<answer>7", "7"),
+        ("7", "7"),
     ],
 )
-def test_defects_are_named(response: str, defect: str | None) -> None:
-    assert parse_trajectory(response).defect == defect
+def test_the_answer_stands_after_the_thought(response: str, answer: str | None) -> None:
+    assert answer_section(response) == answer
+    assert parse_trajectory(response).is_closed == (answer is not None)
 
 
 def test_graded_traces_parse_whole(realdata: Path) -> None:
@@ -56,6 +61,6 @@ def test_graded_traces_parse_whole(realdata: Path) -> None:
             trajectory = parse_trajectory(solution["solution"])
             if solution["is_correct"]:
                 graded += 1
-                assert trajectory.defect is None
+                assert trajectory.is_closed
                 assert trajectory.answer
     assert graded == 118

@@ -1,0 +1,127 @@
+"""Every way of writing a thought, read into one grammar: `<think>thought</think>answer`.
+
+Curation, training, rewards and evaluation read responses here and nowhere else.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+THINK_OPEN: Final = "<think>"
+THINK_CLOSE: Final = "</think>"
+
+Part = Literal["thought", "answer"]
+
+_DIALECTS: Final = {  # begin and end of the thought, begin and end of the answer
+    "think": (THINK_OPEN, THINK_CLOSE, "<answer>", "</answer>"),  # R1, MMaDA
+    "thinking": ("<thinking>", "</thinking>", "<answer>", "</answer>"),
+    "reasoning": ("<reasoning>", "</reasoning>", "<answer>", "</answer>"),  # d1
+    "thought": ("<thought>", "</thought>", "<output>", "</output>"),  # Marco-o1, which writes <Thought> too
+    "begin_of_thought": (  # Sky-T1
+        *("<|begin_of_thought|>", "<|end_of_thought|>"),
+        *("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ),
+    "brackets": ("[think]", "[/think]", "<answer>", "</answer>"),  # Magistral
+}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag in a response: its place, what it begins or ends, and the dialects that write it so."""
+
+    start: int
+    end: int
+    part: Part
+    opens: bool
+    dialects: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A response taken apart.
+
+    `has_thought` tells an empty thought from a response that never began one; `is_closed` is False for a thought
+    that never ends, and such a response has no answer.
+    """
+
+    thought: str
+    answer: str
+    has_thought: bool
+    is_closed: bool
+
+
+def _roles() -> dict[str, tuple[Part, bool, frozenset[str]]]:
+    places: tuple[tuple[Part, bool], ...] = (("thought", True), ("thought", False), ("answer", True), ("answer", False))
+    roles: dict[str, tuple[Part, bool, frozenset[str]]] = {}
+    for dialect, tags in _DIALECTS.items():
+        for tag, (part, opens) in zip(tags, places, strict=True):
+            others = roles[tag][2] if tag in roles else frozenset()
+            roles[tag] = (part, opens, others | {dialect})
+    return roles
+
+
+_ROLES: Final = _roles()
+_TAG: Final = re.compile(r"[<\[](?i:" + "|".join(re.escape(tag[1:]) for tag in _ROLES) + ")")
+
+
+def find_tags(response: str) -> list[Tag]:
+    """All tags of all dialects, in order; letter case does not count."""
+    found = []
+    for match in _TAG.finditer(response):
+        part, opens, dialects = _ROLES[match[0].lower()]
+        found.append(Tag(match.start(), match.end(), part, opens, dialects))
+    return found
+
+
+def parse_trajectory(response: str) -> Trajectory:
+    """Thought and answer of a response in any dialect.
+
+    The thought runs from the first opening tag to the last closing tag, so nested or repeated thoughts are one
+    thought. A closing tag alone means that the template had already opened it.
+    """
+    tags = [tag for tag in find_tags(response) if tag.part == "thought"]
+    if not tags:
+        return Trajectory("", _without_tags(response), has_thought=False, is_closed=True)
+    before = response[: tags[0].start] if tags[0].opens else ""
+    thought_from = tags[0].end if tags[0].opens else 0
+    if tags[-1].opens:
+        return Trajectory(_without_tags(response[thought_from:]), "", has_thought=True, is_closed=False)
+    thought = _without_tags(response[thought_from : tags[-1].start])
+    answer = response[tags[-1].end :]
+    answer = _without_tags(answer if answer.strip() else before + answer)
+    return Trajectory(thought, answer, has_thought=True, is_closed=True)
+
+
+def answer_section(response: str) -> str | None:
+    """What follows the thought, or where answer tags open there, what the last of them hold; None without an end of
+    the thought.
+    """
+    tags = find_tags(response)
+    thought_tags = [tag for tag in tags if tag.part == "thought"]
+    if thought_tags and thought_tags[-1].opens:
+        return None
+    begin, end = thought_tags[-1].end if thought_tags else 0, len(response)
+    is_open = False  # an end without a beginning ends nothing: models write it where a thought's should stand
+    for tag in tags:
+        if tag.part == "answer" and tag.start >= begin:
+            if tag.opens:
+                begin, end = tag.end, len(response)
+            elif is_open:
+                end = tag.start
+            is_open = tag.opens
+    return _without_tags(response[begin:end])
+
+
+def unified_response(response: str, *, with_thought: bool) -> str:
+    """The response in the one grammar that training, rewards and evaluation share.
+
+    Without its thought it is the answer alone. A response that has no thought stays as it is.
+    """
+    trajectory = parse_trajectory(response)
+    if not trajectory.has_thought or not with_thought:
+        return trajectory.answer if trajectory.has_thought else response
+    return f"{THINK_OPEN}{trajectory.thought}{THINK_CLOSE}{trajectory.answer}"
+
+
+def _without_tags(text: str) -> str:
+    return _TAG.sub("", text).strip()

@@ -1,0 +1,168 @@
+"""Gopher's measures of repetition in plain text (arXiv:2112.11446, table A1), as datatrove computes them.
+
+All texts at once: pieces of text are rolling hashes, and only those that occur again are looked at one by one.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mmada.curation.words import Hashes, mix, powers
+
+LIMITS: Final = {
+    **{"dup_para_frac": 0.30, "dup_para_char_frac": 0.20, "dup_line_frac": 0.30, "dup_line_char_frac": 0.20},
+    **{"top_2_gram": 0.20, "top_3_gram": 0.18, "top_4_gram": 0.16},
+    **{"duplicated_5_n_grams": 0.15, "duplicated_6_n_grams": 0.14, "duplicated_7_n_grams": 0.13},
+    **{"duplicated_8_n_grams": 0.12, "duplicated_9_n_grams": 0.11, "duplicated_10_n_grams": 0.10},
+}
+"""Largest share that a text may have, by datatrove's name of the measure."""
+
+WORD: Final = r"\w+|[^\w\s]"
+"""A word or a sign."""
+
+_BIN_BITS: Final = 20
+_CACHED_TEXTS: Final = 500
+"""Texts looked at together, so that they stay in the processor's cache."""
+
+Numbers = NDArray[np.float64]  # [D texts]
+Places = NDArray[np.int64]
+
+
+def excess_repetition(texts: pl.Series) -> Numbers:
+    """Largest ratio of a measure of each text [D] to its limit; above 1 Gopher's filter drops the text."""
+    ratios = [np.zeros(0)]
+    for start in range(0, len(texts), _CACHED_TEXTS):
+        block = texts.slice(start, _CACHED_TEXTS)
+        measured = repetition(block, block.str.extract_all(WORD))
+        ratios.append(np.max([measured[name] / limit for name, limit in LIMITS.items()], axis=0))
+    return np.concatenate(ratios)
+
+
+def repetition(texts: pl.Series, words: pl.Series) -> dict[str, Numbers]:
+    """Each measure of LIMITS: the share of a text's paragraphs, lines or characters that repeats.
+
+    words: the list of each text's words.
+    """
+    chars = np.maximum(texts.str.len_chars().to_numpy(), 1).astype(np.float64)
+    found: dict[str, Numbers] = {}
+    for name, parts in (
+        ("para", texts.str.strip_chars().str.replace_all(r"\n{2,}", "\0").str.split("\0")),
+        ("line", texts.str.replace_all(r"\n+", "\0").str.split("\0")),
+    ):
+        found[f"dup_{name}_frac"], duplicated = _duplicates(parts)
+        found[f"dup_{name}_char_frac"] = duplicated / chars
+    spaced, solid = _sequence(words, blank=" "), _sequence(words, blank="")
+    for n in (2, 3, 4):
+        found[f"top_{n}_gram"] = _top_chars(spaced, n, len(texts)) / chars
+    for n in range(5, 11):
+        found[f"duplicated_{n}_n_grams"] = _repeated_chars(solid, n, len(texts)) / chars
+    return found
+
+
+def _duplicates(parts: pl.Series) -> tuple[Numbers, Numbers]:
+    """Share of each text's parts that occurred in it before, and their characters."""
+    shares, chars = [], []
+    for pieces in parts.to_list():
+        distinct = set(pieces)
+        shares.append(1 - len(distinct) / len(pieces))
+        chars.append(float(sum(map(len, pieces)) - sum(map(len, distinct))))
+    return np.array(shares), np.array(chars)
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """All words of all texts in a row: their texts, their first and last + 1 characters, and rolling hashes."""
+
+    owners: Places  # [W words]
+    starts: Places
+    ends: Places
+    sums: Hashes  # [characters + 1] of hashed letters times powers of the base of words.powers
+    inverse_powers: Hashes  # of that base, more than characters
+
+
+def _sequence(words: pl.Series, *, blank: str) -> _Sequence:
+    flat = words.explode(empty_as_null=False)
+    lengths = flat.str.len_chars().to_numpy().astype(np.int64) + len(blank)
+    ends = np.cumsum(lengths)
+    text = blank.join([*flat.to_list(), ""])
+    letters = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    values = mix(np.arange(1, letters.max(initial=0) + 2, dtype=np.uint64))[letters]
+    factors, inverse_powers = powers(1 << letters.size.bit_length())
+    with np.errstate(over="ignore"):
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values * factors[: letters.size])])
+    owners = np.repeat(np.arange(len(words)), words.list.len().to_numpy().astype(np.int64))
+    return _Sequence(owners, ends - lengths, ends - len(blank), sums, inverse_powers)
+
+
+@dataclass(frozen=True)
+class _Repeats:
+    """The n-grams that occur in their text again, and a few others, in order; equal `kinds` are equal n-grams."""
+
+    owners: Places  # [G grams]
+    places: Places  # [G], word that each begins with
+    chars: Places  # [G]
+    kinds: Places  # [G]
+    firsts: Places  # [K kinds], gram that is the first of its kind
+    times: Places  # [K]
+
+
+def _grams(words: _Sequence, n: int) -> Places:
+    """First words of all n-grams that lie within one text."""
+    places = np.arange(max(0, words.owners.size - n + 1))
+    within: Places = places[words.owners[places] == words.owners[places + n - 1]]
+    return within
+
+
+def _repeats(words: _Sequence, n: int) -> _Repeats:
+    places = _grams(words, n)
+    starts, ends, owners = words.starts[places], words.ends[places + n - 1], words.owners[places]
+    with np.errstate(over="ignore"):
+        hashes = (words.sums[ends] - words.sums[starts]) * words.inverse_powers[starts]
+        keys = mix(hashes ^ mix(owners.astype(np.uint64) + np.uint64(1)))
+    ordered = np.sort(keys)  # without an index: several times faster, and few n-grams repeat
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    bins = np.zeros(1 << _BIN_BITS, np.bool_)  # most n-grams share no bin with a repeated one
+    bins[repeated >> np.uint64(64 - _BIN_BITS)] = True
+    perhaps = np.flatnonzero(bins[keys >> np.uint64(64 - _BIN_BITS)])
+    _, firsts, kinds, times = np.unique(keys[perhaps], return_index=True, return_inverse=True, return_counts=True)
+    return _Repeats(owners[perhaps], places[perhaps], (ends - starts)[perhaps], kinds, firsts, times)
+
+
+def _top_chars(words: _Sequence, n: int, num_texts: int) -> Numbers:
+    """Characters of all occurrences of the n-gram that occurs most often; of equals, of the first."""
+    top = np.zeros(num_texts)
+    places = _grams(words, n)
+    texts, first = np.unique(words.owners[places], return_index=True)
+    top[texts] = words.ends[places[first] + n - 1] - words.starts[places[first]]
+    grams = _repeats(words, n)
+    owners = grams.owners[grams.firsts]
+    order = np.lexsort((grams.firsts, -grams.times, owners))
+    best = order[np.unique(owners[order], return_index=True)[1]]
+    best = best[grams.times[best] > 1]
+    top[owners[best]] = grams.chars[grams.firsts[best]] * grams.times[best]
+    return top
+
+
+def _repeated_chars(words: _Sequence, n: int, num_texts: int) -> Numbers:
+    """Characters of n-grams that were read before, reading on behind each one that was."""
+    repeated = np.zeros(num_texts)
+    grams = _repeats(words, n)
+    firsts = grams.places[grams.firsts[grams.kinds]]
+    again = np.flatnonzero(firsts != grams.places)
+    columns = (grams.places[again], firsts[again], grams.kinds[again], grams.owners[again], grams.chars[again])
+    read_over: set[int] = set()  # places inside a repeated n-gram: what begins there was not read
+    read_later: set[int] = set()  # kinds whose first place was read over, but not a later one
+    behind = 0
+    for place, first, kind, text, chars in zip(*(column.tolist() for column in columns), strict=True):
+        if place < behind:
+            continue
+        if first in read_over and kind not in read_later:
+            read_later.add(kind)
+            continue
+        repeated[text] += chars
+        behind = place + n
+        read_over.update(range(place + 1, behind))
+    return repeated

@@ -1,0 +1,173 @@
+"""Find the final answer that a response states."""
+
+import re
+from typing import Final
+
+from mmada.cot_dialects import answer_section
+
+MAX_ANSWER_CHARS: Final = 2000
+"""A longer "answer" is no final answer."""
+
+_MAX_BOXES: Final = 50
+"""Boxes looked at from the end: a loop may hold thousands, and none of them is part of one answer."""
+
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+_BETWEEN_BOXES: Final = re.compile(
+    r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;$.:]|\\[()\[\],;]|\w+\s*=)*"
+)
+_HASHES: Final = re.compile(r"####[ \t]*([^\n]+)")
+_SAYS: Final = re.compile(
+    r"\b(?:final\s+)?(?:answer|result)\b(?:\s+(?:choice|option))?\s*(?:\*\*)?\s*(?:is|:|=)\s*:?\s*(?:\*\*)?\s*(?=(?P<said>[^\n]{1,400}))",
+    re.IGNORECASE,
+)
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|(?<=\S)\*\*")
+_YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!]))", re.IGNORECASE)
+_LETTER: Final = re.compile(r"\W*(?:option|choice)?\s*\(?([A-J])(?:\)|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))")
+_MATH: Final = re.compile(r"\$\$(.{1,400}?)\$\$|\$([^$]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL)
+_UNSPACED_SENTENCE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{4}.*\d")
+_ANSWER_WORDS: Final = 4
+"""A statement of more words is a sentence about the answer."""
+_NUMBER_IN_TEXT: Final = re.compile(r"(?<![A-Za-z0-9_.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?")
+_NUMBER_BEFORE_WORD: Final = re.compile(r"(" + _NUMBER_IN_TEXT.pattern + r")(?= [a-z]{2,})")
+_CHOICE_IN_TEXT: Final = re.compile(r"(?<![\w'])(?:[B-H](?![\w'])|A(?=\W*\Z))")
+
+
+_Box = tuple[int, str, int]  # start, content, end
+
+
+def extract_answer(response: str) -> str | None:
+    """The final answer that a response states, or None when it states none.
+
+    Looked for after the thought, in this order: `<answer>` tags; whichever comes last of \\boxed{}, `####`
+    and "the answer is"; a short bare answer; a leading yes/no or choice letter; the last formula or number; the last
+    choice letter. A
+    thought that is never closed has stated nothing.
+    """
+    final = answer_section(response)
+    if final is None:
+        return None
+    for find in (marked_answer, _short, _leading_choice, _last_value, _last_choice):
+        answer = find(final)
+        if answer:
+            return answer
+    return None
+
+
+def marked_answer(text: str) -> str | None:
+    """The last answer that a text marks as such by a box, `####` or "the answer is"."""
+    found = [place for place in (_boxed(text), _after_hashes(text), _said(text)) if place]
+    return max(found)[1] if found else None
+
+
+def boxed_answers(text: str) -> list[str]:
+    """What boxes state, in order; boxes that only "and", "or" or a comma separates are one answer ("k = 45 and n
+    = 2").
+    """
+    return [", ".join(dict.fromkeys(content.strip() for _, content, _ in group)) for group in _box_groups(text)]
+
+
+def _boxed(text: str) -> tuple[int, str] | None:
+    """End and content of the last answer in boxes."""
+    groups = _box_groups(text)
+    return (groups[-1][-1][2], boxed_answers(text)[-1]) if groups else None
+
+
+def _box_groups(text: str) -> list[list[_Box]]:
+    boxes = [
+        box for box in (_box_at(text, match) for match in list(_BOX.finditer(text))[-_MAX_BOXES:]) if box[1].strip()
+    ]
+    groups: list[list[_Box]] = []
+    for box in boxes:
+        between = text[groups[-1][-1][2] : box[0]] if groups else ""
+        if groups and _are_joined(between):
+            groups[-1].append(box)
+        else:
+            groups.append([box])
+    return groups
+
+
+def _box_at(text: str, match: re.Match[str]) -> tuple[int, str, int]:
+    """(start, content, end) of a box; empty content where its brace is not closed within MAX_ANSWER_CHARS."""
+    start = match.end()
+    if text[start] != "{":
+        word = re.match(r"[^\s$\\]+", text[start:])
+        content = word[0].rstrip(".,") if word else ""
+        return match.start(), content, start + len(content)
+    depth = 0
+    for position in range(start, min(len(text), start + MAX_ANSWER_CHARS)):
+        if text[position] == "{":
+            depth += 1
+        elif text[position] == "}":
+            depth -= 1
+            if depth == 0:
+                return match.start(), text[start + 1 : position], position + 1
+    return match.start(), "", len(text)
+
+
+def _after_hashes(text: str) -> tuple[int, str] | None:
+    found = list(_HASHES.finditer(text))
+    return (found[-1].end(), found[-1][1].strip()) if found else None
+
+
+def _said(text: str) -> tuple[int, str] | None:
+    found = list(_SAYS.finditer(text))
+    if not found:
+        return None
+    said = found[-1]["said"].strip()
+    formula = _MATH.match(said)
+    if formula:
+        return found[-1].end(), _formula(formula)
+    end = _SENTENCE_END.search(said)
+    said = (said[: end.start()] if end else said).strip(" *.:")
+    answer = _leading_choice(said) or (said if len(said.split()) <= _ANSWER_WORDS else _value_in_sentence(said))
+    return (found[-1].end(), answer) if answer and "\\boxed" not in answer else None
+
+
+def _value_in_sentence(said: str) -> str:
+    """The value that a sentence begins with ("12 because ..."), or else the one that it ends with."""
+    leading = _NUMBER_BEFORE_WORD.match(said)
+    return leading[1] if leading else _last_value(said) or said
+
+
+def _short(text: str) -> str | None:
+    """A response of a few words is its answer: "blue", "(B)", "3 apples"."""
+    bare = text.strip().strip("*").strip().rstrip(".")
+    if not bare or "\n" in bare or len(bare) > 60 or len(bare.split()) > 3 or _UNSPACED_SENTENCE.search(bare):
+        return None
+    return _leading_choice(bare) or bare
+
+
+def _leading_choice(text: str) -> str | None:
+    for pattern in (_YES_NO, _LETTER):
+        match = pattern.match(text)
+        if match:
+            return match[1]
+    return None
+
+
+def _last_value(text: str) -> str | None:
+    """The formula or number that ends last, with the formulas that only "and", "or" or a comma separates from it."""
+    formulas = list(_MATH.finditer(text))
+    numbers = list(_NUMBER_IN_TEXT.finditer(text))
+    if not formulas or (numbers and numbers[-1].end() > formulas[-1].end()):
+        return numbers[-1][0].strip() if numbers else None
+    last = [formulas.pop()]
+    while formulas and _are_joined(text[formulas[-1].end() : last[0].start()]):
+        last.insert(0, formulas.pop())
+    values = dict.fromkeys(_formula(formula) for formula in last)
+    return ", ".join(values) if len(values) > 1 else next(iter(values))
+
+
+def _are_joined(between: str) -> bool:
+    return len(between) <= 40 and "\n\n" not in between and _BETWEEN_BOXES.fullmatch(between) is not None
+
+
+def _last_choice(text: str) -> str | None:
+    """The last choice letter that stands alone; "A" only where it ends the text, for it is a word."""
+    found = _CHOICE_IN_TEXT.findall(text)
+    return found[-1] if found else None
+
+
+def _formula(match: re.Match[str]) -> str:
+    content = next(group for group in match.groups() if group is not None)
+    return f"${content.strip()}$"

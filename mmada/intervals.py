@@ -1,0 +1,48 @@
+"""Intervals of shares: Wilson's, and Wilson's widened until it covers every share often enough."""
+
+import functools
+import math
+from typing import Final
+
+Z_95: Final = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
+_WIDENING: Final = 0.035
+"""One-sided exact level up to which `covering` widens: coverage is then at least 93 % for every share and number
+of trials, where Wilson's falls to 79 to 84 % beside 0 and 1 (tests/test_intervals.py).
+"""
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval of `correct` out of `n` (Wilson 1927, JASA 22:209), 95 %; [0, 1] without trials.
+
+    Raises ValueError unless 0 <= correct <= n.
+    """
+    if not 0 <= correct <= n:
+        raise ValueError(f"{correct} correct of {n} items")
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = correct / n, Z_95**2
+    centre = p + z2 / (2 * n)
+    half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
+    return 0.0 if correct == 0 else max(0.0, low), 1.0 if correct == n else min(1.0, high)
+
+
+@functools.lru_cache(maxsize=4096)
+def covering(correct: int, n: int) -> tuple[float, float]:
+    """Wilson's interval, widened to the exact binomial limits of level _WIDENING where those lie outside it.
+
+    Few trials of one question have shares near 0 or 1, where Wilson's alone is too narrow. Raises as `wilson`.
+    """
+    low, high = wilson(correct, n)
+    return min(low, _exact_low(correct, n)), max(high, 1 - _exact_low(n - correct, n))
+
+
+def _exact_low(correct: int, n: int) -> float:
+    """The share that gives `correct` or more of `n` with probability _WIDENING (Clopper and Pearson 1934)."""
+    low, high = 0.0, 1.0 if correct else 0.0
+    for _ in range(50):
+        share = (low + high) / 2
+        fewer = sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(correct))
+        low, high = (share, high) if 1 - fewer < _WIDENING else (low, share)
+    return low

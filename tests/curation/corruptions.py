@@ -1,0 +1,220 @@
+"""Ways in which real trajectories are broken, each with the reason that the drop ledger must give."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sound trajectory taken apart, or (`response` set) a broken one."""
+
+    prompt: str
+    thought: str
+    answer: str
+    reference: str
+    response: str = ""
+
+
+DIALECTS: Final = {
+    "think": ("<think>", "</think>", "", ""),
+    "think and answer": ("<think>", "</think>", "<answer>", "</answer>"),
+    "reasoning": ("<reasoning>", "</reasoning>", "<answer>", "</answer>"),
+    "Thought": ("<Thought>\n", "\n</Thought>\n", "<Output>\n", "\n</Output>"),
+    "begin_of_thought": (
+        *("<|begin_of_thought|>\n\n", "\n\n<|end_of_thought|>\n\n"),
+        *("<|begin_of_solution|>\n\n", "\n\n<|end_of_solution|>"),
+    ),
+}
+LEAKS: Final = (
+    *("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "[INST]", "</s>", "<|start_header_id|>assistant<|end_header_id|>"),
+    *("<image>", "<|image_pad|>", "<|vision_start|>", "<start_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
+    *(
+        "<<SYS>>",
+        "<|assistant|>",
+        "<|mdm_mask|>",
+        "<|soi|>",
+        "<pad>",
+        "[IMG]",
+        "<IMG_CONTEXT>",
+        "<|reserved_special_token_7|>",
+    ),
+)
+GARBLED: Final = (
+    *(
+        "Let\u00e2\u20ac\u2122s check.",
+        "the caf\u00c3\u00a9 sells",
+        "a \ufffd sign",
+        "a bell \x07 rings",
+        "\x00",
+        "r\u00c3\u00a9sultat",
+        "5 \u00c2\u00b0 more",
+        "\x1b[0m",
+        "\ue123",
+    ),
+)
+FOREIGN: Final = (
+    "\u6240\u4ee5\u6211\u4eec\u9700\u8981\u4ed4\u7ec6\u5730\u8ba1\u7b97\u8fd9\u4e2a\u95ee\u9898\u3002",
+    "\u0422\u0435\u043f\u0435\u0440\u044c \u043d\u0430\u0439\u0434\u0435\u043c \u043d\u0430\u0448"
+    " \u043e\u0442\u0432\u0435\u0442 \u043d\u0430 \u0432\u043e\u043f\u0440\u043e\u0441"
+    " \u0437\u0430\u0434\u0430\u0447\u0438.",
+    "\u305d\u308c\u3067\u306f\u3001\u3082\u3046\u4e00\u5ea6\u8a08\u7b97\u3057\u3066\u307f\u307e\u3059\u3002",
+)
+FOREIGN_LATIN: Final = (
+    "Entonces tenemos que comprobar otra vez si el resultado de esta suma es correcto para todos los casos.",
+    "Nous devons donc encore une fois calculer la somme pour savoir combien il en reste dans cette histoire.",
+    "Wir m\u00fcssen also noch einmal nachrechnen, wie viele davon am Ende des Tages wirklich \u00fcbrig sind.",
+)
+ENGLISH: Final = "First we look at what there is, and after that we work out what is left of it in the end."
+
+
+def written(row: Row, rng: random.Random, dialect: str | None = None) -> str:
+    """The trajectory in a dialect."""
+    begin, end, answer_begin, answer_end = DIALECTS[dialect or rng.choice(sorted(DIALECTS))]
+    return f"{begin}{row.thought}{end}{answer_begin}{row.answer}{answer_end}"
+
+
+Corruption = Callable[[Row, random.Random], Row]
+
+
+def _as(response: Callable[[Row, random.Random], str]) -> Corruption:
+    return lambda row, rng: replace(row, response=response(row, rng))
+
+
+def _tags(rng: random.Random) -> tuple[str, str, str, str]:
+    return DIALECTS[rng.choice(sorted(DIALECTS))]
+
+
+def _without(row: Row, rng: random.Random, which: int) -> str:
+    begin, end, answer_begin, answer_end = [tag * (place != which) for place, tag in enumerate(_tags(rng))]
+    return f"{begin}{row.thought}{end}{answer_begin}{row.answer}{answer_end}"
+
+
+def _unclosed(row: Row, rng: random.Random) -> str:
+    """No closing tag, or all that a token limit left of the response."""
+    begin, *_ = _tags(rng)
+    cut = rng.randint(len(row.thought) // 3, len(row.thought))
+    return rng.choice((begin + row.thought[:cut], f"<think>{row.thought}\n{row.answer}", f"{begin}{row.thought}</thi"))
+
+
+def _nested(row: Row, rng: random.Random) -> str:
+    begin, end, *_ = _tags(rng)
+    return f"{begin}{row.thought}{begin}Again.{end}{rng.choice((end, ''))}{row.answer}"
+
+
+def _doubled(row: Row, rng: random.Random) -> str:
+    begin, end, *_ = _tags(rng)
+    second = rng.choice((begin + row.thought + end, "So it is." + end))
+    return f"{begin}{row.thought}{end}{second}{row.answer}"
+
+
+def _truncated(row: Row, rng: random.Random) -> Row:
+    tails = (
+        "\nSo we have that the",
+        "\nThen 3 +",
+        "\nThat makes 12,",
+        "\nNow x =",
+        "\nThis is because of",
+        "\nNow \\(x + 1",
+    )
+    return replace(row, thought=row.thought + rng.choice(tails))
+
+
+def _answer_truncated(row: Row, rng: random.Random) -> Row:
+    tails = ("The final value is \\boxed{", "So in the end she has the", "We get \\[ x =", "Therefore, adding both of")
+    return replace(row, answer=row.answer.rstrip(".") + ". " + rng.choice(tails))
+
+
+def _mixed(row: Row, rng: random.Random) -> str:
+    first, second = rng.sample([DIALECTS[name] for name in ("think", "reasoning", "Thought", "begin_of_thought")], 2)
+    return f"{first[0]}{row.thought}{second[1]}{row.answer}"
+
+
+def _misordered(row: Row, rng: random.Random) -> str:
+    begin, end, *_ = _tags(rng)
+    return rng.choice(
+        (f"{end}{row.thought}{begin}{row.answer}", f"<answer>{row.answer}</answer><think>{row.thought}</think>")
+    )
+
+
+def _contradictory(row: Row, rng: random.Random) -> Row:
+    first = rng.choice(("\\boxed{7919}", "\\boxed{\\frac{2}{97}}", "$\\boxed{x^2}$"))
+    return replace(
+        row, answer=f"The answer is {first}.\n\nOn second thoughts the value must be \\boxed{{{row.reference}}}."
+    )
+
+
+def _leaked(row: Row, rng: random.Random) -> Row:
+    leak = rng.choice(LEAKS)
+    whole = written(row, rng)
+    place = rng.choice((0, len(whole), whole.index(row.thought)))
+    if rng.random() < 0.3:
+        return replace(row, prompt=f"{leak}\n{row.prompt}", response=whole)
+    return replace(row, response=whole[:place] + leak + whole[place:])
+
+
+def _inserted(text: str, piece: str, rng: random.Random) -> str:
+    """The piece at the beginning or end of one of the text's lines."""
+    lines = text.split("\n")
+    lines.insert(rng.randint(0, len(lines)), piece)
+    return "\n".join(lines)
+
+
+def _switched(row: Row, rng: random.Random) -> Row:
+    """A foreign sentence; in Latin letters beside an English one, for thoughts may be bare formulas."""
+    if rng.random() < 0.5:
+        return replace(row, thought=_inserted(row.thought, rng.choice(FOREIGN), rng))
+    return replace(row, thought=_inserted(f"{ENGLISH}\n{row.thought}", rng.choice(FOREIGN_LATIN), rng))
+
+
+def _escaped(row: Row, rng: random.Random) -> str:
+    whole = written(row, rng)
+    return whole.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _looped(row: Row, rng: random.Random) -> Row:
+    line = rng.choice(("Wait, let me check that again.", "3 + 4 = 7 and then 7 - 2 = 5"))
+    times = max(8, len(row.thought.split()) // 2)
+    return replace(row, thought="\n".join([row.thought, *[line] * times]))
+
+
+CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
+    "unclosed": ("thought_unclosed", _as(_unclosed)),
+    "never opened": ("thought_unopened", _as(lambda row, rng: _without(row, rng, 0))),
+    "nested": ("thought_nested", _as(_nested)),
+    "doubled": ("thought_doubled", _as(_doubled)),
+    "empty": ("thought_empty", lambda row, rng: replace(row, thought=rng.choice(("", " \n\n", "...")))),
+    "truncated": ("thought_truncated", _truncated),
+    "outside tags": (
+        "thought_outside_tags",
+        _as(lambda row, rng: f"First I think about it. {written(row, rng)}"),
+    ),
+    "restates the prompt": (
+        "thought_restates_prompt",
+        lambda row, rng: replace(row, thought=rng.choice((row.prompt, f"{row.prompt}\n{row.prompt}"))),
+    ),
+    "too short": ("thought_short", lambda row, rng: replace(row, thought=rng.choice(("Ok.", "Easy one!", "Hm, 7")))),
+    "loop": ("thought_loop", _looped),
+    "answer empty": ("answer_empty", lambda row, rng: replace(row, thought="3 + 4 gives 7 here", answer="")),
+    "answer in the thought": (
+        "answer_in_thought",
+        lambda row, rng: replace(row, thought=f"{row.thought}\nThe answer is {row.reference}.", answer=""),
+    ),
+    "answer tag unclosed": (
+        "answer_unclosed",
+        _as(lambda row, rng: f"<think>{row.thought}</think><answer>{row.answer}"),
+    ),
+    "answer truncated": ("answer_truncated", _answer_truncated),
+    "answers contradictory": ("answer_contradictory", _contradictory),
+    "answer wrong": ("answer_wrong", lambda row, rng: replace(row, answer="\\boxed{987654}")),
+    "tags mixed": ("tags_mixed", _as(_mixed)),
+    "tags misordered": ("tags_misordered", _as(_misordered)),
+    "tags escaped": ("tags_escaped", _as(_escaped)),
+    "token leaked": ("special_token_leaked", _leaked),
+    "garbled": (
+        "text_garbled",
+        lambda row, rng: replace(row, thought=_inserted(row.thought, rng.choice(GARBLED), rng)),
+    ),
+    "language switch": ("language_switch", _switched),
+}

@@ -1,0 +1,167 @@
+"""Every kind of corruption is found and named, and sound trajectories pass."""
+
+import json
+import random
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
+from mmada.cot_dialects import parse_trajectory, unified_response
+from mmada.curation.cot_defects import DEFECTS, find_defect
+from mmada.curation.cot_facts import text_facts
+from mmada.curation.select import REASONS, decide
+from mmada.demo_problems import random_problem
+from mmada.text_tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
+from tests.conftest import ROOT
+from tests.curation.corruptions import CORRUPTIONS, DIALECTS, Row, written
+
+LIMITS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))["selection"] | {
+    "max_text_tokens": 10**6
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(["the sum of two numbers"] * 3, folder, vocab_size=400)
+    return load_tokenizer(folder)
+
+
+def demo_rows(count: int, seed: int) -> list[Row]:
+    rng = random.Random(seed)
+    problems = [random_problem(rng, held_out=False)[1] for _ in range(count)]
+    return [Row(problem.question, problem.thought, problem.answer, problem.answer) for problem in problems]
+
+
+def real_rows(realdata: Path) -> list[Row]:
+    """R1 and Sky-T1 trajectories that were graded as right, without their tags."""
+    rows = []
+    for file in sorted(realdata.glob("long_cot/r1_math_traces/*/solutions.json")):
+        problem = json.loads((file.parent / "problem.json").read_text("utf-8"))
+        for solution in json.loads(file.read_text("utf-8")):
+            if solution["is_correct"]:
+                parts = parse_trajectory(solution["solution"])
+                rows.append(Row(problem["problem"], parts.thought, parts.answer, problem["gt_answer"]))
+    for file in sorted(realdata.glob("long_cot/skythought/*/*.jsonl")):
+        for row in map(json.loads, file.read_text("utf-8").splitlines()):
+            response, score = (
+                value if isinstance(value, (str, bool)) else value[0] for value in (row["code"], row["score"])
+            )
+            parts = parse_trajectory(response)
+            if score and parts.has_thought:
+                rows.append(Row(row["question"], parts.thought, parts.answer, str(row["gt"])))
+    return rows
+
+
+def reasons(rows: list[Row], tokenizer: TextTokenizer, seed: int) -> list[str]:
+    """What the ledger would say of each row, in a dialect drawn at random where it is not written yet."""
+    rng = random.Random(seed)
+    table = pl.DataFrame(
+        {
+            "row_id": [f"{number:06d}" for number in range(len(rows))],
+            "task": "chat",
+            "prompt": [row.prompt for row in rows],
+            "response": [row.response or written(row, rng) for row in rows],
+            "reference": [row.reference for row in rows],
+            "pixels_sha256": "",
+        }
+    )
+    text = text_facts(table, tokenizer, verify_seconds=20.0, shingle=5, permutations=16)
+    facts = text.join(table.select("row_id", "task"), on="row_id").with_columns(
+        other_reference=pl.lit(""), text_key="row_id", content_key="row_id", caption_key="row_id"
+    )
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in FACTS.items() if name not in facts.columns]
+    pairs, matches, pictures = (
+        pl.DataFrame(schema=pl.Schema(schema)) for schema in (NEAR_DUPLICATES, BENCHMARK_MATCHES, PICTURE_PAIRS)
+    )
+    decided = decide(facts.with_columns(missing), pairs, matches, picture_pairs=pictures, **LIMITS)
+    return decided.sort("row_id")["reason"].to_list()
+
+
+def _check_found(rows: list[Row], tokenizer: TextTokenizer) -> None:
+    broken, expected = [], []
+    for number, (name, (reason, corrupt)) in enumerate(CORRUPTIONS.items()):
+        rng = random.Random(number)
+        broken += [corrupt(row, rng) for row in rows]
+        expected += [(name, reason)] * len(rows)
+    found = reasons(broken, tokenizer, seed=5)
+    missed = [
+        (*expectation, reason, astuple(row))
+        for expectation, reason, row in zip(expected, found, broken, strict=True)
+        if expectation[1] != reason
+    ]
+    assert not missed, f"{len(missed)} of {len(broken)}: {missed[:3]}"
+
+
+def test_every_defect_has_a_corruption() -> None:
+    covered = {reason for reason, _ in CORRUPTIONS.values()}
+    assert len(CORRUPTIONS) >= 20
+    assert set(DEFECTS) <= covered <= set(REASONS)
+
+
+def test_all_corruptions_of_sound_rows_are_found(tokenizer: TextTokenizer) -> None:
+    _check_found(demo_rows(60, seed=11), tokenizer)
+
+
+def test_ten_thousand_sound_rows_raise_no_alarm(tokenizer: TextTokenizer) -> None:
+    rows = demo_rows(10_000, seed=12)
+    alarms = [(reason, row) for row, reason in zip(rows, reasons(rows, tokenizer, seed=1), strict=True) if reason]
+    assert not alarms, alarms[:5]
+
+
+def test_all_corruptions_of_real_trajectories_are_found(realdata: Path, tokenizer: TextTokenizer) -> None:
+    _check_found(random.Random(3).sample(real_rows(realdata), 8), tokenizer)
+
+
+def test_real_trajectories_raise_no_alarm(realdata: Path, tokenizer: TextTokenizer) -> None:
+    rows = real_rows(realdata)
+    assert len(rows) > 150
+    alarms = [(reason, row) for row, reason in zip(rows, reasons(rows, tokenizer, seed=2), strict=True) if reason]
+    assert not alarms, alarms[:5]
+
+
+def test_published_trajectories_raise_alarms_only_where_they_are_broken(realdata: Path) -> None:
+    """Marco-o1: characters lost to U+FFFD, and answer tags that do not end."""
+    rows = json.loads((realdata / "long_cot/marco_o1/CoT_demo.json").read_text("utf-8"))
+    found = [(find_defect("chat", row["instruction"], row["response"]), row["response"]) for row in rows]
+    for finding, response in found:
+        is_broken = "\ufffd" in response or "</Output>" not in response
+        assert (finding is not None) == is_broken, finding
+    assert sum(finding is not None for finding, _ in found) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A set {1, 2} and |x| < 3, so 0 <|x|> 2",
+        "It is <s>wrong</s> struck out in HTML.",
+        "na\u00efve caf\u00e9, \u00c9cole, \u00e2ge, \u00d1and\u00fa, \u03c0 \u2248 3.14, 90\u00b0, \u20ac5",
+        "\u4f60\u597d\uff0c\u4e16\u754c\u3002",
+        "\\begin{align} a &= 1 \\\\[2pt] b &= 2 \\end{align}",
+        "emoji \U0001f600 and arrows \u2192",
+    ],
+)
+def test_unusual_but_sound_text_passes(text: str) -> None:
+    assert find_defect("lm", "", text) is None
+    assert find_defect("chat", text, f"<think>{text}.</think>{text}.") is None
+
+
+def test_a_drawing_task_needs_no_answer_but_a_sound_thought() -> None:
+    assert find_defect("r2i", "draw a circle", "<think>a circle at a1</think>") is None
+    finding = find_defect("r2i", "draw a circle", "<think>a circle at a1")
+    assert finding is not None
+    assert finding.defect == "thought_unclosed"
+
+
+def test_unifying_keeps_thought_answer_and_soundness() -> None:
+    rng = random.Random(8)
+    for row in demo_rows(200, seed=13):
+        for dialect in DIALECTS:
+            unified = unified_response(written(row, rng, dialect), with_thought=True)
+            assert unified == f"<think>{row.thought}</think>{row.answer}"
+            assert find_defect("chat", row.prompt, unified) is None
