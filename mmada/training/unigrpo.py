@@ -116,13 +116,12 @@ class UniGrpo:
 
     def samples(self, step: int) -> tuple[str, ...]:
         """Keys of the prompts of the step's iteration."""
-        return tuple(row.sample.key for row in self.material.rows(step // self.settings.inner_updates))
+        return tuple(self.material.keys(step // self.settings.inner_updates))
 
     def parts(self, model: Transformer, step: int) -> list["_PolicyPart"]:
         """Micro-batches of one inner update; the first of an iteration makes the two phases before it."""
         iteration, update = divmod(step, self.settings.inner_updates)
-        world = self.material.world
-        samples = [row.sample for row in self.material.rows(iteration)][world.rank :: world.size]
+        samples = [row.sample for row in self.material.rows(iteration)]
         for sample in samples:
             if sample.task not in self.settings.reward_weights:
                 raise ContractError(f"sample {sample.key}: unigrpo.rewards has no entry for task {sample.task!r}")

@@ -57,7 +57,8 @@ def _objective(tokenizer, store, *, prompts=PROMPTS, group=4, initial=None, run=
         "reward_weights": WEIGHTS, "vocabulary": "modality",
     }  # fmt: skip
     advantage = change.pop("advantage", group_advantages)
-    material = Material(lambda i: [Row(p, i) for p in prompts], tokenizer, vocab, ALONE, 1, 1)
+    keys = [prompt.key for prompt in prompts]
+    material = Material(lambda i: [Row(p, i) for p in prompts], lambda i: keys, tokenizer, vocab, ALONE, 1, 1)
     return UniGrpo(
         material,
         UniGrpoSettings(**(values | change)),
