@@ -21,7 +21,8 @@ TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 # WebDataset splits a member's name at its first dot, so a dot in a key would silently cut the key in two. A USTAR
 # header holds a name of 100 characters: the key, a dot and the longest extension.
-_KEY: Final = re.compile(r"[a-z0-9_-]{1,94}")
+KEY_PATTERN: Final = "[a-z0-9_-]{1,94}"
+_KEY: Final = re.compile(KEY_PATTERN)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -63,6 +64,7 @@ class _Fields(msgspec.Struct):
 
 
 _TEXT_FIELDS: Final = tuple(name for name in _Fields.__struct_fields__ if name != "grid")
+_CODES: Final = np.dtype("<u2")
 _DECODER: Final = msgspec.json.Decoder(_Fields)
 
 
@@ -94,7 +96,7 @@ def pack(sample: Sample) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     if sample.codes is not None:
         fields["grid"] = list(sample.codes.shape)
-        members["codes"] = np.ascontiguousarray(sample.codes, dtype="<u2").tobytes()
+        members["codes"] = np.ascontiguousarray(sample.codes, _CODES).tobytes()
     members["json"] = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     return dict(sorted(members.items()))
 
@@ -115,7 +117,7 @@ def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
             raise ContractError(
                 f"sample {key}: {len(payload)} bytes of codes where a {rows}x{columns} grid needs {2 * rows * columns}"
             )
-        codes = np.frombuffer(payload, dtype="<u2").astype(np.uint16).reshape(rows, columns)
+        codes = np.frombuffer(payload, _CODES).astype(np.uint16).reshape(rows, columns)
     return Sample(
         key,
         found.task,

@@ -56,7 +56,12 @@ def _fetch_inputs(job: Job, store: str) -> None:
     reader.fetch()
 
 
-def _run(job: Job, store: str, numerics: str) -> None:
+def run_away(job: Job, store: str, numerics: str) -> None:
+    """Run this process's part of a job that `sent_away` made.
+
+    Raises ParamsError on a machine of another numerics class than the run's, IntegrityError for inputs of other bytes,
+    CapacityError before the first step when it cannot fit; else see training.job.run_job.
+    """
     here = numerics_class(int(job.block["threads"]))
     if here != numerics:
         raise ParamsError(
@@ -72,4 +77,4 @@ def _run(job: Job, store: str, numerics: str) -> None:
 
 if __name__ == "__main__":
     with exit_explained():
-        _run(Job.read(Path(sys.argv[1])), *sys.argv[2:])
+        run_away(Job.read(Path(sys.argv[1])), *sys.argv[2:])

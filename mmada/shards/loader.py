@@ -1,14 +1,13 @@
 """Batches in the order of a run, read ahead by worker processes: the same for any number of them, from any step on."""
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from typing import Final
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mmada.contracts.sample import Sample
 from mmada.shards.order import Order, Pick
@@ -16,6 +15,8 @@ from mmada.shards.reader import ShardReader
 
 _AHEAD: Final = 2
 """Batches that each worker reads ahead."""
+_SLOTS: Final = _AHEAD + 1
+"""Batches of a worker for which there is memory: one more, which is being unpacked."""
 
 Drawn = list[tuple[Sample, int]]
 """Samples in the order of their global batch, each with its pass (0-based) through its corpus."""
@@ -23,44 +24,55 @@ Drawn = list[tuple[Sample, int]]
 
 @dataclass(frozen=True)
 class _Packed:
-    """A batch on its way between processes, not unpacked: one block of bytes instead of many small objects."""
+    """A batch on its way between processes, not unpacked. Its samples lie one after the other from byte `start`."""
 
     picks: list[Pick]
     lengths: list[int]
-    members: Tensor
-    """Bytes of all samples, one after the other; torch hands them over in shared memory."""
+    start: int
 
 
 @dataclass(frozen=True)
-class _Batches(Dataset[_Packed]):
-    """One process's share of a run's global batches by step, as torch's loader wants them."""
+class _Ahead(Dataset[_Packed]):
+    """Batches by step, as torch's loader wants them: written by workers into memory that they share with this process.
 
-    reader: ShardReader
-    order: Order
-    rank: int
-    world: int
+    The memory is made once: new one for every batch would cost more than all reading does.
+    """
+
+    loader: "Loader"
+    slot_bytes: int
+    memory: mmap.mmap
+    turns: Iterator[int]
+
+    @classmethod
+    def of(cls, loader: "Loader") -> "_Ahead":
+        """Memory for the largest batches that there may be; what is not written to is not taken from the machine."""
+        slot_bytes = loader.reader.longest * loader.order.batch_size
+        return cls(loader, slot_bytes, mmap.mmap(-1, loader.workers * _SLOTS * slot_bytes), count())
 
     def __getitem__(self, step: int) -> _Packed:
-        picks = self.picks(step)
-        members = self.reader.members([pick.key for pick in picks])
-        block = torch.frombuffer(bytearray().join(members), dtype=torch.uint8)
-        return _Packed(picks, [len(data) for data in members], block)
-
-    def picks(self, step: int) -> list[Pick]:
-        """Samples are dealt out by their size, so that all processes get about as much to compute."""
-        picks = self.order.batch(step)
-        if self.world == 1:
-            return picks
-        by_size = np.argsort(self.reader.lengths([pick.key for pick in picks]), kind="stable")
-        return [picks[index] for index in np.sort(by_size[self.rank :: self.world])]
+        picks = self.loader.picks(step)
+        members = self.loader.reader.members([pick.key for pick in picks])
+        worker = get_worker_info()
+        assert worker is not None, "only workers write"
+        start = (worker.id * _SLOTS + next(self.turns) % _SLOTS) * self.slot_bytes
+        block = b"".join(members)
+        self.memory[start : start + len(block)] = block
+        return _Packed(picks, [len(data) for data in members], start)
 
     def unpacked(self, packed: _Packed) -> Drawn:
-        data = packed.members.numpy()
-        ends = accumulate(packed.lengths, initial=0)
+        """The batch, which must be asked for before the next one is."""
+        ends = accumulate(packed.lengths, initial=packed.start)
+        unpacked, memory = self.loader.reader.unpacked, self.memory
         return [
-            (self.reader.unpacked(pick.key, data[start:end].tobytes()), pick.epoch)
+            (unpacked(pick.key, memory[start:end]), pick.epoch)
             for pick, (start, end) in zip(packed.picks, pairwise(ends), strict=True)
         ]
+
+    def from_step(self, step: int) -> Iterator[_Packed]:
+        """All from this step on."""
+        steps = range(step, self.loader.last_step)
+        workers = {"num_workers": self.loader.workers, "prefetch_factor": _AHEAD, "multiprocessing_context": "fork"}
+        return iter(DataLoader(self, sampler=steps, batch_size=None, **workers))  # type: ignore[arg-type]  # by name
 
 
 @dataclass
@@ -78,30 +90,30 @@ class Loader:
     workers: int = 0
     rank: int = 0
     world: int = 1
-    _ahead: Iterator[_Packed] | None = field(default=None, init=False)
+    _ahead: tuple[_Ahead, Iterator[_Packed]] | None = field(default=None, init=False)
     _next: int = field(default=-1, init=False)
 
     def keys(self, step: int) -> list[str]:
         """Keys of the whole global batch of `step`; nothing is read for them."""
         return [pick.key for pick in self.order.batch(step)]
 
+    def picks(self, step: int) -> list[Pick]:
+        """Samples of `step` that are this process's: dealt out by size, so that all get about as much to compute."""
+        picks = self.order.batch(step)
+        if self.world == 1:
+            return picks
+        by_size = np.argsort(self.reader.lengths([pick.key for pick in picks]), kind="stable")
+        return [picks[index] for index in np.sort(by_size[self.rank :: self.world])]
+
     def batch(self, step: int) -> Drawn:
         """Samples of `step` that are this process's, in the order of `Order.batch`, each with its epoch."""
-        batches = _Batches(self.reader, self.order, self.rank, self.world)
         if self.workers == 0:
-            return batches.unpacked(batches[step])
+            picks = self.picks(step)
+            samples = self.reader.samples([pick.key for pick in picks])
+            return [(sample, pick.epoch) for sample, pick in zip(samples, picks, strict=True)]
         if self._ahead is None or step != self._next:
-            self._ahead = self._from(step, batches)
+            ahead = _Ahead.of(self)
+            self._ahead = ahead, ahead.from_step(step)
         self._next = step + 1
-        return batches.unpacked(next(self._ahead))
-
-    def _from(self, step: int, batches: _Batches) -> Iterator[_Packed]:
-        return iter(
-            DataLoader(
-                batches,
-                sampler=range(step, self.last_step),
-                batch_size=None,
-                num_workers=self.workers,
-                prefetch_factor=_AHEAD,
-            )
-        )
+        ahead, batches = self._ahead
+        return ahead.unpacked(next(batches))

@@ -72,6 +72,11 @@ class ShardReader:
         """The sample with this key, whose bytes these are."""
         return unpack(key, split_members(members, key, self._place(key)[0]))
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest sample in its shard."""
+        return max(length for _, _, length, _ in self._places.values())
+
     def lengths(self, keys: Sequence[str]) -> list[int]:
         """Bytes of the samples with these keys in their shards."""
         return [self._place(key)[2] for key in keys]
