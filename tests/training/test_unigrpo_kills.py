@@ -32,12 +32,13 @@ def test_two_processes_share_the_prompts_answer_as_one_and_end_close(tmp_path: P
     folders = [str(tmp_path / name) for name in ("tokenizer", "together", "two")]
     job = ["-m", "tests.training.two_processes", *folders, "0.0", "4", "rl"]
     subprocess.run([*command, *job], check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=100)
-    units = [
-        {path.name for path in (tmp_path / name / "phases").rglob("*") if path.is_file()}
-        for name in ("alone", "together")
-    ]
-    assert units[0] == units[1], "the same answers: scores are kept under what was said"
+    alone, together = (_units(tmp_path / name / "phases") for name in ("alone", "together"))
+    assert alone == together, "the same answers: scores are kept under what was said"
     one, two = load_file(tmp_path / "one"), load_file(tmp_path / "two")
     start = tiny_model(tiny_vocab(load_tokenizer(tmp_path / "tokenizer"))).state_dict()
     for key in one:
         assert (one[key] - two[key]).norm() < 0.02 * (one[key] - start[key]).norm(), key
+
+
+def _units(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
