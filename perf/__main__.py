@@ -15,6 +15,7 @@ from perf.doors import bench_doors
 from perf.gate import bench_gate
 from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
+from perf.likelihoods import bench_likelihoods
 from perf.losses import bench_losses
 from perf.repetition import bench_repetition
 from perf.shards import bench_shards
@@ -27,6 +28,7 @@ BENCHES = {
     "codes": bench_codes,
     "ingest": bench_ingest,
     "losses": bench_losses,
+    "likelihoods": bench_likelihoods,
     "vq_encode": bench_vq_encode,
     "text_decoding": bench_text_decoding,
     "picture_decoding": bench_picture_decoding,
