@@ -20,6 +20,7 @@ from perf.losses import bench_losses
 from perf.repetition import bench_repetition
 from perf.shards import bench_shards
 from perf.show import bench_show
+from perf.unigrpo_toy import bench_unigrpo_toy
 from perf.units import bench_units
 from perf.vq_encode import bench_vq_encode
 
@@ -37,6 +38,7 @@ BENCHES = {
     "doors": bench_doors,
     "gate": bench_gate,
     "units": bench_units,
+    "unigrpo_toy": bench_unigrpo_toy,
     "answers": bench_answers,
     "repetition": bench_repetition,
     "dedup": bench_dedup,
