@@ -94,7 +94,7 @@ def make_toy(folder: Path, answers: int) -> Toy:
             parameter.mul_(_CONTRAST if parameter.dim() > 1 else 1.0)
     settings = RolloutSettings(answers, TextSampling(TOKENS, TOKENS, TOKENS, temperature=1.0), ImageSampling(1))
     row = Row(sample("p", "chat", "one two three"), 0)
-    return Toy(model, vocab, join([sample_group(model, row, settings, tokenizer, vocab, seed=0)], vocab))
+    return Toy(model, vocab, join([sample_group(model, 0, row, settings, tokenizer, vocab, seed=0)], vocab))
 
 
 def true_values(toy: Toy, row: int) -> dict[str, float]:

@@ -25,11 +25,10 @@ from mmada.training.likelihoods import ESTIMATORS, NoiseRule
 from mmada.training.loop import train
 from mmada.training.objectives import MaskedPrediction, MaskedPredictionSettings, Material, Objective, RowSource
 from mmada.training.parallel import World
-from mmada.training.phases import RewardWeights
+from mmada.training.phases import RewardWeights, open_phases
 from mmada.training.policy_gradient import k3_divergence, standardised
 from mmada.training.rollouts import RolloutSettings
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
-from mmada.unit_store import UnitStore
 from tests.tiny import TEXTS, sample, tiny_model, tiny_vocab
 from tests.training.jobs import settings
 
@@ -40,7 +39,7 @@ _ALONE: Final = World(0, 1)
 _WINDOW: Final = 4
 _FORM_STEPS: Final = 150
 _INNER_UPDATES: Final = 4
-_ITERATIONS: Final = 50
+_ITERATIONS: Final = 32
 _SPAN: Final = 5
 """Iterations over which the last reward is averaged."""
 
@@ -96,19 +95,19 @@ def _policy(tokenizer: TextTokenizer, seed: int, folder: Path, scorer: RewardWor
         vocabulary="modality",
     )
     material = _material(lambda number: [Row(one, number) for one in prompts], tokenizer, seed)
-    return UniGrpo(material, chosen, scorer, UnitStore(folder / "phases"), None, None)
+    return UniGrpo(material, chosen, scorer, open_phases(folder), None, None)
 
 
 def learn(seed: int, folder: Path) -> tuple[list[float], float]:
-    """Mean reward of each iteration, and the seconds that reinforcement learning took."""
+    """Mean reward of each iteration, and the processor time that reinforcement learning took, in seconds."""
     tokenizer = load_tokenizer(folder.parent)
     model = tiny_model(tiny_vocab(tokenizer), seed=seed, d_model=64)
     _train(model, _form(tokenizer, seed), _FORM_STEPS, 3e-3, folder / "form")
-    began = time.monotonic()
+    began = time.process_time()
     with closing(RewardWorkers({}, seconds=10.0, workers=1)) as scorer:
         objective = _policy(tokenizer, seed, folder, scorer)
         log = _train(model, objective, _ITERATIONS * _INNER_UPDATES, 1e-3, folder / "unigrpo")
-    return [values["reward/chat/total"] for values in log[::_INNER_UPDATES]], time.monotonic() - began
+    return [values["reward/chat/total"] for values in log[::_INNER_UPDATES]], time.process_time() - began
 
 
 def bench_unigrpo_toy(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def bench_unigrpo_toy(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
                 "first_reward": round(rewards[0], 3),
                 "last_reward": round(sum(rewards[-_SPAN:]) / _SPAN, 3),
                 "iterations_to_0.8": passed,
-                "seconds": round(seconds, 1),
+                "processor_seconds": round(seconds, 1),
             }
     runs = list(found.values())
     found["seeds_that_learned"] = sum(run["first_reward"] <= LOW and run["last_reward"] >= HIGH for run in runs)

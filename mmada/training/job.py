@@ -44,14 +44,13 @@ from mmada.training.objectives import (
 )
 from mmada.training.order import training_order
 from mmada.training.parallel import full_state, joined, shard_model
-from mmada.training.phases import RewardWeights
+from mmada.training.phases import RewardWeights, open_phases
 from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
-from mmada.unit_store import UnitStore
 from mmada.vq.magvit import load_magvit, to_uint8
 from mmada.workers import num_workers
 
@@ -147,7 +146,7 @@ def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSample
         prompts=prompts,
         tokenizer=material.tokenizer,
         vocab=material.vocab,
-        decode_pictures=_picture_decoder(job),
+        decode_pictures=picture_decoder(Path(job.magvit)),
     )
 
 
@@ -184,7 +183,6 @@ def _unigrpo(
     block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job, scorer: RewardWorkers
 ) -> UniGrpo:
     text, image = sampling_settings(choices.sampling)
-    weights = choices.model_dump(include={"rewards", "corpus_rewards"})
     return UniGrpo(
         material,
         UniGrpoSettings(
@@ -196,18 +194,25 @@ def _unigrpo(
             kl_weight=choices.kl_weight,
             divergence=DIVERGENCES[choices.kl_estimator],
             kl_reference=choices.kl_reference,
-            weights=RewardWeights(weights["rewards"], weights["corpus_rewards"]),
+            weights=reward_weights(choices),
             vocabulary=block.vocabulary,
         ),
         scorer=scorer,
-        store=UnitStore(Path(job.state_dir) / "phases"),
-        decode_pictures=_picture_decoder(job),
+        phases=open_phases(Path(job.state_dir)),
+        decode_pictures=picture_decoder(Path(job.magvit)),
         initial=load_model(Path(job.parent), device=compute_device()) if choices.kl_reference == "init" else None,
     )
 
 
-def _picture_decoder(job: Job) -> DecodePictures:
-    magvit = load_magvit(Path(job.magvit)).to(compute_device())
+def reward_weights(choices: UniGrpoSection) -> RewardWeights:
+    """What answers are scored by."""
+    weights = choices.model_dump(include={"rewards", "corpus_rewards"})
+    return RewardWeights(weights["rewards"], weights["corpus_rewards"])
+
+
+def picture_decoder(folder: Path) -> DecodePictures:
+    """Pixels of grids of codes, by the picture tokenizer of a folder."""
+    magvit = load_magvit(folder).to(compute_device())
     return lambda grids: to_uint8(magvit.decode(grids.flatten(1), height=grids.shape[1], width=grids.shape[2]))
 
 

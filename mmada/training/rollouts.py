@@ -56,8 +56,11 @@ class Rollouts:
 
 @dataclass(frozen=True)
 class Group:
-    """All answers to one prompt. `texts`: what they say; `pictures`: codes of what they draw."""
+    """All answers to one prompt. `iteration`: whose policy gave them; `texts`: what they say; `pictures`: codes of what
+    they draw.
+    """
 
+    iteration: int
     row: Row
     rollouts: Rollouts
     texts: tuple[str, ...]
@@ -65,7 +68,14 @@ class Group:
 
 
 def sample_group(
-    model: Transformer, row: Row, settings: RolloutSettings, tokenizer: TextTokenizer, vocab: Vocab, *, seed: int
+    model: Transformer,
+    iteration: int,
+    row: Row,
+    settings: RolloutSettings,
+    tokenizer: TextTokenizer,
+    vocab: Vocab,
+    *,
+    seed: int,
 ) -> Group:
     """Sample `group_size` answers to a prompt.
 
@@ -91,7 +101,8 @@ def sample_group(
     if sample.task in DRAWING_TASKS and sample.codes is not None:
         pictures = tuple(codes.reshape(sample.codes.shape) for codes in generated.codes(vocab).cpu().numpy())
     texts = tuple(generated.texts(tokenizer, vocab)) if generated.text.stop > generated.text.start else ()
-    return Group(row, _rollouts(generated, row, steps, vocab), texts or ("",) * settings.group_size, pictures)
+    rollouts = _rollouts(generated, row, steps, vocab)
+    return Group(iteration, row, rollouts, texts or ("",) * settings.group_size, pictures)
 
 
 def _rollouts(generated: Generated, row: Row, masked: Sequence[Bool[Tensor, "R L"]], vocab: Vocab) -> Rollouts:
@@ -153,10 +164,11 @@ def pack_group(group: Group) -> bytes:
     tensors |= {"beyond": rollouts.beyond.contiguous(), "order": rollouts.order.contiguous()}
     if group.pictures:
         tensors["pictures"] = torch.from_numpy(np.stack(group.pictures))
-    about = {"key": group.row.sample.key, "epoch": group.row.epoch, "texts": group.texts}
+    sample = group.row.sample
+    about = {"iteration": group.iteration, "key": sample.key, "epoch": group.row.epoch, "texts": group.texts}
     return pack_files(
         {
-            **{f"sample.{extension}": data for extension, data in pack(group.row.sample).items()},
+            **{f"sample.{extension}": data for extension, data in pack(sample).items()},
             "about.json": json.dumps(about, ensure_ascii=False).encode(),
             "rollouts.safetensors": safetensors.torch.save(tensors),
         }
@@ -173,4 +185,5 @@ def unpack_group(data: bytes) -> Group:
     batch = Batch(keys=keys, **{name: tensors[name] for name in _BATCH_TENSORS})
     pictures = tuple(tensors["pictures"].numpy()) if "pictures" in tensors else ()
     row = Row(unpack(about["key"], members), about["epoch"])
-    return Group(row, Rollouts(batch, tensors["beyond"], tensors["order"]), tuple(about["texts"]), pictures)
+    rollouts = Rollouts(batch, tensors["beyond"], tensors["order"])
+    return Group(about["iteration"], row, rollouts, tuple(about["texts"]), pictures)

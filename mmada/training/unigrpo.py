@@ -24,7 +24,7 @@ from mmada.rewards.scoring import Scorer
 from mmada.training.likelihoods import Estimator, NoiseRule, Views
 from mmada.training.objectives import Material, work_of
 from mmada.training.parallel import whole_weights
-from mmada.training.phases import Reward, RewardWeights, Store, answered, rewarded
+from mmada.training.phases import Phases, Reward, RewardWeights, answered, rewarded
 from mmada.training.policy_gradient import Advantage, Divergence, clipped_surrogate, groups_alike
 from mmada.training.rollouts import DecodePictures, Group, Rollouts, RolloutSettings, join, sample_group
 from mmada.vocab import Vocab
@@ -51,7 +51,7 @@ class UniGrpoSettings:
 
 @dataclass(frozen=True)
 class UniGrpo:
-    """The objective. `material.rows(i)` are the prompts of iteration i; `store` is the run's own.
+    """The objective. `material.rows(i)` are the prompts of iteration i; `phases` are the run's own.
 
     `initial`: the frozen model that the stage started from, needed when the KL reference is "init".
     """
@@ -59,7 +59,7 @@ class UniGrpo:
     material: Material
     settings: UniGrpoSettings
     scorer: Scorer
-    store: Store
+    phases: Phases
     decode_pictures: DecodePictures | None
     initial: Transformer | None
     _iterations: dict[int, "_Iteration"] = field(default_factory=dict, init=False, repr=False)
@@ -107,8 +107,8 @@ class UniGrpo:
         material, settings = self.material, self.settings
         rows = self._own_rows(number)
         with whole_weights(model, material.world):
-            groups = answered(rows, partial(self._sample, model), self.store)
-        rewards = rewarded(groups, settings.weights, self.scorer, self.store, self.decode_pictures)
+            groups = answered(rows, partial(self._sample, model, number), self.phases)
+        rewards = rewarded(groups, settings.weights, self.scorer, self.phases, self.decode_pictures)
         totals = np.array([[reward.total for reward in group] for group in rewards])
         rollouts = join(groups, material.vocab)
         epochs = [row.epoch for row in rows for _ in range(settings.rollouts.group_size)]
@@ -136,9 +136,11 @@ class UniGrpo:
             self.settings.weights.of(row.sample)
         return rows[world.rank :: world.size]
 
-    def _sample(self, model: Transformer, row: Row) -> Group:
+    def _sample(self, model: Transformer, number: int, row: Row) -> Group:
         material = self.material
-        return sample_group(model, row, self.settings.rollouts, material.tokenizer, material.vocab, seed=material.seed)
+        return sample_group(
+            model, number, row, self.settings.rollouts, material.tokenizer, material.vocab, seed=material.seed
+        )
 
     @torch.no_grad()
     def _log_probs(self, model: Transformer, rollouts: Rollouts, views: Views) -> Float[Tensor, "U R L"]:

@@ -11,7 +11,7 @@ from mmada.text_tokenizer import TextTokenizer
 from mmada.training.likelihoods import ESTIMATORS, NoiseRule
 from mmada.training.objectives import Material
 from mmada.training.parallel import World
-from mmada.training.phases import RewardWeights
+from mmada.training.phases import Phases, RewardWeights
 from mmada.training.policy_gradient import k3_divergence, standardised
 from mmada.training.rollouts import RolloutSettings
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -84,4 +84,6 @@ def toy(
         "divergence": k3_divergence, "kl_reference": "old", "weights": WEIGHTS, "vocabulary": "modality",
     }  # fmt: skip
     material = Material(lambda i: [Row(p, i) for p in prompts], tokenizer, tiny_vocab(tokenizer), world, 1, num_parts)
-    return UniGrpo(material, UniGrpoSettings(**(values | change)), scorer, store, codes_as_pixels, initial)
+    return UniGrpo(
+        material, UniGrpoSettings(**(values | change)), scorer, Phases(store, store), codes_as_pixels, initial
+    )
