@@ -367,6 +367,33 @@ def scores(
 
 
 @app.command()
+def rollouts(
+    stage: Annotated[str, typer.Argument(help="Training stage of UniGRPO, trained on this machine: stage3.")],
+    iteration: Annotated[int | None, typer.Option(help="Whose answers to print [default: the last one's].")] = None,
+    publish: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write all answers as a raw corpus: data/raw/rollouts.")
+    ] = None,
+    min_reward: Annotated[float | None, typer.Option(help="Publish the answers that are worth this at least.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The answers that a stage sampled and learned from: rewards by name, advantages, group by group."""
+    from mmada import rollout_corpus
+    from mmada.show import printing
+    from mmada.stage_runner import WORK_DIR
+    from mmada.unit_store import open_unit_store
+
+    params = load_params(PARAMS_FILE)
+    run = rollout_corpus.find_run(stage, params, open_unit_store(WORK_DIR / "units"))
+    if publish is not None:
+        corpus = rollout_corpus.publish_rollouts(run, publish, params, min_reward=min_reward)
+        typer.echo(f"{publish} holds {corpus.metadata['answers']:,} answers of model {run.model.id[:12]}")
+        return
+    groups = run.of_iteration(iteration)
+    text = "\n\n".join("\n".join(printing.rollout_lines(answers)) for answers in groups)
+    typer.echo(printing.as_json(groups) if as_json else text)
+
+
+@app.command()
 def summary() -> None:
     """Where the time went, the scores of each training stage, the trace of the last model, the page to look at."""
     from mmada.site.summary import print_summary

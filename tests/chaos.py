@@ -2,7 +2,8 @@
 
 `python -m tests.chaos [--kills N] [--seed N]` goes through the whole graph as DVC runs it. With
 `--stages ingest,tokenize_images` these alone are killed, the stage itself or one of its workers, as often as it takes
-until each has ended by itself. Exits with 1 when any final state differs.
+until each has ended by itself. With `--unigrpo` a small UniGRPO run is killed inside its phases: at a rollout, a reward
+call, the storing of a reward, an update. Exits with 1 when any final state differs.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from mmada.params_schema import load_params
 from mmada.stage_runner import find_stage
 from tests.e2e.project_folder import ENVIRONMENT, make_project, output_ids, run
 from tests.e2e.test_kill import start_and_kill
+from tests.training.killed_unigrpo import kill_rounds
 
 LONGEST_RUN = 8.0
 """Seconds after which a stage is killed at the latest; what it finished until then is kept for the next."""
@@ -40,13 +42,16 @@ def main() -> None:
     """Whole rounds until so many kills hit something that ran."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", default="", help="names, with commas between [default: the whole graph]")
+    parser.add_argument("--unigrpo", action="store_true", help="kill the phases of UniGRPO")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if options.stages:
+        if options.unigrpo:
+            sys.stdout.write(kill_rounds(folder / "unigrpo", options.kills, rng) + "\n")
+        elif options.stages:
             project = _finished_project(folder, options.stages.split(","))
             _kill_stages(project, options.stages.split(","), options.kills, rng)
         else:
