@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmada.dvc_lock import remove_torn_lock
 from mmada.errors import IntegrityError, exit_explained
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
@@ -47,7 +48,12 @@ def run(
 
 @app.command()
 def check() -> None:
-    """Validate params.yaml and say what is wrong, entry by entry, before anything runs."""
+    """Validate params.yaml and say what is wrong, entry by entry, before anything runs.
+
+    Also removes a lock file of DVC's that a kill cut short.
+    """
+    if remove_torn_lock(Path()):
+        typer.echo("removed .dvc/tmp/rwlock, which a kill had cut short")
     params = load_params(PARAMS_FILE)
     typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
 
@@ -357,6 +363,33 @@ def scores(
 
     store = ScoreStore(Path(load_params(PARAMS_FILE).paths.score_store))
     print_scores(store, as_json=as_json, check=check_falls)
+
+
+@app.command()
+def rollouts(
+    stage: Annotated[str, typer.Argument(help="Training stage of UniGRPO, trained on this machine: stage3.")],
+    iteration: Annotated[int | None, typer.Option(help="Whose answers to print [default: the last one's].")] = None,
+    publish: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write all answers as a raw corpus: data/raw/rollouts.")
+    ] = None,
+    min_reward: Annotated[float | None, typer.Option(help="Publish the answers that are worth this at least.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The answers that a stage sampled and learned from: rewards by name, advantages, group by group."""
+    from mmada import rollout_corpus
+    from mmada.show import printing
+    from mmada.stage_runner import WORK_DIR
+    from mmada.unit_store import open_unit_store
+
+    params = load_params(PARAMS_FILE)
+    run = rollout_corpus.find_run(stage, params, open_unit_store(WORK_DIR / "units"))
+    if publish is not None:
+        corpus = rollout_corpus.publish_rollouts(run, publish, params, min_reward=min_reward)
+        typer.echo(f"{publish} holds {corpus.metadata['answers']:,} answers of model {run.model.id[:12]}")
+        return
+    groups = run.of_iteration(iteration)
+    text = "\n\n".join("\n".join(printing.rollout_lines(answers)) for answers in groups)
+    typer.echo(printing.as_json(groups) if as_json else text)
 
 
 @app.command()

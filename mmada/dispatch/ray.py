@@ -24,6 +24,7 @@ from mmada.storage import atomic_write, open_storage
 from mmada.training.checkpoints import Position, newest_position
 from mmada.training.job import Job
 from mmada.training.outbox import Outbox
+from mmada.training.phases import PHASES
 from mmada.training.state_places import open_states
 from mmada.training.stopping import StopRequest
 
@@ -60,6 +61,7 @@ def run_on_ray(job: Job, work_dir: Path, processes: int) -> Position:
     with StopRequest() as stop:
         _run_until_whole(lambda: _attempt(ray, away, store, processes, stop, bring_home), away, stop)
     bring_home()
+    _bring_phases(away.state_dir, Path(job.state_dir))
     outbox.bring_model(Path(job.out))
     return newest_position(away.state_dir)
 
@@ -178,3 +180,10 @@ def _bring_curves(url: str, path: Path) -> None:
     folder, _, name = url.rpartition("/")
     with suppress(InputError):  # no line of them is written yet
         atomic_write(path, open_storage(folder).read(name))
+
+
+def _bring_phases(url: str, folder: Path) -> None:
+    """The answers and scores of UniGRPO, for those who look at them or publish them."""
+    storage = open_storage(url)
+    for name in storage.names(f"{PHASES}/"):
+        storage.download(name, folder / name)

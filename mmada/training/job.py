@@ -7,10 +7,11 @@ model.
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor
 
@@ -24,11 +25,12 @@ from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
-from mmada.rewards import build_rewards
+from mmada.rewards.scoring import RewardWorkers
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
-from mmada.storage import atomic_write, open_storage
+from mmada.storage import atomic_write
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
+from mmada.training import likelihoods
 from mmada.training.checkpoints import Position
 from mmada.training.curves import metric_sink
 from mmada.training.guard import GuardRule
@@ -44,16 +46,17 @@ from mmada.training.objectives import (
 from mmada.training.order import training_order
 from mmada.training.outbox import Outbox
 from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.training.phases import RewardWeights, open_phases
+from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
-from mmada.unit_store import UnitStore
 from mmada.vq.magvit import load_magvit, to_uint8
+from mmada.workers import num_workers
 
 _MAX_SHARD_BYTES = 5 * 10**9
-_PHASES_HERE: Final = Path(".mmada/phases")
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,13 @@ class Job:
 def run_job(job: Job) -> TrainResult:
     """Train and write the model folder (weights, configuration, vocabulary, tokenizer) to `job.out`."""
     block = TrainingBlock.model_validate(job.block)
-    with joined() as world:
+    with joined() as world, ExitStack() as opened:
         model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
         reader = ShardReader.open(job.shards)
         rows, keys = _row_source(reader, block, job.name, world)
         material = Material(rows, keys, tokenizer, vocab, world, block.seed, block.grad_accumulation)
-        objective = make_objective(block, material, job)
+        objective = opened.enter_context(make_objective(block, material, job))
         if block.packing and model.config.attention != "masked":
             raise ParamsError(
                 f"training.{job.name}.packing needs a model that masks attention; {job.parent} says "
@@ -151,15 +154,18 @@ def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSample
         prompts=prompts,
         tokenizer=material.tokenizer,
         vocab=material.vocab,
-        decode_pictures=_picture_decoder(job),
+        decode_pictures=picture_decoder(Path(job.magvit)),
     )
 
 
-def make_objective(block: TrainingBlock, material: Material, job: Job) -> Objective:
-    """The objective that the block names."""
+@contextmanager
+def make_objective(block: TrainingBlock, material: Material, job: Job) -> Iterator[Objective]:
+    """The objective that the block names, with what it needs meanwhile."""
     if block.unigrpo is not None:
-        return _unigrpo(block, block.unigrpo, material, job)
-    return MaskedPrediction(
+        with closing(_reward_workers(block.unigrpo)) as scorer:
+            yield _unigrpo(block, block.unigrpo, material, job, scorer)
+        return
+    yield MaskedPrediction(
         material,
         MaskedPredictionSettings(
             coefficients=dict(block.loss_weights),
@@ -174,39 +180,47 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
     )
 
 
-def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job) -> UniGrpo:
-    text, image = sampling_settings(choices.sampling)
-    names = {name for weights in choices.rewards.values() for name in weights}
+def _reward_workers(choices: UniGrpoSection) -> RewardWorkers:
+    """As many as this machine has workers, shared with the other training processes on it."""
     folders: dict[str, Path] = {name: Path(folder) for name, folder in choices.reward_models.items()}
+    workers = num_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return RewardWorkers(folders, choices.reward_seconds, max(1, workers))
+
+
+def _unigrpo(
+    block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job, scorer: RewardWorkers
+) -> UniGrpo:
+    text, image = sampling_settings(choices.sampling)
     return UniGrpo(
         material,
         UniGrpoSettings(
             rollouts=RolloutSettings(choices.group_size, text, image),
-            inner_updates=choices.inner_updates,
-            spacing=choices.noise,
+            noise=likelihoods.NoiseRule(choices.inner_updates, choices.noise, choices.noise_start),
+            estimator=likelihoods.ESTIMATORS[choices.likelihood],
+            advantage=ADVANTAGES[choices.advantages],
             clip=choices.clip,
             kl_weight=choices.kl_weight,
+            divergence=DIVERGENCES[choices.kl_estimator],
             kl_reference=choices.kl_reference,
-            reward_weights={task: dict(weights) for task, weights in choices.rewards.items()},
+            weights=reward_weights(choices),
             vocabulary=block.vocabulary,
         ),
-        rewards=build_rewards(names, folders),
-        store=_phase_store(job),
-        run=job.run,
-        decode_pictures=_picture_decoder(job),
+        scorer=scorer,
+        phases=open_phases(job.state_dir),
+        decode_pictures=picture_decoder(Path(job.magvit)),
         initial=load_model(Path(job.parent), device=compute_device()) if choices.kl_reference == "init" else None,
     )
 
 
-def _phase_store(job: Job) -> UnitStore:
-    phases = f"{job.state_dir}/phases"
-    if phases.startswith("s3://"):
-        return UnitStore(_PHASES_HERE, open_storage(phases))
-    return UnitStore(Path(phases))
+def reward_weights(choices: UniGrpoSection) -> RewardWeights:
+    """What answers are scored by."""
+    weights = choices.model_dump(include={"rewards", "corpus_rewards"})
+    return RewardWeights(weights["rewards"], weights["corpus_rewards"])
 
 
-def _picture_decoder(job: Job) -> DecodePictures:
-    magvit = load_magvit(Path(job.magvit)).to(compute_device())
+def picture_decoder(folder: Path) -> DecodePictures:
+    """Pixels of grids of codes, by the picture tokenizer of a folder."""
+    magvit = load_magvit(folder).to(compute_device())
     return lambda grids: to_uint8(magvit.decode(grids.flatten(1), height=grids.shape[1], width=grids.shape[2]))
 
 

@@ -1,7 +1,8 @@
 """A training job that runs away from its project, killed again and again at a change that it makes to a file or object.
 
-`python -m tests.dispatch.killed_job FOLDER STORE KILLS SEED` prints as JSON which operations were hit. It ends with 1
-when a job that was killed and continued leaves other bytes than one that was not.
+`python -m tests.dispatch.killed_job FOLDER STORE KILLS SEED` finds its inputs in FOLDER (small_job.make_inputs) and
+prints as JSON which operations were hit. It ends with 1 when a job that was killed and continued leaves other bytes
+than one that was not.
 """
 
 import json
@@ -21,7 +22,7 @@ from mmada.numerics import numerics_class
 from mmada.s3_storage import S3Storage
 from mmada.storage import open_storage
 from mmada.training.job import Job
-from tests.dispatch.small_job import make_inputs, make_job
+from tests.dispatch.small_job import make_job, read_inputs
 
 STEPS = 4
 _CHANGES = ((S3Storage, ("upload", "write", "delete")), (Path, ("replace", "rename", "unlink")), (os, ("fsync",)))
@@ -29,7 +30,7 @@ _CHANGES = ((S3Storage, ("upload", "write", "delete")), (Path, ("replace", "rena
 
 def main(folder: Path, store: str, kills: int, seed: int) -> None:
     os.environ |= {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MMADA_LOADER_WORKERS": "2"}
-    inputs = make_inputs(folder)
+    inputs = read_inputs(folder)
     for artifact in inputs.values():
         send(artifact.path, artifact_url(store, artifact.id))
     job = sent_away(make_job(inputs, folder / "none", steps=STEPS), store)
@@ -67,7 +68,7 @@ def _made(job: Job) -> dict[str, bytes]:
 
 def _start(folder: Path, job: Job, store: str, log: Path, *, last: int | None) -> int:
     """Run the job in a process that is killed at its operation number `last`, if it comes so far; how it ended."""
-    child = os.fork()
+    child = os.fork()  # of a process in which neither torch nor polars have started threads
     if child == 0:
         os.chdir(folder / "machine")
         _count_changes(log, last)

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from mmada.dispatch.training import run_training
 from mmada.errors import exit_explained
-from mmada.lineage.manifest import read_artifact
-from tests.dispatch.small_job import make_job
+from tests.dispatch.small_job import make_job, read_inputs
 
 if __name__ == "__main__":
     inputs, folder, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    artifacts = {name: read_artifact(inputs / name) for name in ("shards", "parent", "magvit")}
     with exit_explained():
-        run_training(make_job(artifacts, folder, steps=steps), folder)
+        run_training(make_job(read_inputs(inputs), folder, steps=steps), folder)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.manifest import Artifact, read_artifact, write_manifest
 from mmada.model.weights import save_model
 from mmada.params_schema import load_params
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer, train_tokenizer
@@ -30,6 +30,11 @@ def make_inputs(folder: Path) -> dict[str, Artifact]:
         "parent": write_manifest(folder / "parent", stage="init_model", version=1, metadata={}),
         "magvit": write_manifest(folder / "magvit", stage="train_magvit", version=1, metadata={}),
     }
+
+
+def read_inputs(folder: Path) -> dict[str, Artifact]:
+    """What `make_inputs` made there."""
+    return {name: read_artifact(folder / name) for name in ("shards", "parent", "magvit")}
 
 
 def make_job(inputs: dict[str, Artifact], folder: Path, *, steps: int) -> Job:

@@ -20,7 +20,7 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.training.job import Job, run_job
 from mmada.training.state_places import open_states
 from tests.absent import absent
-from tests.dispatch.small_job import make_inputs, make_job
+from tests.dispatch.small_job import make_inputs, make_job, read_inputs
 from tests.services import S3Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +59,7 @@ class Cluster:
 
     def job(self, folder: Path, steps: int) -> Job:
         """A job that puts what it makes below `folder`."""
-        artifacts = {name: read_artifact(self.inputs / name) for name in ("shards", "parent", "magvit")}
-        return make_job(artifacts, folder, steps=steps)
+        return make_job(read_inputs(self.inputs), folder, steps=steps)
 
     def await_state(self, job: Job, step: int) -> None:
         """Until a state of this step or a later one is in the store."""
