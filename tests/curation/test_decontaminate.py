@@ -166,3 +166,37 @@ def test_planted_leaks_are_found_in_real_rows_and_nothing_else(realdata: Path) -
     assert len(recall) >= 990
     false = {row for row, item in found if int(row[1:]) >= 1000}
     assert len(false) <= 0.001 * len(trained)
+
+
+def test_what_public_sets_share_is_found_exactly(realdata: Path) -> None:
+    """Counts as comparing every two questions gives them."""
+
+    def questions(pattern: str, name: str) -> list[str]:
+        (file,) = realdata.glob(pattern)
+        text = file.read_text("utf-8")
+        rows = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+        return [row[name] for row in rows]
+
+    sets = {
+        "gsm8k": questions("text_math/gsm8k_train.jsonl", "question"),
+        "marco": questions("long_cot/marco_o1/CoT_demo.json", "instruction"),
+        "amc": questions("long_cot/skythought/amc23_corrupt02/*.jsonl", "question"),
+        "amc again": questions("long_cot/skythought/amc23_short/*.jsonl", "question"),
+        "aime": questions("long_cot/skythought/aime24_ckpt140/*.jsonl", "question"),
+    }
+    found = {}
+    for held in sets:
+        items = _items(*((str(n), "reasoning", text, "") for n, text in enumerate(sets[held])))
+        index = build_index(items, ngram=NGRAM)
+        for searched in sets.keys() - {held}:
+            rows = pl.DataFrame({"row_id": [str(n) for n in range(len(sets[searched]))], "prompt": sets[searched]})
+            rest = {"task": pl.lit("chat"), "response": pl.lit(""), "pixels_sha256": pl.lit("")}
+            matches = find_matches(rows.with_columns(**rest), index, containment=0.8)
+            found[held, searched] = matches.height
+    shared = {pair: count for pair, count in found.items() if count}
+    assert shared == {
+        ("gsm8k", "marco"): 9,
+        ("marco", "gsm8k"): 8,
+        ("amc", "amc again"): 40,
+        ("amc again", "amc"): 40,
+    }
