@@ -30,8 +30,9 @@ demo: install  ## the whole road on the embedded corpus, then scores, trace and 
 serve: install  ## Prefect server, UI, worker and deployments for this project, until Ctrl-C
 	$(BIN)/python -m flows.serve --port $(PORT) --site-port $(SITE_PORT)
 
+# Three at once, also on two cores: many tests wait for servers and processes.
 test: install  ## all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 lint: install  ## style, types, layers
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.process_tree import end_all, run_tree
 from flows.remote import DVC_IS_BUSY
+from mmada.dvc_lock import remove_torn_lock
 from mmada.errors import MmadaError, PreemptedError
 
 RunLogger = logging.Logger | logging.LoggerAdapter[Any]
@@ -74,6 +75,7 @@ def read_stage_graph(project: Path, targets: Iterable[str] = ()) -> StageGraph:
     A stage whose output is not on disk, but known to dvc.lock, is not stale. Waits while DVC is busy in `project`.
     """
     names = list(targets)
+    remove_torn_lock(project)
     while True:
         try:
             with chdir(project), Repo() as repo:

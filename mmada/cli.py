@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmada.dvc_lock import remove_torn_lock
 from mmada.errors import IntegrityError, MmadaError
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
@@ -48,7 +49,12 @@ def run(
 
 @app.command()
 def check() -> None:
-    """Validate params.yaml and say what is wrong, entry by entry, before anything runs."""
+    """Validate params.yaml and say what is wrong, entry by entry, before anything runs.
+
+    Also removes a lock file of DVC's that a kill cut short.
+    """
+    if remove_torn_lock(Path()):
+        typer.echo("removed .dvc/tmp/rwlock, which a kill had cut short")
     params = load_params(PARAMS_FILE)
     typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
 

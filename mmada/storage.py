@@ -38,16 +38,19 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the whole new one, also after a power cut."""
+def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one; if `durable`, also after a power
+    cut (which may leave another file torn, and costs a wait for the disk).
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as stream:
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

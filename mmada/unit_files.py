@@ -21,3 +21,9 @@ def unpack_files(data: bytes) -> dict[str, bytes]:
     """The files that `pack_files` packed."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed_file(data: bytes, name: str) -> bytes | None:
+    """One of the files that `pack_files` packed, the others left alone; None where it is not among them."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.read(name) if name in archive.namelist() else None

@@ -53,7 +53,7 @@ class UnitStore:
             except InputError:  # no such object
                 return None
             if data is not None:
-                atomic_write(self.path(key), _with_digest(data))
+                self._keep(key, _with_digest(data))
         return data
 
     def get_here(self, key: str) -> bytes | None:
@@ -66,7 +66,7 @@ class UnitStore:
     def put(self, key: str, data: bytes) -> None:
         """Keep the result of a unit; equal keys hold equal results, so the last writer is as good as the first."""
         stored = _with_digest(data)
-        atomic_write(self.path(key), stored)
+        self._keep(key, stored)
         if self.shared is not None:
             self.shared.write(self._name(key), stored)
 
@@ -79,6 +79,10 @@ class UnitStore:
                 two, _, key = name.removeprefix(self.folder).partition("/")
                 if len(two) == 2 and key not in here:
                     yield key
+
+    def _keep(self, key: str, stored: bytes) -> None:
+        # Verified when it is read: what a power cut tears is made again.
+        atomic_write(self.path(key), stored, durable=False)
 
     def _name(self, key: str) -> str:
         return f"{self.folder}{key[:2]}/{key}"

@@ -119,6 +119,24 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield S3Server(f"http://{address}", variables)
 
 
+@pytest.fixture(scope="session")
+def versioned_s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A store that keeps every version of an object, as `rclone serve s3` does not: moto's server as a process."""
+    address = f"127.0.0.1:{free_port()}"
+    host, _, port = address.partition(":")
+    command = [sys.executable, "-m", "moto.server", "--host", host, "--port", port]
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{address}",
+        "AWS_ACCESS_KEY_ID": "testkey",
+        "AWS_SECRET_ACCESS_KEY": "testsecret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    log = tmp_path_factory.mktemp("versioned_s3") / "log"
+    with _server(command, lambda: _answers(f"http://{address}"), log=log, stop=signal.SIGTERM):
+        yield S3Server(f"http://{address}", variables)
+
+
 def _postgres_programs() -> Path:
     """Folder of initdb and postgres, which Debian keeps out of PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

@@ -22,10 +22,11 @@ def read_columns(
     """
     fields: dict[str, str | bytes] = {}
     size = 0
-    is_object = type(content) is dict
+    known = content if type(content) is dict else {}
     for field, column in columns.items():
-        value = content.get(column) if is_object else None  # type: ignore[attr-defined]  # a dict
-        if type(value) is str and field != "image" and _is_unicode(value):  # nearly all values are of this kind
+        value = known.get(column)
+        # Nearly all values are of this kind.
+        if type(value) is str and field != "image" and (value.isascii() or _is_unicode(value)):
             fields[field] = value
             size += len(value)
             continue
@@ -60,9 +61,10 @@ def find_reference(text: str, pattern: str) -> str | Defect:
 def _is_unicode(text: str) -> bool:
     """Whether a text has no half of a surrogate pair."""
     try:
-        return text.isascii() or bool(text.encode())
+        text.encode()
     except UnicodeEncodeError:
         return False
+    return True
 
 
 def _look_up(content: object, path: str, limits: Limits) -> object:

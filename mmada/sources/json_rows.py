@@ -28,6 +28,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+_UNKNOWN: Final = object()
 _FAST: Final = msgspec.json.Decoder()
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
@@ -40,16 +41,26 @@ def parse_json(data: bytes, limits: Limits) -> object:
     """
     if len(data) > limits.max_row_bytes:
         return Defect("row_too_long", f"{len(data)} bytes", excerpt(data))
+    try:
+        value = _FAST.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        value = (
+            _UNKNOWN  # the other decoder takes byte order marks, half surrogates and huge exponents, or says why not
+        )
+    if _is_flat(value):  # nearly all rows are, and their brackets need no counting
+        return value
     if _nested_deeper(data, limits.max_json_depth):
         return Defect("malformed_json", f"nested deeper than {limits.max_json_depth}", excerpt(data))
-    try:
-        return _FAST.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass  # the other decoder takes byte order marks, half surrogates and huge exponents, or says what is wrong
+    if value is not _UNKNOWN:
+        return value
     try:
         return _DECODER.decode(data.decode("utf-8-sig"))
     except ValueError as error:
         return Defect("malformed_json", str(error), excerpt(data))
+
+
+def _is_flat(value: object) -> bool:
+    return type(value) is dict and not any(type(field) is dict or type(field) is list for field in value.values())
 
 
 def _nested_deeper(data: bytes, depth: int) -> bool:

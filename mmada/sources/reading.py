@@ -6,7 +6,7 @@ rows show is decoded once, and never again when it comes with other rows.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
@@ -18,7 +18,7 @@ from mmada.progress import progress_bar
 from mmada.sources.captions import Beside
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
-from mmada.sources.raw_rows import Defect, Limits, Span
+from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, Span
 from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
@@ -66,9 +66,9 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     spans: list[Span] = []
     sha256: dict[str, str] = {}
     beside: dict[str, Beside] = {}
-    for file, digest in _watched(_hashed(files, declared), len(files), f"find the rows of {where}"):
-        spans += _spans(file, digest, declared, reader)
-        sha256 |= {file.location: digest} if digest else {}
+    for file, hashing in _watched(_hashed(files, declared), len(files), f"find the rows of {where}"):
+        spans += _spans(file, hashing, declared, reader)
+        sha256 |= {file.location: digest} if (digest := hashing.result()) else {}
         if (name := declared.beside(file)) and (found := folder.find(name)):
             sha256[found.location] = sha256.get(found.location) or found.sha256()
             beside[file.location] = Beside(found, sha256[found.location])
@@ -88,14 +88,13 @@ def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, 
     return open_corpus(path, pattern, where)
 
 
-def _hashed(files: Sequence[RawFile], declared: Declaration) -> Iterator[tuple[RawFile, str]]:
-    """Files with their sha256, hashed ahead by threads; a dataset of the hub has none of its own."""
-    if declared.format == HUGGING_FACE:
-        yield from ((file, "") for file in files)
-        return
+def _hashed(files: Sequence[RawFile], declared: Declaration) -> Iterator[tuple[RawFile, Future[str]]]:
+    """Files with their sha256, which threads find ahead; a dataset of the hub has none of its own ("")."""
     with ThreadPoolExecutor() as pool:
+        hub = declared.format == HUGGING_FACE
+        hashing = [pool.submit(str if hub else file.sha256) for file in files]
         try:
-            yield from zip(files, pool.map(lambda file: file.sha256(), files), strict=True)
+            yield from zip(files, hashing, strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -108,22 +107,25 @@ def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
             bar.update()
 
 
-def _spans(file: RawFile, digest: str, declared: Declaration, reader: Reader) -> list[Span]:
-    """How a file is cut, from the store if it was cut before."""
-    adapter = declared.adapter()
-    if not digest:
-        return list(adapter.split(file, reader.limits))
+def _spans(file: RawFile, hashing: Future[str], declared: Declaration, reader: Reader) -> list[Span]:
+    """How a file is cut, from the store if it was cut before. A large one is cut while its hash is being computed."""
+    cutting = declared.adapter().split(file, reader.limits)
+    if declared.format == HUGGING_FACE:
+        return list(cutting)
+    cuts = []
+    while file.size > SPAN_BYTES and not hashing.done() and (span := next(cutting, None)):
+        cuts.append(_cut(span))
     suffix = PurePosixPath(file.name).suffix
-    key = unit_key("spans", VERSION, declared.format, suffix, vars(reader.limits), digest)
+    key = unit_key("spans", VERSION, declared.format, suffix, vars(reader.limits), hashing.result())
     stored = reader.store.get(key)
     if stored is None:
-        cuts = [
-            (span.start, span.stop, span.first_row, span.rows, span.digest)
-            for span in adapter.split(file, reader.limits)
-        ]
-        stored = json.dumps(cuts).encode()
+        stored = json.dumps([*cuts, *map(_cut, cutting)]).encode()
         reader.store.put(key, stored)
     return [Span(file, *cut) for cut in json.loads(stored)]
+
+
+def _cut(span: Span) -> tuple[int, int, int, int, str]:
+    return span.start, span.stop, span.first_row, span.rows, span.digest
 
 
 def _first_rows(spans: Iterable[Span], max_rows: int | None) -> Iterator[Span]:

@@ -18,7 +18,7 @@ from mmada.contracts.tables import to_parquet
 from mmada.sources.picture_files import promised_format, read_known_pictures
 from mmada.sources.raw_files import RawFile
 from mmada.sources.units import PICTURE_FACTS, RowTask, parse_rows
-from mmada.unit_files import pack_files, unpack_files
+from mmada.unit_files import pack_files, packed_file
 
 NAMES: Final = "names.json"
 """The one file in the result of a span whose pictures are not known yet: their names, in order of the rows."""
@@ -113,7 +113,7 @@ def pack_parts(
 
 def num_rows(result: bytes) -> int:
     """Rows of a span, kept and dropped, by the result of its unit; 0 where its pictures are not known yet."""
-    counts = json.loads(unpack_files(result).get(COUNTS, b'{"kept": 0, "dropped": {}}'))
+    counts = json.loads(packed_file(result, COUNTS) or '{"kept": 0, "dropped": {}}')
     return int(counts["kept"]) + sum(map(int, counts["dropped"].values()))
 
 

@@ -113,12 +113,11 @@ class PictureTask:
 def parse_rows(task: RowTask) -> pl.DataFrame:
     """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
-    beside = _read_beside(task)
     columns = {**dict(adapter.columns), **task.declared.columns}
-    rows = [
-        _row(raw.row, _joined(raw, beside, task), columns, adapter, task)
-        for raw in adapter.read(task.span, task.limits)
-    ]
+    raw_rows = adapter.read(task.span, task.limits)
+    if beside := _read_beside(task):
+        raw_rows = (RawRow(raw.row, _joined(raw, beside, task)) for raw in raw_rows)
+    rows = [_row(row, content, columns, adapter, task) for row, content in raw_rows]
     values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
     return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
 
@@ -151,7 +150,7 @@ def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -
     """What a row holds together with what the file beside its own says of it."""
     if isinstance(beside, Defect):
         return beside
-    if not isinstance(raw.content, Mapping) or not beside:
+    if not isinstance(raw.content, Mapping):
         return raw.content
     if task.declared.captions is None:
         return {**beside, **raw.content}
@@ -166,18 +165,14 @@ def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter
     fields = read_columns(content, columns, declared.required, task.limits)
     if isinstance(fields, Defect):
         return _dropped(row, fields)
-    reference = find_reference(str(fields.get("reference", "")), declared.reference_pattern)
+    get = fields.get
+    reference = find_reference(str(get("reference", "")), declared.reference_pattern)
     if isinstance(reference, Defect):
         return _dropped(row, reference)
-    prompt = fields.get("prompt", declared.prompt)
-    text = (
-        prompt,
-        with_thought(str(fields.get("thought", "")), adapter.response(str(fields.get("response", "")))),
-        reference,
-        fields.get("kind", ""),
-        fields.get("spec", ""),
-    )
-    picture = fields.get("image", "")
+    prompt = get("prompt", declared.prompt)
+    response = with_thought(str(get("thought", "")), adapter.response(str(get("response", ""))))
+    text = (prompt, response, reference, get("kind", ""), get("spec", ""))
+    picture = get("image", "")
     if isinstance(picture, str):
         return (row, "", "", "", *text, picture, "", "", 0, 0, "", b"")
     if len(picture) > task.limits.max_image_bytes:

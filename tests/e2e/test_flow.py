@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.e2e.project_folder import output_ids, run
 
-LONGEST = "max_text_tokens: 128\n  max_loop"  # of the two limits of this name, that of selection
+LONGEST = "max_text_tokens: 128\n  min_thought"  # of the two limits of this name, that of selection
 
 
 def _flow(project: Path, api: str, *targets: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.stage_graph import read_stage_graph
+from mmada.dvc_lock import remove_torn_lock
 from tests.e2e.project_folder import ENVIRONMENT, output_ids, repro
 
 
@@ -32,6 +33,7 @@ def start_and_kill(project: Path, address: str, delay: float, *options: str) -> 
     if alive:
         os.kill(dvc.pid, signal.SIGKILL)
     dvc.wait()
+    remove_torn_lock(project)  # as `mmada check` does
     return alive
 
 

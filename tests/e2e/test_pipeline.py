@@ -129,7 +129,7 @@ def test_moving_a_threshold_runs_selection_and_what_follows(finished: Path) -> N
     before = output_ids(finished)
     params = finished / "params.yaml"
     original = params.read_text()
-    params.write_text(original.replace("max_text_tokens: 128\n  max_loop", "max_text_tokens: 30\n  max_loop"))
+    params.write_text(original.replace("max_text_tokens: 128\n  min_thought", "max_text_tokens: 30\n  min_thought"))
     assert params.read_text() != original
     try:
         assert repro(finished, "select") == ["select"]

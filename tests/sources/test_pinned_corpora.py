@@ -48,11 +48,13 @@ def proxy(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faul
 class Bucket:
     """A bucket of its own, written to directly."""
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: S3Server, *, versioned: bool = False) -> None:
         self.url = server.make_bucket(f"corpus-{uuid.uuid4().hex[:8]}") + "/raw/"
         session = boto3.Session(*(server.variables[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")))
         self._client = session.client("s3", endpoint_url=server.endpoint, region_name="us-east-1")
         self._name = self.url.split("/")[2]
+        if versioned:
+            self._client.put_bucket_versioning(Bucket=self._name, VersioningConfiguration={"Status": "Enabled"})
 
     def put(self, name: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._name, Key=f"raw/{name}", Body=data)
@@ -248,3 +250,31 @@ def test_patterns_mean_what_they_mean_on_a_disk(tmp_path: Path) -> None:
     for pattern in ("**/*", "*", "*.txt", "b/*", "b/**/*.txt", "**/c/*", "?.txt", "b/[a-c]/*", "**/a.txt", "*/*"):
         found = [file.name for file in LocalFolder(tmp_path).files(pattern)]
         assert sorted(name for name in names if matches(name, pattern)) == sorted(found), pattern
+
+
+def test_a_pinned_version_is_read_whatever_came_after_it(
+    versioned_s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in versioned_s3_server.variables.items():
+        monkeypatch.setenv(name, value)
+    bucket = Bucket(versioned_s3_server, versioned=True)
+    for name in ("changed.jsonl", "deleted.jsonl", "kept.jsonl"):
+        bucket.put(name, f'{{"text": "{name}"}}\n'.encode())
+    pins = tmp_path / "c.pins.json"
+    pin(bucket.url, pins, "*.jsonl")
+    before = {name: one.version_id for name, one in read_pins(pins).pins.items()}
+    assert len(set(before.values())) == 3
+    assert "" not in before.values()
+    bucket.put("changed.jsonl", b'{"text": "other"}\n')
+    bucket.delete("deleted.jsonl")
+    pinned = read_pins(pins)
+    for name in before:
+        file = pinned.find(name)
+        assert file is not None
+        assert [content for _, _, content in _contents(file, "jsonl")] == [{"text": name}]
+    bytes_read = pin(bucket.url, pins, "*.jsonl").bytes_read
+    after = {name: one.version_id for name, one in read_pins(pins).pins.items()}
+    assert bytes_read == len(b'{"text": "other"}\n'), "only what is new is read again"
+    assert after.keys() == {"changed.jsonl", "kept.jsonl"}
+    assert after["kept.jsonl"] == before["kept.jsonl"]
+    assert after["changed.jsonl"] != before["changed.jsonl"]
