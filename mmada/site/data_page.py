@@ -189,25 +189,24 @@ def _first(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lengths(ledger: Ledger) -> Html:
-    """A line per corpus: how long its rows are, what of them fits the published windows, what the limit drops."""
+    """A line per corpus: how long its rows are, how many exceed the published windows, how many the limit drops."""
     tokens = pl.col("num_text_tokens")
     sizes = {"median tokens": tokens.median(), "95 %": tokens.quantile(0.95), "longest": tokens.max()}
-    shares = {f"within {window:,}": (tokens <= window).mean() for window in _WINDOWS}
-    known = ledger.facts.group_by("corpus", maintain_order=True).agg(**sizes, **shares)
+    longer = {f"over {window:,}": (tokens > window).sum() for window in _WINDOWS}
+    known = ledger.facts.group_by("corpus", maintain_order=True).agg(**sizes, **longer)
     of_rows = ledger.facts.unique("row_id", keep="any").select("row_id", tokens)
     kept = dict(ledger.kept.join(of_rows, on="row_id").group_by("corpus").agg(tokens.sum()).iter_rows())
     lost = dict(ledger.deselected.filter(reason="row_too_long").group_by("corpus").len().iter_rows())
     rows: list[Sequence[Content]] = [
         [
             line["corpus"],
-            *(round(line[name]) for name in sizes),
-            *(f"{line[name]:.1%}" for name in shares),
+            *(round(line[name]) for name in (*sizes, *longer)),
             lost.get(line["corpus"], 0),
             kept.get(line["corpus"], 0),
         ]
         for line in known.iter_rows(named=True)
     ]
-    return table(["corpus", *sizes, *shares, "row_too_long", "tokens kept"], rows)
+    return table(["corpus", *sizes, *longer, "row_too_long", "tokens kept"], rows)
 
 
 def _histograms(ledger: Ledger) -> list[Html]:
