@@ -378,8 +378,7 @@ def rollouts(
     """The answers that a stage sampled and learned from: rewards by name, advantages, group by group."""
     from mmada import rollout_corpus
     from mmada.show import printing
-    from mmada.stage_runner import WORK_DIR
-    from mmada.unit_store import open_unit_store
+    from mmada.unit_store import WORK_DIR, open_unit_store
 
     params = load_params(PARAMS_FILE)
     run = rollout_corpus.find_run(stage, params, open_unit_store(WORK_DIR / "units"))
