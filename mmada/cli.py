@@ -1,14 +1,13 @@
 """The command line. One command, one call; what it does lives below."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from mmada.dvc_lock import remove_torn_lock
-from mmada.errors import IntegrityError, MmadaError
+from mmada.errors import IntegrityError, exit_explained
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
 from mmada.show.commands import show
@@ -405,8 +404,5 @@ def main() -> None:
     # Threads that spin long while they wait make a shared machine crawl (20x slower with one busy neighbour); this
     # many turns keep 95 % of an idle machine's speed.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    try:
+    with exit_explained():
         app()
-    except MmadaError as error:
-        sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(error.exit_code)

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -30,7 +31,7 @@ class RayCluster(Generic[T]):
     """
 
     def __init__(self, run: Callable[[T], bytes], *, slots: int | None, gpus: float) -> None:
-        ray = _connected_ray()
+        ray = connected_ray()
         resources = ray.cluster_resources()
         gpus = gpus if "GPU" in resources else 0
         self.slots = slots or max(1, int(resources["GPU"] / gpus if gpus else resources["CPU"]))
@@ -84,7 +85,12 @@ def _call(run: Callable[[T], bytes], folder: str, payload: T) -> bytes:
     return run(payload)
 
 
-def _connected_ray() -> Any:
+def connected_ray(*, send_code: bool = False) -> Any:
+    """The module `ray`, connected to the cluster at RAY_ADDRESS, or to a Ray on this machine alone.
+
+    `send_code`: its machines run this very package, whatever they have installed. Raises ParamsError when Ray is not
+    installed or the cluster does not answer.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS", "")
     if not address and "RAY_AUTH_MODE" not in os.environ:
@@ -94,20 +100,25 @@ def _connected_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise ParamsError("MMADA_ENGINE=ray needs Ray: install `mmada-platform[ray]`, or unset MMADA_ENGINE") from None
+        raise ParamsError(
+            "Ray is not installed: install `mmada-platform[ray]`, or unset MMADA_ENGINE and MMADA_DISPATCH"
+        ) from None
     if not ray.is_initialized():
         variables = {name: os.environ[name] for name in ("MMADA_DEVICE",) if name in os.environ}
+        environment: dict[str, Any] = {"env_vars": variables} if variables else {}
+        if send_code:
+            environment |= {"py_modules": [str(Path(__file__).parent)], "excludes": ["__pycache__"]}
         try:
             ray.init(
                 address or "local",
                 include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": variables} if variables else None,
+                runtime_env=environment or None,
             )
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             raise ParamsError(
                 f"no Ray cluster answers at {address or 'this machine'} ({error}): start it, correct RAY_ADDRESS, or "
-                "unset MMADA_ENGINE"
+                "unset MMADA_ENGINE and MMADA_DISPATCH"
             ) from error
     return ray
