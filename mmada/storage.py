@@ -89,6 +89,11 @@ def settle(partial: Path, target: Path) -> None:
         shutil.rmtree(partial)
 
 
+def machine_folder() -> Path:
+    """What work for projects that have no folder on this machine goes to: `mmada` in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mmada"
+
+
 @contextmanager
 def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends.

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmada.processes import bound
+from mmada.storage import machine_folder
 
 if TYPE_CHECKING:
     from mmada.training.job import Job
@@ -43,7 +43,7 @@ class RayProcess:
 
     def run(self, job: "Job", store: str, numerics: str, variables: Mapping[str, str]) -> Iterator[str]:
         """Run the job (see dispatch.away) to its end; gives each line that it prints."""
-        folder = _machine_folder()
+        folder = machine_folder()
         path = folder / "jobs" / f"{job.run}-{variables['RANK']}.json"
         job.write(path)
         command = [sys.executable, "-m", "mmada.dispatch.away", str(path), store, numerics]
@@ -72,8 +72,3 @@ class RayProcess:
         self._is_asked_to_end = True
         if self._process is not None:
             self._process.terminate()
-
-
-def _machine_folder() -> Path:
-    """What all jobs on this machine work in: `mmada` in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mmada"
