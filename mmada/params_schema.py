@@ -27,7 +27,7 @@ from mmada.params_data import (
     Vq,
 )
 from mmada.params_section import Key, Section
-from mmada.params_training import Evaluation, Model, TrainingBlock
+from mmada.params_training import Evaluation, Model, TrainingBlock, check_rewards
 
 PARAMS_FILE: Final = Path("params.yaml")
 """Where it is, from the project's root, where every command runs."""
@@ -83,6 +83,20 @@ class Params(Section):
             unknown = sorted({*block.data.corpora, *block.data.direct_answers} - set(self.corpora))
             if unknown:
                 raise ValueError(f"training.{name}.data.corpora names {unknown}; allowed: {sorted(self.corpora)}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_rewarded(self) -> "Params":
+        for name, block in self.training.items():
+            if block.unigrpo is None:
+                continue
+            where = f"training.{name}.unigrpo"
+            for corpus in block.data.corpora:
+                task = self.corpora[corpus].task
+                if corpus in block.unigrpo.corpus_rewards:
+                    check_rewards(block.unigrpo.corpus_rewards[corpus], task, f"{where}.corpus_rewards.{corpus}")
+                elif task not in block.unigrpo.rewards:
+                    raise ValueError(f"{where}.rewards has no entry for {task}, the task of corpus {corpus}")
         return self
 
 

@@ -9,7 +9,9 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 TaskName = Literal["t2i", "lm", "chat", "mmu", "r2i"]
-PICTURE_TASKS: Final = ("t2i", "mmu", "r2i")
+PICTURE_TASKS: Final[tuple[TaskName, ...]] = ("t2i", "mmu", "r2i")
+DRAWING_TASKS: Final[tuple[TaskName, ...]] = ("t2i", "r2i")
+"""Tasks whose picture the model draws."""
 
 
 class Section(BaseModel):

@@ -1,11 +1,11 @@
 """Sections of params.yaml about models: sizes, training blocks, evaluation."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mmada.params_section import Count, Key, Positive, Section, Share, TaskName
+from mmada.params_section import DRAWING_TASKS, PICTURE_TASKS, Count, Key, Positive, Section, Share, TaskName
 
 
 class Model(Section):
@@ -80,22 +80,68 @@ class KeepPublished(Section):
     """So many of the lowest recent training loss."""
 
 
+RewardName = Literal["correctness", "think_format", "picture", "clip", "image_reward"]
+Rewards = dict[RewardName, float]
+"""Reward -> weight."""
+_REWARDED_TASKS: Final[Mapping[RewardName, tuple[TaskName, ...]]] = {
+    "correctness": ("lm", "chat", "mmu", "r2i"),
+    "think_format": ("lm", "chat", "mmu", "r2i"),
+    "picture": DRAWING_TASKS,
+    "clip": PICTURE_TASKS,
+    "image_reward": DRAWING_TASKS,
+}
+"""Tasks whose responses hold what a reward looks at."""
+
+
 class UniGrpo(Section):
-    """Stage 3. The paper leaves group size, inner updates, clip and KL open; here they are explicit."""
+    """Stage 3 (arXiv:2505.15809). What the paper leaves open is explicit here."""
 
     prompts_per_iteration: Positive
     group_size: Annotated[int, Field(ge=2)]
     inner_updates: Positive
+    likelihood: Literal["unigrpo", "diffu_grpo", "random_masking", "coupled", "trace"] = "unigrpo"
+    """What each inner update hides and scores: as UniGRPO, as d1, or as one of dLLM-RL's three methods."""
     noise: Literal["formula", "example"]
-    """`formula`: eq. of arXiv:2505.15809; `example`: the even spacing of its worked example."""
+    """Spacing of UniGRPO's noise times over the inner updates: the paper's formula, or the even one of its example."""
+    noise_start: tuple[Share, Share] = (0.0, 1.0)
+    """Range of the uniform draw of the first noise time: a share of all times (`formula`) or of the spacing
+    (`example`)."""
     clip: Annotated[float, Field(gt=0)]
+    advantages: Literal["standardised", "centred"] = "standardised"
+    """Rewards minus their group's mean, divided by its standard deviation (as published) or not (as d1)."""
     kl_weight: Annotated[float, Field(ge=0)]
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     kl_reference: Literal["init", "old"]
-    rewards: dict[TaskName, dict[str, float]]
-    """task -> reward -> weight."""
+    """The model that the stage starts from, or the policy that sampled."""
+    rewards: dict[TaskName, Rewards]
+    """Task -> reward -> weight."""
+    corpus_rewards: dict[Key, Rewards] = Field(default_factory=dict)
+    """Corpus -> reward -> weight, in place of those of its task: captions among picture questions."""
+    reward_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Wall clock that scoring one answer may take; what takes longer counts as 0."""
     sampling: Sampling
     reward_models: dict[Literal["clip", "image_reward"], str] = Field(default_factory=dict)
     """Local folders of the reward models, where such a reward is used."""
+
+    @model_validator(mode="after")
+    def _choices_go_together(self) -> "UniGrpo":
+        if self.noise_start[0] > self.noise_start[1]:
+            raise ValueError(f"noise_start {self.noise_start} is no range: the first number is the lower end")
+        if self.likelihood == "coupled" and self.inner_updates % 2:
+            raise ValueError("likelihood `coupled` updates in pairs: make inner_updates even")
+        for task, weights in self.rewards.items():
+            check_rewards(weights, task, f"rewards.{task}")
+        used = {name for weights in [*self.rewards.values(), *self.corpus_rewards.values()] for name in weights}
+        for name in sorted(used & {"clip", "image_reward"} - self.reward_models.keys()):
+            raise ValueError(f"reward {name!r} is a model: name its local folder in reward_models.{name}")
+        return self
+
+
+def check_rewards(weights: Rewards, task: TaskName, where: str) -> None:
+    """Raises ValueError for a reward that finds nothing to judge in responses of the task."""
+    for name in weights:
+        if task not in _REWARDED_TASKS[name]:
+            raise ValueError(f"{where}: {name!r} judges {', '.join(_REWARDED_TASKS[name])}, not {task}")
 
 
 class TrainingData(Section):
@@ -159,6 +205,10 @@ class TrainingBlock(Section):
             raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
         if self.packing and self.unigrpo is not None:
             raise ValueError("`packing` is for masked_prediction; unigrpo's rollouts are rows of one length")
+        if self.unigrpo is not None:
+            rows = self.unigrpo.prompts_per_iteration * self.unigrpo.group_size
+            if rows < self.grad_accumulation:
+                raise ValueError(f"{rows} rollouts an iteration cannot fill {self.grad_accumulation} micro-batches")
         return self
 
 

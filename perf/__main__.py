@@ -14,11 +14,13 @@ from perf.dedup import bench_dedup
 from perf.doors import bench_doors
 from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
+from perf.likelihoods import bench_likelihoods
 from perf.losses import bench_losses
 from perf.million_rows import bench_million_rows
 from perf.repetition import bench_repetition
 from perf.shards import bench_shards
 from perf.show import bench_show
+from perf.unigrpo_toy import bench_unigrpo_toy
 from perf.units import bench_units
 from perf.vq_encode import bench_vq_encode
 
@@ -27,6 +29,7 @@ BENCHES = {
     "codes": bench_codes,
     "ingest": bench_ingest,
     "losses": bench_losses,
+    "likelihoods": bench_likelihoods,
     "vq_encode": bench_vq_encode,
     "text_decoding": bench_text_decoding,
     "picture_decoding": bench_picture_decoding,
@@ -35,6 +38,7 @@ BENCHES = {
     "doors": bench_doors,
     "million_rows": bench_million_rows,
     "units": bench_units,
+    "unigrpo_toy": bench_unigrpo_toy,
     "answers": bench_answers,
     "repetition": bench_repetition,
     "dedup": bench_dedup,

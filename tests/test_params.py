@@ -42,6 +42,18 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),
         ("corpora: {captions: 4,", "corpora: {capshuns: 4,", "training.stage1.data.corpora names ['capshuns']"),
         ("objective: unigrpo", "objective: masked_prediction", "exactly when its objective is unigrpo"),
+        ("noise_start: [0.0, 1.0]", "noise_start: [0.5, 0.1]", "is no range"),
+        ("inner_updates: 4\n      likelihood: unigrpo", "inner_updates: 3\n      likelihood: coupled", "in pairs"),
+        ("kl_estimator: k3", "kl_estimator: k4", "training.stage3.unigrpo.kl_estimator"),
+        ("t2i: {picture: 1.0}", "t2i: {beauty: 1.0}", "training.stage3.unigrpo.rewards.t2i.beauty"),
+        ("t2i: {picture: 1.0}", "t2i: {correctness: 1.0}", "rewards.t2i: 'correctness' judges lm, chat, mmu, r2i, not"),
+        ("t2i: {picture: 1.0}", "t2i: {clip: 0.1}", "name its local folder in reward_models.clip"),
+        ("        t2i: {picture: 1.0}\n", "", "rewards has no entry for t2i, the task of corpus captions"),
+        (
+            "        t2i: {picture: 1.0}\n",
+            "      corpus_rewards: {captions: {correctness: 2.0}}\n",
+            "corpus_rewards.captions: 'correctness' judges",
+        ),
     ],
 )
 def test_a_wrong_entry_is_named_with_what_is_allowed(params: Path, old: str, new: str, message: str) -> None:

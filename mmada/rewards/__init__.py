@@ -1,36 +1,38 @@
-"""Rewards of reinforcement learning, by name. A new reward is one file and one line here."""
+"""Rewards of reinforcement learning, by name. A new reward is one file, one line here and its name in `RewardName`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol
-
-from jaxtyping import UInt8
-from numpy import ndarray
+from typing import Final
 
 from mmada.errors import ParamsError
-from mmada.rewards.clip_score import load_clip_score
 from mmada.rewards.correctness import correctness
-from mmada.rewards.image_reward import load_image_reward
 from mmada.rewards.picture import picture
+from mmada.rewards.response import Response, Reward
 from mmada.rewards.think_format import think_format
 
-
-class Reward(Protocol):
-    """Scores one response. `pixels` is the drawn picture, None for tasks that draw nothing."""
-
-    def __call__(
-        self, *, prompt: str, completion: str, reference: str, pixels: UInt8[ndarray, "H W 3"] | None
-    ) -> float: ...
-
+__all__ = ["REWARDS", "REWARD_MODELS", "Response", "Reward", "build_rewards"]
 
 REWARDS: Final[Mapping[str, Reward]] = MappingProxyType(
     {"correctness": correctness, "think_format": think_format, "picture": picture}
 )
 """Rewards that need nothing but the response."""
 
+
+def _load_clip(folder: Path) -> Reward:
+    from mmada.rewards.clip_score import load_clip_score  # torch: seconds that workers without models are spared
+
+    return load_clip_score(folder)
+
+
+def _load_image_reward(folder: Path) -> Reward:
+    from mmada.rewards.image_reward import load_image_reward
+
+    return load_image_reward(folder)
+
+
 REWARD_MODELS: Final[Mapping[str, Callable[[Path], Reward]]] = MappingProxyType(
-    {"clip": load_clip_score, "image_reward": load_image_reward}
+    {"clip": _load_clip, "image_reward": _load_image_reward}
 )
 """Rewards that are models, loaded from a local folder."""
 

@@ -1,4 +1,4 @@
-"""CLIP score: agreement of a picture with its prompt by a local CLIP model."""
+"""CLIP score: agreement of a picture with its prompt, or of a caption with its picture, by a local CLIP model."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmada.errors import CheckpointError
+from mmada.rewards.response import Response
 
 # Channel statistics of CLIP's and BLIP's training pictures (arXiv:2103.00020).
 MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
@@ -28,22 +29,27 @@ def prepare_pixels(pixels: UInt8[np.ndarray, "H W 3"], size: int) -> Float[Tenso
 
 
 class ClipScore:
-    """100 x cosine of picture and prompt, not below 0 (arXiv:2104.08718; torchmetrics' scale)."""
+    """100 x cosine of a picture and its words, not below 0 (arXiv:2104.08718; torchmetrics' scale).
+
+    The words are the prompt of a drawing, and the answer of a response about a given picture: its caption.
+    Published weight 0.1 (arXiv:2505.15809).
+    """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
 
     @torch.no_grad()
-    def __call__(
-        self, *, prompt: str, completion: str, reference: str, pixels: UInt8[np.ndarray, "H W 3"] | None
-    ) -> float:
-        """Score of one picture; raises CheckpointError when there is none."""
-        if pixels is None:
-            raise CheckpointError("the clip reward needs a task that draws; use it for t2i or r2i only")
+    def __call__(self, response: Response) -> float:
+        """0 for a caption without words. Raises CheckpointError when there is no picture."""
+        if response.pixels is None:
+            raise CheckpointError("the clip reward needs a picture; use it for t2i, r2i or mmu only")
+        words = response.prompt if response.draws else response.statement
+        if not words.strip():
+            return 0.0
         config = self.model.config
         text = self.tokenizer(
-            prompt,
+            words,
             truncation=True,
             max_length=config.text_config.max_position_embeddings,
             return_tensors="pt",
@@ -51,7 +57,7 @@ class ClipScore:
         out = self.model(
             input_ids=text["input_ids"],
             attention_mask=text["attention_mask"],
-            pixel_values=prepare_pixels(pixels, config.vision_config.image_size),
+            pixel_values=prepare_pixels(response.pixels, config.vision_config.image_size),
         )
         cosine = torch.cosine_similarity(out.text_embeds, out.image_embeds)
         return max(0.0, 100.0 * float(cosine))

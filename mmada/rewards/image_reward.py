@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from jaxtyping import Float, Int, UInt8
-from numpy import ndarray
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmada.errors import CheckpointError
 from mmada.rewards.clip_score import prepare_pixels
+from mmada.rewards.response import Response
 
 MAX_TOKENS: Final = 35
 # Mean and deviation of the raw score over the authors' validation pictures (ImageReward.py of the release).
@@ -71,14 +71,14 @@ class ImageReward:
         self.tokenizer = tokenizer
 
     @torch.no_grad()
-    def __call__(
-        self, *, prompt: str, completion: str, reference: str, pixels: UInt8[ndarray, "H W 3"] | None
-    ) -> float:
-        """Normalised score of one picture; raises CheckpointError when there is none."""
-        if pixels is None:
+    def __call__(self, response: Response) -> float:
+        """Normalised score of a drawn picture; raises CheckpointError when there is none."""
+        if response.pixels is None or not response.draws:
             raise CheckpointError("the image_reward reward needs a task that draws; use it for t2i or r2i only")
-        text = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-        prepared = prepare_pixels(pixels, self.model.image_size)
+        text = self.tokenizer(
+            response.prompt, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        )
+        prepared = prepare_pixels(response.pixels, self.model.image_size)
         raw = self.model(text["input_ids"], text["attention_mask"], prepared)
         return (float(raw) - SCORE_MEAN) / SCORE_STD
 

@@ -2,25 +2,24 @@
 
 import json
 
-from jaxtyping import UInt8
-from numpy import ndarray
-
 from mmada.errors import ContractError
 from mmada.pictures import PictureSpec, picture_reward
+from mmada.rewards.response import Response
 
 
-def picture(*, prompt: str, completion: str, reference: str, pixels: UInt8[ndarray, "H W 3"] | None) -> float:
+def picture(response: Response) -> float:
     """Partial credit in [0, 1] of a picture against the specification in `reference` (JSON of PictureSpec).
 
     Raises ContractError when there is no picture or no such specification.
     """
-    if pixels is None:
+    reference = response.reference
+    if response.pixels is None or not response.draws:
         raise ContractError("the picture reward needs a task that draws; use it for t2i or r2i only")
     try:
         spec = PictureSpec.from_json(json.loads(reference))
     except (ValueError, KeyError, TypeError) as error:
         raise ContractError(
-            f"reference {reference[:80]!r} of prompt {prompt[:80]!r} specifies no picture ({error}); "
+            f"reference {reference[:80]!r} of prompt {response.prompt[:80]!r} specifies no picture ({error}); "
             "map the corpus's specification column to `reference`"
         ) from error
-    return picture_reward(pixels, spec)
+    return picture_reward(response.pixels, spec)

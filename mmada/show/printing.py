@@ -90,6 +90,17 @@ def grid_lines(picture: Picture) -> Sequence[str]:
     return [] if picture.grid is None else [" ".join(f"{code:4d}" for code in row) for row in picture.grid.tolist()]
 
 
+def rollout_lines(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The answers to one prompt, as text: what each is worth, and what it says."""
+    first = answers[0]
+    yield f"iteration {first['iteration']}, sample {first['sample']} of {first['corpus']}"
+    yield from _fields({"prompt": first["prompt"], "reference": first["reference"]})
+    for answer in answers:
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in answer["rewards"].items())
+        yield from _fields({f"reward {answer['reward']:.4g}": f"{parts}; advantage {answer['advantage']:+.3f}"})
+        yield from _fields({"": answer["response"]})
+
+
 def _fields(fields: Mapping[str, Any]) -> Iterator[str]:
     for name, value in fields.items():
         if value is None or value == "":

@@ -13,6 +13,7 @@ from mmada.contracts.ingested import part_name, read_dropped, write_files
 from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
+from mmada.lineage.manifest import MANIFEST_NAME, Artifact, open_artifact
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
 from mmada.sources.bundles import Bundle, PartTask, bundle_spans, read_parts
 from mmada.sources.captions import Captions
@@ -71,12 +72,18 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     write_files(out, {task.span.file.name: spans.file_sha256(task) for task in spans.tasks})
     _refuse_if_useless(key, corpora, writer)
     return StageReport(
+        inputs=_published(Path(corpora.path)),
         raw_files=raw_files,
         rows_in=writer.kept + writer.dropped.total(),
         rows_kept=writer.kept,
         dropped=dict(writer.dropped),
         metrics={"pictures": len(writer.pictures), "noted": dict(writer.noted)},
     )
+
+
+def _published(folder: Path) -> dict[str, Artifact]:
+    """The corpus itself where it is an output of ours, such as published rollouts: lineage goes on behind it."""
+    return {"corpus": open_artifact(folder)} if (folder / MANIFEST_NAME).is_file() else {}
 
 
 def decoder(max_pixels: int) -> Decode:

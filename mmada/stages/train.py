@@ -1,10 +1,10 @@
 """Run one training stage: a block of params.yaml, from its parent's weights and its shards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mmada.dispatch.local import run_training
+from mmada.dispatch.training import run_training
 from mmada.errors import CheckpointError
 from mmada.lineage.benchmark_search import refuse_unchecked_shards
 from mmada.lineage.manifest import Artifact, open_artifact
@@ -19,7 +19,7 @@ from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.unit_store import UnitStore, unit_key
 
-VERSION: Final = 4
+VERSION: Final = 5
 OUT: Final = "models"
 KEYED_BY: Final = "training"
 
@@ -40,14 +40,8 @@ def train(
     refuse_unchecked_shards(inputs["shards"], provenance, registered, Path(paths.benchmark_items))
     _check_hand_over(inputs["parent"], inputs["magvit"])
     block = training.model_dump(mode="json")
-    run = unit_key(
-        "train",
-        VERSION,
-        [artifact.id for artifact in inputs.values()],
-        block,
-        numerics_class(training.threads),
-    )
-    state_dir = store.root / "training" / run
+    run = run_digest(VERSION, {name: artifact.id for name, artifact in inputs.items()}, training)
+    state_dir = state_folder(store, run)
     job = Job(
         name=key,
         run=run,
@@ -73,6 +67,17 @@ def train(
     )
     end = run_training(job, store.root / "training")
     return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]), events=skipped_batches(end.skipped))
+
+
+def run_digest(version: int, inputs: Mapping[str, str], block: TrainingBlock) -> str:
+    """Digest of all that a run's result depends on. `inputs`: the ids of shards, parent and magvit."""
+    ids = [inputs[name] for name in ("shards", "parent", "magvit")]
+    return unit_key("train", version, ids, block.model_dump(mode="json"), numerics_class(block.threads))
+
+
+def state_folder(store: UnitStore, run: str) -> Path:
+    """Where a run keeps its resume state, and the answers and scores of UniGRPO."""
+    return store.root / "training" / run
 
 
 def _check_hand_over(parent: Artifact, magvit: Artifact) -> None:

@@ -7,14 +7,15 @@ model.
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mmada.errors import MmadaError, ParamsError
+from mmada.errors import ParamsError, exit_explained
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
@@ -24,16 +25,18 @@ from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
-from mmada.rewards import build_rewards
-from mmada.shards.certificate import refuse_unsearched
+from mmada.rewards.scoring import RewardWorkers
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
+from mmada.storage import atomic_write
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
+from mmada.training import likelihoods
 from mmada.training.checkpoints import Position
 from mmada.training.curves import metric_sink
 from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainResult, TrainSettings, train
 from mmada.training.objectives import (
+    KeySource,
     MaskedPrediction,
     MaskedPredictionSettings,
     Material,
@@ -41,21 +44,28 @@ from mmada.training.objectives import (
     RowSource,
 )
 from mmada.training.order import training_order
-from mmada.training.parallel import full_state, joined, shard_model
+from mmada.training.outbox import Outbox
+from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.training.phases import RewardWeights, open_phases
+from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
-from mmada.unit_store import UnitStore
 from mmada.vq.magvit import load_magvit, to_uint8
+from mmada.workers import num_workers
 
 _MAX_SHARD_BYTES = 5 * 10**9
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a training process must be told. Folders are relative to the project."""
+    """Everything that a training process must be told. Folders are relative to the project.
+
+    On a machine that shares no disk with the project, `shards`, `state_dir` and `curves` may be s3:// addresses, and
+    `outbox` is one for what is made; "" where models are put into `out` and published by `publication`.
+    """
 
     name: str
     run: str
@@ -69,6 +79,7 @@ class Job:
     """File of metrics, one JSON line per logged step."""
     block: Mapping[str, Any]
     publication: Publication
+    outbox: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "Job":
@@ -80,21 +91,19 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Write the job for the processes to read."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), sort_keys=True), encoding="utf-8")
+        atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
 
 
 def run_job(job: Job) -> TrainResult:
     """Train and write the model folder (weights, configuration, vocabulary, tokenizer) to `job.out`."""
     block = TrainingBlock.model_validate(job.block)
-    with joined() as world:
+    with joined() as world, ExitStack() as opened:
         model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
         reader = ShardReader.open(job.shards)
-        refuse_unsearched(reader.folder, reader.index["row_id"])
-        rows = _row_source(reader, block, job.name)
-        material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
-        objective = make_objective(block, material, job)
+        rows, keys = _row_source(reader, block, job.name, world)
+        material = Material(rows, keys, tokenizer, vocab, world, block.seed, block.grad_accumulation)
+        objective = opened.enter_context(make_objective(block, material, job))
         if block.packing and model.config.attention != "masked":
             raise ParamsError(
                 f"training.{job.name}.packing needs a model that masks attention; {job.parent} says "
@@ -104,6 +113,7 @@ def run_job(job: Job) -> TrainResult:
         if block.compile:
             compile_blocks(model)
         shard_model(model, world)
+        outbox = Outbox(job.outbox, Path(job.out)) if job.outbox else None
 
         def write_model(folder: Path, state: Mapping[str, Tensor]) -> None:
             save_state(state, model.config, vocab, folder, max_shard_bytes=_MAX_SHARD_BYTES)
@@ -112,29 +122,31 @@ def run_job(job: Job) -> TrainResult:
         def publish(position: Position) -> None:
             state = full_state(model)  # a collective: every process takes part
             if world.is_first:
-                job.publication.publish(position, lambda folder: write_model(folder, state))
+                (outbox or job.publication).publish(position, lambda folder: write_model(folder, state))
 
         result = train(
             model,
             objective,
             _settings(block, job),
-            state_dir=Path(job.state_dir),
+            state_dir=job.state_dir,
             world=world,
-            on_metrics=metric_sink(Path(job.curves), world),
+            on_metrics=metric_sink(job.curves, world),
             publish=publish,
             label=f"train {job.name}",
             on_saved=_sampler(job, reader, material),
         )
         state = full_state(model)
-        if world.is_first:
+        if world.is_first and outbox is not None:
+            outbox.finish(lambda folder: write_model(folder, state))
+        elif world.is_first:
             write_model(Path(job.out), state)
     return result
 
 
 def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSampler | None:
-    """What looks at the model at every saved step; a sharded model cannot be sampled by one process alone."""
-    prompts = drawing_prompts(reader)
-    if material.world.size > 1 or not prompts:
+    """What looks at the model at every saved step, in the project; one process cannot sample a sharded model alone."""
+    prompts = [] if material.world.size > 1 or job.outbox else drawing_prompts(reader)
+    if not prompts:
         return None
     return PictureSampler(
         folder=Path(job.curves).with_suffix(""),
@@ -142,15 +154,18 @@ def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSample
         prompts=prompts,
         tokenizer=material.tokenizer,
         vocab=material.vocab,
-        decode_pictures=_picture_decoder(job),
+        decode_pictures=picture_decoder(Path(job.magvit)),
     )
 
 
-def make_objective(block: TrainingBlock, material: Material, job: Job) -> Objective:
-    """The objective that the block names."""
+@contextmanager
+def make_objective(block: TrainingBlock, material: Material, job: Job) -> Iterator[Objective]:
+    """The objective that the block names, with what it needs meanwhile."""
     if block.unigrpo is not None:
-        return _unigrpo(block, block.unigrpo, material, job)
-    return MaskedPrediction(
+        with closing(_reward_workers(block.unigrpo)) as scorer:
+            yield _unigrpo(block, block.unigrpo, material, job, scorer)
+        return
+    yield MaskedPrediction(
         material,
         MaskedPredictionSettings(
             coefficients=dict(block.loss_weights),
@@ -165,32 +180,47 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Object
     )
 
 
-def _unigrpo(block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job) -> UniGrpo:
-    text, image = sampling_settings(choices.sampling)
-    names = {name for weights in choices.rewards.values() for name in weights}
+def _reward_workers(choices: UniGrpoSection) -> RewardWorkers:
+    """As many as this machine has workers, shared with the other training processes on it."""
     folders: dict[str, Path] = {name: Path(folder) for name, folder in choices.reward_models.items()}
+    workers = num_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return RewardWorkers(folders, choices.reward_seconds, max(1, workers))
+
+
+def _unigrpo(
+    block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job, scorer: RewardWorkers
+) -> UniGrpo:
+    text, image = sampling_settings(choices.sampling)
     return UniGrpo(
         material,
         UniGrpoSettings(
             rollouts=RolloutSettings(choices.group_size, text, image),
-            inner_updates=choices.inner_updates,
-            spacing=choices.noise,
+            noise=likelihoods.NoiseRule(choices.inner_updates, choices.noise, choices.noise_start),
+            estimator=likelihoods.ESTIMATORS[choices.likelihood],
+            advantage=ADVANTAGES[choices.advantages],
             clip=choices.clip,
             kl_weight=choices.kl_weight,
+            divergence=DIVERGENCES[choices.kl_estimator],
             kl_reference=choices.kl_reference,
-            reward_weights={task: dict(weights) for task, weights in choices.rewards.items()},
+            weights=reward_weights(choices),
             vocabulary=block.vocabulary,
         ),
-        rewards=build_rewards(names, folders),
-        store=UnitStore(Path(job.state_dir) / "phases"),
-        run=job.run,
-        decode_pictures=_picture_decoder(job),
+        scorer=scorer,
+        phases=open_phases(job.state_dir),
+        decode_pictures=picture_decoder(Path(job.magvit)),
         initial=load_model(Path(job.parent), device=compute_device()) if choices.kl_reference == "init" else None,
     )
 
 
-def _picture_decoder(job: Job) -> DecodePictures:
-    magvit = load_magvit(Path(job.magvit)).to(compute_device())
+def reward_weights(choices: UniGrpoSection) -> RewardWeights:
+    """What answers are scored by."""
+    weights = choices.model_dump(include={"rewards", "corpus_rewards"})
+    return RewardWeights(weights["rewards"], weights["corpus_rewards"])
+
+
+def picture_decoder(folder: Path) -> DecodePictures:
+    """Pixels of grids of codes, by the picture tokenizer of a folder."""
+    magvit = load_magvit(folder).to(compute_device())
     return lambda grids: to_uint8(magvit.decode(grids.flatten(1), height=grids.shape[1], width=grids.shape[2]))
 
 
@@ -216,25 +246,22 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
     )
 
 
-def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSource:
+def _row_source(reader: ShardReader, block: TrainingBlock, name: str, world: World) -> tuple[RowSource, KeySource]:
     workers = int(os.environ.get("MMADA_LOADER_WORKERS", "0"))
-    loader = Loader(reader, training_order(reader.keys(), block), block.max_steps, workers)
+    order = training_order(reader.keys(), block)
+    loader = Loader(reader, order, block.max_steps, workers, world.rank, world.size)
     log = os.environ.get("MMADA_SAMPLE_LOG", "")  # a folder; one file per job
 
     def rows(step: int) -> list[Row]:
-        drawn = loader.batch(step)
-        if log:
+        if log and world.is_first:
             with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, "keys": [sample.key for sample, _ in drawn]}) + "\n")
-        return [Row(sample, epoch) for sample, epoch in drawn]
+                stream.write(json.dumps({"step": step, "keys": loader.keys(step)}) + "\n")
+        return [Row(sample, epoch) for sample, epoch in loader.batch(step)]
 
-    return rows
+    return rows, loader.keys
 
 
 if __name__ == "__main__":
     die_with_parent()
-    try:
+    with exit_explained():
         run_job(Job.read(Path(sys.argv[1])))
-    except MmadaError as error:
-        sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(error.exit_code)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -61,6 +61,26 @@ def shard_model(model: Transformer, world: World) -> None:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     register_fsdp_forward_method(model, "hidden_states")  # training enters the model there, not by calling it
+
+
+@contextmanager
+def whole_weights(model: Transformer, world: World) -> Iterator[None]:
+    """Every process holds all weights meanwhile, so that each may call the model as often as it needs: sampling
+    differs in length. All processes must enter and leave together.
+    """
+    if world.size == 1:
+        yield
+        return
+    sharded: list[Any] = [*model.blocks, model]
+    for module in sharded:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in sharded:
+            module.set_reshard_after_forward(module is not model, recurse=False)
+            module.reshard()
 
 
 def all_sum(values: Float[Tensor, "*shape"], world: World) -> Float[Tensor, "*shape"]:

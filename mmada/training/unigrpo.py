@@ -2,258 +2,209 @@
 groups.
 
 An iteration samples groups of answers (phase 1), scores them (phase 2), and makes `inner_updates` steps
-(phase 3). The likelihood of an answer is that of its masked tokens, with the question always visible, at one
-share of masking per inner update; the shares are spread over [0, 1], so that all noise levels are trained.
-Shapes: R rollouts, G per group, L tokens, U inner updates.
+(phase 3). Shapes: R rollouts, P prompts, G answers per prompt, L tokens, U inner updates.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mmada.contracts.sample import TASKS, Sample, Task
-from mmada.errors import ContractError
 from mmada.model.flops import Work
 from mmada.model.losses import Vocabulary, token_log_probs
-from mmada.model.masking import corrupt, mask_by_count, token_dice, uniforms
+from mmada.model.masking import corrupt
+from mmada.model.sequences import Row
 from mmada.model.transformer import Transformer
-from mmada.rewards import Reward
+from mmada.rewards.scoring import Scorer
+from mmada.training.likelihoods import Estimator, NoiseRule, Views
 from mmada.training.objectives import Material, work_of
-from mmada.training.policy_gradient import (
-    NUM_TIMES,
-    Advantage,
-    NoiseSpacing,
-    clipped_surrogate,
-    group_advantages,
-    k3_divergence,
-    noise_times,
-)
-from mmada.training.rollouts import (
-    DecodePictures,
-    RolloutPhase,
-    Rollouts,
-    RolloutSettings,
-    pack_phase,
-    rollout_keys,
-    sample_rollouts,
-    score_rollouts,
-    unpack_phase,
-)
-from mmada.unit_store import unit_key
+from mmada.training.parallel import whole_weights
+from mmada.training.phases import Phases, Reward, RewardWeights, answered, rewarded
+from mmada.training.policy_gradient import Advantage, Divergence, clipped_surrogate, groups_alike
+from mmada.training.rollouts import DecodePictures, Group, Rollouts, RolloutSettings, join, sample_group
 from mmada.vocab import Vocab
-
-
-class Store(Protocol):
-    """Where phases are kept: `mmada.unit_store.UnitStore`, or a dictionary in tests."""
-
-    def get(self, key: str) -> bytes | None:
-        """Bytes under `key`, None when absent."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Keep bytes under `key`."""
 
 
 @dataclass(frozen=True)
 class UniGrpoSettings:
-    """Choices of UniGRPO that the paper leaves open are all explicit here.
+    """Choices of UniGRPO; those that the paper leaves open are all explicit here.
 
     `kl_reference`: "init" is the model the stage started from, "old" the policy that sampled.
-    `reward_weights`: task -> reward -> weight.
     """
 
     rollouts: RolloutSettings
-    inner_updates: int
-    spacing: NoiseSpacing
+    noise: NoiseRule
+    estimator: Estimator
+    advantage: Advantage
     clip: float
     kl_weight: float
+    divergence: Divergence
     kl_reference: Literal["init", "old"]
-    reward_weights: Mapping[Task, Mapping[str, float]]
+    weights: RewardWeights
     vocabulary: Vocabulary
 
 
 @dataclass(frozen=True)
 class UniGrpo:
-    """The objective. `material.rows(i)` are the prompts of iteration i; `run` names the run in the store.
+    """The objective. `material.rows(i)` are the prompts of iteration i; `phases` are the run's own.
 
     `initial`: the frozen model that the stage started from, needed when the KL reference is "init".
     """
 
     material: Material
     settings: UniGrpoSettings
-    rewards: Mapping[str, Reward]
-    store: Store
-    run: str
+    scorer: Scorer
+    phases: Phases
     decode_pictures: DecodePictures | None
     initial: Transformer | None
-    advantage: Advantage = field(default=group_advantages)
+    _iterations: dict[int, "_Iteration"] = field(default_factory=dict, init=False, repr=False)
+    """The one under way: its later updates need what was made before its first."""
 
     @property
     def steps_per_iteration(self) -> int:
         """Phases are cut only between iterations."""
-        return self.settings.inner_updates
+        return self.settings.noise.updates
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Loss parts, shares, and mean reward by task and name."""
+        """Loss parts, shares, and mean reward by task (or corpus with rewards of its own) and name."""
+        rewards = [
+            f"reward/{label}/{name}"
+            for label, weights in self.settings.weights.labelled().items()
+            for name in ("total", *weights)
+        ]
         return (
             "loss/policy",
             "kl",
             "clip_share",
             "zero_variance_groups",
+            "unscored_answers",
             "answer_tokens",
-            *self._reward_names(),
+            *rewards,
         )
-
-    def _reward_names(self) -> tuple[str, ...]:
-        weights = self.settings.reward_weights
-        return tuple(f"reward/{task}/{name}" for task in TASKS if task in weights for name in ("total", *weights[task]))
 
     def samples(self, step: int) -> tuple[str, ...]:
         """Keys of the prompts of the step's iteration."""
-        return tuple(row.sample.key for row in self.material.rows(step // self.settings.inner_updates))
+        return tuple(self.material.keys(step // self.steps_per_iteration))
 
     def parts(self, model: Transformer, step: int) -> list["_PolicyPart"]:
-        """Micro-batches of one inner update; the first of an iteration makes the two phases before it."""
-        iteration, update = divmod(step, self.settings.inner_updates)
-        world = self.material.world
-        samples = [row.sample for row in self.material.rows(iteration)][world.rank :: world.size]
-        for sample in samples:
-            if sample.task not in self.settings.reward_weights:
-                raise ContractError(f"sample {sample.key}: unigrpo.rewards has no entry for task {sample.task!r}")
-        phase = self._rollout_phase(model, samples, iteration)
-        scores = self._reward_phase(phase.rollouts, samples, iteration)
-        totals = np.array([sum(parts.values()) for parts in scores])
-        groups = totals.reshape(len(samples), -1)
-        advantages = torch.from_numpy(self.advantage(groups)).float().flatten()
-        flat = np.repeat((groups.std(1) <= 1e-8).astype(float), groups.shape[1])
-        logged = self._logged(phase.rollouts, scores, flat)
-        chunks = np.array_split(np.arange(len(scores)), self.material.num_parts)
-        return [self._part(phase, update, torch.from_numpy(rows), advantages, logged, model.device) for rows in chunks]
+        """Micro-batches of one inner update; the first of an iteration goes through the phases before it."""
+        number, update = divmod(step, self.steps_per_iteration)
+        if number not in self._iterations:
+            self._iterations.clear()
+            self._iterations[number] = self._begin(model, number)
+        iteration = self._iterations[number]
+        chunks = np.array_split(np.arange(len(iteration.advantages)), self.material.num_parts)
+        return [self._part(iteration, update, torch.from_numpy(rows), model.device) for rows in chunks]
+
+    def _begin(self, model: Transformer, number: int) -> "_Iteration":
+        """Everything that an iteration needs before any weight moves."""
+        material, settings = self.material, self.settings
+        rows = self._own_rows(number)
+        with whole_weights(model, material.world):
+            groups = answered(rows, partial(self._sample, model, number), self.phases)
+        rewards = rewarded(groups, settings.weights, self.scorer, self.phases, self.decode_pictures)
+        totals = np.array([[reward.total for reward in group] for group in rewards])
+        rollouts = join(groups, material.vocab)
+        epochs = [row.epoch for row in rows for _ in range(settings.rollouts.group_size)]
+        views = settings.estimator(rollouts, epochs, settings.noise, seed=material.seed)
+        old = self._log_probs(model, rollouts, views)
+        reference = old
+        if settings.kl_reference == "init":
+            assert self.initial is not None, "the KL reference `init` needs the initial model"
+            reference = self._log_probs(self.initial, rollouts, views)
+        return _Iteration(
+            rollouts,
+            views,
+            old,
+            reference,
+            torch.from_numpy(settings.advantage(totals)).float().flatten(),
+            self._logged(groups, rewards, groups_alike(totals)),
+        )
+
+    def _own_rows(self, number: int) -> list[Row]:
+        """This process's prompts, all of which some reward can judge."""
+        rows = list(self.material.rows(number))
+        assert rows, "an iteration needs a prompt for every process"
+        for row in rows:
+            self.settings.weights.of(row.sample)
+        return rows
+
+    def _sample(self, model: Transformer, number: int, row: Row) -> Group:
+        material = self.material
+        return sample_group(
+            model, number, row, self.settings.rollouts, material.tokenizer, material.vocab, seed=material.seed
+        )
+
+    @torch.no_grad()
+    def _log_probs(self, model: Transformer, rollouts: Rollouts, views: Views) -> Float[Tensor, "U R L"]:
+        """Log-probabilities of the scored tokens, in micro-batches of the training step's size."""
+        device, vocab, batch = model.device, self.material.vocab, rollouts.batch
+        updates = []
+        for hidden, scored in zip(views.hidden, views.scored, strict=True):
+            pieces = []
+            for rows in np.array_split(np.arange(len(scored)), self.material.num_parts):
+                ids = batch.ids[rows].to(device)
+                x_t = corrupt(ids, hidden[rows].to(device), vocab.mask)
+                states = model.hidden_states(x_t, batch.attendable[rows].to(device))
+                target = scored[rows].to(device)
+                pieces.append(
+                    token_log_probs(model, states, ids, target, vocab, vocabulary=self.settings.vocabulary).cpu()
+                )
+            updates.append(torch.cat(pieces))
+        return torch.stack(updates)
 
     def _part(
-        self,
-        phase: RolloutPhase,
-        update: int,
-        rows: Int[Tensor, "r"],
-        advantages: Float[Tensor, "R"],
-        logged: Float[Tensor, "R n 2"],
-        device: torch.device,
+        self, iteration: "_Iteration", update: int, rows: Int[Tensor, "r"], device: torch.device
     ) -> "_PolicyPart":
-        batch, vocab = phase.rollouts.batch, self.material.vocab
-        is_masked = phase.is_masked[update][rows]
-        hidden = is_masked | phase.rollouts.beyond[rows]
-        vocabulary = self.settings.vocabulary
+        batch, vocab, vocabulary = iteration.rollouts.batch, self.material.vocab, self.settings.vocabulary
+        ids, attendable, scored = batch.ids[rows], batch.attendable[rows], iteration.views.scored[update][rows]
         return _PolicyPart(
-            x_t=corrupt(batch.ids[rows], hidden, vocab.mask).to(device),
-            x0=batch.ids[rows].to(device),
-            attendable=batch.attendable[rows].to(device),
-            is_target=is_masked.to(device),
-            old=phase.old[update][rows].to(device),
-            reference=phase.reference[update][rows].to(device),
-            advantages=advantages[rows].to(device),
-            logged=logged[rows].sum(0).to(device),
-            work=work_of(batch.ids[rows].shape, batch.ids[rows], batch.attendable[rows], is_masked, vocab, vocabulary),
+            x_t=corrupt(ids, iteration.views.hidden[update][rows], vocab.mask).to(device),
+            x0=ids.to(device),
+            attendable=attendable.to(device),
+            is_target=scored.to(device),
+            old=iteration.old[update][rows].to(device),
+            reference=iteration.reference[update][rows].to(device),
+            advantages=iteration.advantages[rows].to(device),
+            logged=iteration.logged[rows].sum(0).to(device),
+            work=work_of(ids.shape, ids, attendable, scored, vocab, vocabulary),
             settings=self.settings,
             vocab=vocab,
         )
 
-    def _rollout_phase(self, model: Transformer, samples: Sequence[Sample], iteration: int) -> RolloutPhase:
-        key = self._key("rollouts", iteration)
-        stored = self.store.get(key)
-        if stored is not None:
-            return unpack_phase(stored, rollout_keys(samples, self.settings.rollouts.group_size))
-        material, settings = self.material, self.settings
-        seed = int(uniforms([key], [iteration], seed=material.seed, purpose="rollouts", count=1)[0, 0] * 2**53)
-        generator = torch.Generator(model.device).manual_seed(seed)
-        rollouts = sample_rollouts(
-            model, samples, settings.rollouts, material.tokenizer, material.vocab, generator=generator
-        )
-        is_masked = self._masks(rollouts, samples, iteration)
-        old = torch.stack([self._log_probs(model, rollouts, one) for one in is_masked])
-        reference = old.clone()
-        if settings.kl_reference == "init":
-            assert self.initial is not None, "the KL reference `init` needs the initial model"
-            reference = torch.stack([self._log_probs(self.initial, rollouts, one) for one in is_masked])
-        phase = RolloutPhase(rollouts, is_masked, old, reference)
-        self.store.put(key, pack_phase(phase))
-        return phase
-
-    def _masks(self, rollouts: Rollouts, samples: Sequence[Sample], iteration: int) -> Bool[Tensor, "U R L"]:
-        """What each inner update masks: one noise time per prompt and update, tokens by lot."""
-        settings, seed, batch = self.settings, self.material.seed, rollouts.batch
-        keys = [sample.key for sample in samples]
-        starts = uniforms(keys, [iteration] * len(keys), seed=seed, purpose="noise times", count=1)[:, 0]
-        times = np.array([noise_times(start, settings.inner_updates, settings.spacing) for start in starts])
-        rates = torch.from_numpy(times / NUM_TIMES).float().repeat_interleave(settings.rollouts.group_size, 0)
-        epochs = [iteration] * len(batch.keys)
-        masks = []
-        for update in range(settings.inner_updates):
-            dice = token_dice(batch, epochs, seed=seed, purpose=f"tokens {update}")
-            masks.append(mask_by_count(batch.maskable, rates[:, update], dice)[0])
-        return torch.stack(masks)
-
-    @torch.no_grad()
-    def _log_probs(
-        self, model: Transformer, rollouts: Rollouts, is_masked: Bool[Tensor, "R L"]
-    ) -> Float[Tensor, "R L"]:
-        """Log-probabilities of the masked tokens, in micro-batches of the training step's size."""
-        pieces = []
-        device, vocab = model.device, self.material.vocab
-        for rows in np.array_split(np.arange(len(is_masked)), self.material.num_parts):
-            batch = rollouts.batch
-            hidden = is_masked[rows] | rollouts.beyond[rows]
-            ids = batch.ids[rows].to(device)
-            states = model.hidden_states(corrupt(ids, hidden.to(device), vocab.mask), batch.attendable[rows].to(device))
-            target = is_masked[rows].to(device)
-            log_probs = token_log_probs(model, states, ids, target, vocab, vocabulary=self.settings.vocabulary)
-            pieces.append(log_probs.cpu())
-        return torch.cat(pieces)
-
-    def _reward_phase(self, rollouts: Rollouts, samples: Sequence[Sample], iteration: int) -> list[dict[str, float]]:
-        key = self._key("rewards", iteration)
-        stored = self.store.get(key)
-        if stored is not None:
-            scores: list[dict[str, float]] = json.loads(stored)
-            return scores
-        scores = score_rollouts(
-            rollouts,
-            samples,
-            self.rewards,
-            self.settings.reward_weights,
-            tokenizer=self.material.tokenizer,
-            vocab=self.material.vocab,
-            decode_pictures=self.decode_pictures,
-        )
-        self.store.put(key, json.dumps(scores, sort_keys=True).encode())
-        return scores
-
-    def _key(self, phase: str, iteration: int) -> str:
-        world = self.material.world
-        return unit_key("unigrpo", self.run, phase, iteration, world.rank, world.size)
-
     def _logged(
-        self, rollouts: Rollouts, scores: Sequence[Mapping[str, float]], flat: Float[np.ndarray, "R"]
+        self, groups: Sequence[Group], rewards: Sequence[Sequence[Reward]], alike: Bool[np.ndarray, "P"]
     ) -> Float[Tensor, "R n 2"]:
         """(sum, count) of the metrics that are known before the update, per rollout."""
-        names = self.metric_names
-        table = torch.zeros(len(scores), len(names), 2)
-        for row, parts in enumerate(scores):
-            task = TASKS[int(rollouts.batch.task[row])]
-            values = {
-                "zero_variance_groups": float(flat[row]),
-                "answer_tokens": float(rollouts.batch.maskable[row].sum()),
-                f"reward/{task}/total": sum(parts.values()),
-                **{f"reward/{task}/{name}": value for name, value in parts.items()},
-            }
-            for name, value in values.items():
-                table[row, names.index(name)] = torch.tensor([value, 1.0])
-        return table
+        names, table = self.metric_names, []
+        for group, own, is_alike in zip(groups, rewards, alike, strict=True):
+            label = self.settings.weights.label(group.row.sample)
+            for number, reward in enumerate(own):
+                values = {
+                    "zero_variance_groups": float(is_alike),
+                    "unscored_answers": float(not reward.is_scored),
+                    "answer_tokens": float(group.rollouts.batch.maskable[number].sum()),
+                    f"reward/{label}/total": reward.total,
+                    **{f"reward/{label}/{name}": value for name, value in reward.parts.items()},
+                }
+                table.append([[values.get(name, 0.0), float(name in values)] for name in names])
+        return torch.tensor(table)
+
+
+@dataclass(frozen=True)
+class _Iteration:
+    rollouts: Rollouts
+    views: Views
+    old: Float[Tensor, "U R L"]
+    reference: Float[Tensor, "U R L"]
+    advantages: Float[Tensor, "R"]
+    logged: Float[Tensor, "R n 2"]
 
 
 @dataclass(frozen=True)
@@ -276,16 +227,15 @@ class _PolicyPart:
         return torch.tensor([float(len(self.x0))], device=self.x0.device)
 
     def loss(self, model: Transformer, totals: Float[Tensor, "1"]) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2"]]:
+        settings = self.settings
         hidden = model.hidden_states(self.x_t, self.attendable)
-        log_probs = token_log_probs(
-            model, hidden, self.x0, self.is_target, self.vocab, vocabulary=self.settings.vocabulary
-        )
+        log_probs = token_log_probs(model, hidden, self.x0, self.is_target, self.vocab, vocabulary=settings.vocabulary)
         log_ratio = (log_probs - self.old) * self.is_target
         per_row = self.is_target.sum(1).clamp(min=1)
-        gain = (clipped_surrogate(log_ratio, self.advantages, self.settings.clip) * self.is_target).sum(1) / per_row
-        kl = (k3_divergence(log_probs, self.reference) * self.is_target).sum(1) / per_row
-        loss = (self.settings.kl_weight * kl - gain).sum() / totals[0]
-        clipped = ((log_ratio.exp() - 1).abs() > self.settings.clip).float() * self.is_target
+        gain = (clipped_surrogate(log_ratio, self.advantages, settings.clip) * self.is_target).sum(1) / per_row
+        kl = (settings.divergence(log_probs, self.reference) * self.is_target).sum(1) / per_row
+        loss = (settings.kl_weight * kl - gain).sum() / totals[0]
+        clipped = ((log_ratio.exp() - 1).abs() > settings.clip).float() * self.is_target
         rows = float(len(self.x0))
         sums = [
             -float(gain.detach().sum()),

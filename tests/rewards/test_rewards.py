@@ -1,4 +1,5 @@
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from safetensors.torch import save_file
 from transformers import BertTokenizerFast, BlipConfig, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from mmada.errors import CheckpointError, ContractError, ParamsError
-from mmada.rewards import REWARDS, build_rewards
+from mmada.params_training import RewardName
+from mmada.rewards import REWARD_MODELS, REWARDS, Response, build_rewards
 from mmada.rewards.clip_score import prepare_pixels
 from mmada.rewards.image_reward import ImageRewardModel
 from mmada.text_tokenizer import train_tokenizer
@@ -15,8 +17,12 @@ from mmada.text_tokenizer import train_tokenizer
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
-def _score(name, completion="", reference="", pixels=None, prompt="p"):
-    return REWARDS[name](prompt=prompt, completion=completion, reference=reference, pixels=pixels)
+def _response(completion="", reference="", pixels=None, prompt="p", task="chat"):
+    return Response(task, prompt, completion, reference, pixels)
+
+
+def _score(name, completion="", reference="", **others):
+    return REWARDS[name](_response(completion, reference, **others))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +60,8 @@ def test_think_format(completion, score):
 
 
 def test_a_picture_stands_for_the_answer_in_thinking_before_drawing():
-    assert _score("think_format", "<think>a red circle</think>", pixels=PICTURE) == 1.0
+    assert _score("think_format", "<think>a red circle</think>", pixels=PICTURE, task="r2i") == 1.0
+    assert _score("think_format", "<think>a red circle</think>", pixels=PICTURE, task="mmu") == 0.0
 
 
 def test_picture_reward_needs_a_picture_and_a_specification():
@@ -62,12 +69,12 @@ def test_picture_reward_needs_a_picture_and_a_specification():
         "category": "single", "include": [{"shape": "circle", "count": 1, "colour": "red"}], "relation": None
     }  # fmt: skip
     blank = np.full((64, 64, 3), 255, dtype=np.uint8)
-    assert 0.0 <= _score("picture", reference=json.dumps(spec), pixels=blank) < 1.0
+    assert 0.0 <= _score("picture", reference=json.dumps(spec), pixels=blank, task="t2i") < 1.0
     with pytest.raises(ContractError, match="draws"):
         _score("picture", reference=json.dumps(spec))
     for bad in ("", "7", "{}", json.dumps(spec | {"category": "portrait"})):
         with pytest.raises(ContractError, match="specifies no picture"):
-            _score("picture", reference=bad, pixels=blank)
+            _score("picture", reference=bad, pixels=blank, task="t2i")
 
 
 def _clip_folder(folder):
@@ -80,19 +87,36 @@ def _clip_folder(folder):
     PreTrainedTokenizerFast.from_pretrained(folder).save_pretrained(folder)
 
 
+def _cosine(reward, words):
+    ids = reward.tokenizer(words, truncation=True, max_length=12, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        image = reward.model.visual_projection(reward.model.vision_model(prepare_pixels(PICTURE, 32)).pooler_output)
+        text = reward.model.text_projection(reward.model.text_model(ids).pooler_output)
+    return max(0.0, 100 * float(torch.cosine_similarity(image, text)))
+
+
 def test_clip_score_is_the_cosine_of_a_local_model(tmp_path):
     _clip_folder(tmp_path)
     reward = build_rewards(["clip"], {"clip": tmp_path})["clip"]
-    value = reward(prompt="a red circle " * 9, completion="", reference="", pixels=PICTURE)
+    prompt = "a red circle " * 9
+    value = reward(_response(prompt=prompt, pixels=PICTURE, task="t2i"))
     assert 0.0 <= value <= 100.0
-    model = reward.model
-    ids = reward.tokenizer("a red circle " * 9, truncation=True, max_length=12, return_tensors="pt")["input_ids"]
-    with torch.no_grad():
-        image = model.visual_projection(model.vision_model(prepare_pixels(PICTURE, 32)).pooler_output)
-        text = model.text_projection(model.text_model(ids).pooler_output)
-    assert value == pytest.approx(max(0.0, 100 * float(torch.cosine_similarity(image, text))), abs=1e-3)
-    with pytest.raises(CheckpointError, match="draws"):
-        reward(prompt="a", completion="", reference="", pixels=None)
+    assert value == pytest.approx(_cosine(reward, prompt), abs=1e-3)
+    with pytest.raises(CheckpointError, match="needs a picture"):
+        reward(_response(prompt="a"))
+
+
+def test_clip_judges_a_caption_by_what_is_said_after_the_thought(tmp_path):
+    _clip_folder(tmp_path)
+    reward = build_rewards(["clip"], {"clip": tmp_path})["clip"]
+
+    def caption(text):
+        return reward(_response(text, prompt="describe it", pixels=PICTURE, task="mmu"))
+
+    assert caption("a blue square") == pytest.approx(_cosine(reward, "a blue square"), abs=1e-3)
+    assert caption("<think>a red circle, or not</think>a blue square") == caption("a blue square")
+    for silent in ("", "  ", "<think>a blue square", "<think>a blue square</think>"):
+        assert caption(silent) == 0.0
 
 
 def _image_reward_folder(folder):
@@ -111,11 +135,19 @@ def _image_reward_folder(folder):
 def test_image_reward_depends_on_picture_and_prompt(tmp_path):
     _image_reward_folder(tmp_path)
     reward = build_rewards(["image_reward"], {"image_reward": tmp_path})["image_reward"]
-    options = {"completion": "", "reference": ""}
-    value = reward(prompt="a red circle", pixels=PICTURE, **options)
-    assert value == reward(prompt="a red circle", pixels=PICTURE, **options)
-    assert value != reward(prompt="a blue circle", pixels=PICTURE, **options)
-    assert value != reward(prompt="a red circle", pixels=255 - PICTURE, **options)
+
+    def value(prompt, pixels):
+        return reward(_response(prompt=prompt, pixels=pixels, task="t2i"))
+
+    assert value("a red circle", PICTURE) == value("a red circle", PICTURE)
+    assert value("a red circle", PICTURE) != value("a blue circle", PICTURE)
+    assert value("a red circle", PICTURE) != value("a red circle", 255 - PICTURE)
+    with pytest.raises(CheckpointError, match="task that draws"):
+        reward(_response(pixels=PICTURE, task="mmu"))
+
+
+def test_params_name_the_rewards_that_there_are():
+    assert set(get_args(RewardName)) == {*REWARDS, *REWARD_MODELS}
 
 
 def test_rewards_that_cannot_be_built_say_why(tmp_path):

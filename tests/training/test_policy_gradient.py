@@ -3,20 +3,24 @@ import pytest
 import torch
 
 from mmada.training.policy_gradient import (
+    DIVERGENCES,
+    centred,
     clipped_surrogate,
-    group_advantages,
-    k3_divergence,
+    groups_alike,
     noise_times,
+    standardised,
 )
 
 
 def test_advantages_are_standardised_within_groups_and_zero_where_nothing_differs():
     rewards = np.array([[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]])
-    advantages = group_advantages(rewards)
+    advantages = standardised(rewards)
     assert advantages[0].mean() == pytest.approx(0)
     assert advantages[0].std() == pytest.approx(1)
     assert (advantages[1] == 0).all()
-    assert np.allclose(group_advantages(rewards * 7 + 3), advantages)
+    assert np.allclose(standardised(rewards * 7 + 3), advantages)
+    assert groups_alike(rewards).tolist() == [False, True]
+    assert centred(rewards).tolist() == [[-2.0, -1.0, 0.0, 3.0], [0.0] * 4]
 
 
 def test_noise_times_as_in_the_paper():
@@ -44,11 +48,29 @@ def test_the_surrogate_has_the_gradient_of_the_policy_until_it_is_clipped():
     assert log_ratio.grad.flatten().tolist() == pytest.approx([1.1, 0.0, -0.9, 0.0])
 
 
-def test_k3_is_zero_at_equality_never_negative_and_unbiased():
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_divergences_are_zero_at_equality_and_biased_only_where_they_say_so(name):
     generator = torch.Generator().manual_seed(0)
     p, q = (torch.randn(50, generator=generator).log_softmax(0) for _ in range(2))
-    assert k3_divergence(p, p).abs().max() == 0
-    values = k3_divergence(p, q)
-    assert values.min() >= 0
+    estimate = DIVERGENCES[name]
+    assert estimate(p, p).abs().max() == 0
+    values = estimate(p, q)
+    assert (values.min() >= 0) == (name != "k1")
     kl = float((p.exp() * (p - q)).sum())
-    assert float((p.exp() * values).sum()) == pytest.approx(kl, abs=1e-5)
+    assert (float((p.exp() * values).sum()) == pytest.approx(kl, abs=1e-5)) == (name != "k2")
+
+
+def test_only_k1_has_no_pull_as_a_loss():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, generator=generator, requires_grad=True)
+    reference = torch.randn(50, generator=generator).log_softmax(0)
+    kl = (logits.softmax(0) * (logits.log_softmax(0) - reference)).sum()
+    (wanted,) = torch.autograd.grad(kl, logits)
+    pull = {}
+    for name, estimate in DIVERGENCES.items():
+        p = logits.log_softmax(0)
+        (pull[name],) = torch.autograd.grad((p.exp().detach() * estimate(p, reference)).sum(), logits)
+    assert pull["k1"].abs().max() < 1e-6
+    assert torch.allclose(pull["k2"], wanted, atol=1e-6)
+    assert not torch.allclose(pull["k3"], wanted, atol=1e-3)
+    assert float(pull["k3"] @ wanted) > 0

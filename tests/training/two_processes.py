@@ -8,16 +8,25 @@ from safetensors.torch import save_file
 
 from mmada.text_tokenizer import load_tokenizer
 from mmada.training.loop import train
+from mmada.training.objectives import Objective
 from mmada.training.parallel import World, full_state, joined, shard_model
+from mmada.unit_store import UnitStore
 from tests.tiny import tiny_model, tiny_vocab
 from tests.training.jobs import masked_objective, settings
+from tests.training.toy_unigrpo import toy
 
 
-def run(tokenizer_folder: Path, state_dir: Path, out: Path, muon: float, stop_after: int, world: World) -> None:
-    """Train up to `stop_after` of four steps and write the weights."""
+def run(
+    tokenizer_folder: Path, state_dir: Path, out: Path, muon: float, stop_after: int, world: World, rl: bool = False
+) -> None:
+    """Train up to `stop_after` of four steps, by UniGRPO if `rl`, and write the weights."""
     tokenizer = load_tokenizer(tokenizer_folder)
     model = tiny_model(tiny_vocab(tokenizer))
     shard_model(model, world)
+
+    objective: Objective = masked_objective(tokenizer, world, num_parts=2)
+    if rl:
+        objective = toy(tokenizer, UnitStore(state_dir / "phases"), world=world, num_parts=2)
 
     class StoppedError(Exception):
         pass
@@ -29,7 +38,7 @@ def run(tokenizer_folder: Path, state_dir: Path, out: Path, muon: float, stop_af
     with contextlib.suppress(StoppedError):
         train(
             model,
-            masked_objective(tokenizer, world, num_parts=2),
+            objective,
             settings(4, checkpoint_every=2, muon_learning_rate=muon),
             state_dir=state_dir,
             world=world,
@@ -44,4 +53,5 @@ def run(tokenizer_folder: Path, state_dir: Path, out: Path, muon: float, stop_af
 
 if __name__ == "__main__":
     with joined() as here:
-        run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]), here)
+        folders = [Path(folder) for folder in sys.argv[1:4]]
+        run(*folders, float(sys.argv[4]), int(sys.argv[5]), here, rl="rl" in sys.argv)

@@ -1,0 +1,158 @@
+"""The answers that a UniGRPO run sampled, as a raw corpus: published with their lineage, curated like any other.
+
+The folder holds a file of JSON lines per task (`chat.jsonl`), the pictures that its rows name, and a manifest that says
+which model's training sampled them.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Int
+from PIL import Image
+
+from mmada.errors import InputError
+from mmada.lineage.manifest import Artifact, open_artifact, write_manifest
+from mmada.lineage.provenance import ProvenanceStore, Run
+from mmada.params_schema import Params
+from mmada.params_training import TrainingBlock
+from mmada.stages.train import run_digest, state_folder
+from mmada.storage import settle
+from mmada.training.job import picture_decoder, reward_weights
+from mmada.training.phases import Reward, decoded, kept_groups, open_phases, picture_codes
+from mmada.training.policy_gradient import ADVANTAGES
+from mmada.training.rollouts import DecodePictures, Group
+from mmada.unit_store import UnitStore
+
+STAGE: Final = "publish_rollouts"
+_VERSION: Final = 1
+_PICTURES: Final = "pictures"
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A finished UniGRPO run that has left its answers here."""
+
+    model: Artifact
+    block: TrainingBlock
+    run: str
+    state_dir: Path
+
+    def groups(self) -> list[tuple[Group, list[Reward]]]:
+        """All groups with their rewards, in order of iterations, then of prompts."""
+        assert self.block.unigrpo is not None, "only such runs are found"
+        found = kept_groups(open_phases(self.state_dir), reward_weights(self.block.unigrpo))
+        return sorted(found, key=lambda one: (one[0].iteration, one[0].row.sample.key, one[0].row.epoch))
+
+    def of_iteration(self, number: int | None) -> list[list[dict[str, Any]]]:
+        """The answers of each group of an iteration, by default of the last. Raises InputError when there are none."""
+        groups = self.groups()
+        wanted = groups[-1][0].iteration if number is None else number
+        found = [self.answers(group, rewards) for group, rewards in groups if group.iteration == wanted]
+        if not found:
+            raise InputError(f"{self.model.path} has no iteration {wanted}; it has 0 to {groups[-1][0].iteration}")
+        return found
+
+    def answers(self, group: Group, rewards: list[Reward]) -> list[dict[str, Any]]:
+        """What is known of each answer of a group, but for its picture."""
+        assert self.block.unigrpo is not None, "only such runs are found"
+        totals = np.array([[reward.total for reward in rewards]])
+        advantages = ADVANTAGES[self.block.unigrpo.advantages](totals)[0].tolist()
+        sample = group.row.sample
+        return [
+            {
+                "prompt": sample.prompt,
+                "response": text,
+                "reference": sample.reference,
+                "reward": reward.total,
+                "rewards": dict(reward.parts),
+                "advantage": advantage,
+                "iteration": group.iteration,
+                "number": number,
+                "sample": sample.key,
+                "row_id": sample.row_id,
+                "corpus": sample.corpus,
+            }
+            for number, (text, reward, advantage) in enumerate(zip(group.texts, rewards, advantages, strict=True))
+        ]
+
+
+def find_run(key: str, params: Params, store: UnitStore) -> KeptRun:
+    """The run that made the model of training stage `key`. Raises InputError when it was none of UniGRPO, or when its
+    answers are not on this machine.
+    """
+    model = open_artifact(Path(params.paths.models) / key)
+    for record in reversed(ProvenanceStore(Path(params.paths.provenance)).records(model.id)):
+        block = TrainingBlock.model_validate(record["params"][f"training.{key}"])
+        if block.unigrpo is None:
+            raise InputError(f"{model.path} was trained by {block.objective}, which samples no answers; name a stage 3")
+        ids = {name: entry["id"] for name, entry in record["inputs"].items()}
+        run = run_digest(record["version"], ids, block)
+        if (state_dir := state_folder(store, run)).is_dir():
+            return KeptRun(model, block, run, state_dir)
+    raise InputError(
+        f"the answers that {model.path} learned from are not here: they stay in {store.root} of the machine that "
+        f"trained it. Train it here: `dvc repro --force --single-item train@{key}`"
+    )
+
+
+def publish_rollouts(run: KeptRun, out: Path, params: Params, *, min_reward: float | None) -> Artifact:
+    """Write the answers of a run, those worth `min_reward` at least if it is given, as a corpus in `out`.
+
+    Equal runs give equal bytes. Raises InputError when `out` exists or no answer is worth that much.
+    """
+    started = datetime.now(UTC)
+    if out.exists():
+        raise InputError(f"{out} exists; raw corpora do not change, so choose another folder or remove this one")
+    chosen = [
+        (group, answer)
+        for group, rewards in run.groups()
+        for answer in run.answers(group, rewards)
+        if min_reward is None or answer["reward"] >= min_reward
+    ]
+    if not chosen:
+        raise InputError(f"no answer of {run.model.path} is worth {min_reward}; lower --min-reward")
+    magvit = open_artifact(Path(params.paths.magvit))
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / _PICTURES).mkdir(parents=True)
+    _write(partial, chosen, picture_decoder(magvit.path))
+    metadata = {"model": run.model.id, "run": run.run, "answers": len(chosen), "min_reward": min_reward}
+    artifact = write_manifest(partial, stage=STAGE, key=run.model.key, version=_VERSION, metadata=metadata)
+    settle(partial, out)
+    record = Run(
+        stage=STAGE,
+        key=run.model.key,
+        version=_VERSION,
+        path=out.as_posix(),
+        inputs={name: (read.id, read.path.as_posix()) for name, read in (("model", run.model), ("magvit", magvit))},
+        raw_files={},
+        params={"min_reward": min_reward},
+        started=started,
+    )
+    ProvenanceStore(Path(params.paths.provenance)).append(artifact, record)
+    return artifact
+
+
+def _write(folder: Path, chosen: Iterable[tuple[Group, dict[str, Any]]], decode: DecodePictures) -> None:
+    """A file of rows per task, and the pictures, each once."""
+    lines: dict[str, list[str]] = {}
+    for group, answer in chosen:
+        codes = picture_codes(group, answer["number"])
+        row = answer if codes is None else answer | {"image": _write_picture(folder, codes, decode)}
+        lines.setdefault(group.row.sample.task, []).append(json.dumps(row, sort_keys=True, ensure_ascii=False))
+    for task, rows in lines.items():
+        (folder / f"{task}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _write_picture(folder: Path, codes: Int[np.ndarray, "h w"], decode: DecodePictures) -> str:
+    name = f"{_PICTURES}/{sha256(codes.tobytes()).hexdigest()[:32]}.png"
+    if not (folder / name).exists():
+        Image.fromarray(decoded(codes, decode)).save(folder / name)
+    return name

@@ -1,0 +1,187 @@
+"""The first two phases of an UniGRPO iteration, kept in a store: answers, then what they are worth.
+
+Every group of answers and every score is stored as soon as it exists. A run that was killed finds all of them, makes
+only what is missing, and asks for no reward twice; any iteration's rewards and advantages can be computed again later.
+(The third phase is kept as resume states: mmada.training.checkpoints.)
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+
+from mmada.contracts.sample import Sample
+from mmada.errors import ContractError
+from mmada.model.sequences import Row
+from mmada.params_section import DRAWING_TASKS
+from mmada.rewards import Response
+from mmada.rewards.scoring import Asked, Scorer, Scores
+from mmada.storage import open_storage
+from mmada.training.rollouts import DecodePictures, Group, pack_group, unpack_group
+from mmada.unit_store import UnitStore, unit_key
+
+PHASES: Final = "phases"
+"""Where a run keeps its answers and scores, below its states."""
+_HERE: Final = Path(".mmada/phases")
+"""What a machine holds of a run whose states are in an object store."""
+
+
+class Store(Protocol):
+    """Where phases are kept: `mmada.unit_store.UnitStore`, or a dictionary in tests."""
+
+    def get(self, key: str) -> bytes | None:
+        """Bytes under `key`, None when absent."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep bytes under `key`."""
+
+    def keys(self) -> Iterable[str]:
+        """All keys, in no particular order."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Where the answers and the scores of a run are kept."""
+
+    rollouts: Store
+    rewards: Store
+
+
+def open_phases(state_dir: Path | str) -> Phases:
+    """Those of the run that keeps its state at `state_dir`, a folder or s3://bucket/prefix."""
+    if str(state_dir).startswith("s3://"):
+        store = UnitStore(_HERE / unit_key(str(state_dir))[:16], open_storage(f"{state_dir}/{PHASES}"))
+    else:
+        store = UnitStore(Path(state_dir) / PHASES)
+    return Phases(store.group("rollouts"), store.group("rewards"))
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """Task -> reward -> weight; a corpus with weights of its own is scored by these alone."""
+
+    by_task: Mapping[str, Mapping[str, float]]
+    by_corpus: Mapping[str, Mapping[str, float]]
+
+    def label(self, sample: Sample) -> str:
+        """Name under which metrics show the sample's rewards: its corpus, or its task."""
+        return sample.corpus if sample.corpus in self.by_corpus else sample.task
+
+    def of(self, sample: Sample) -> Mapping[str, float]:
+        """Raises ContractError when nothing rewards such a sample."""
+        try:
+            return self.labelled()[self.label(sample)]
+        except KeyError:
+            raise ContractError(
+                f"sample {sample.key} of corpus {sample.corpus}: unigrpo.rewards has no entry for task {sample.task!r}"
+            ) from None
+
+    def labelled(self) -> dict[str, Mapping[str, float]]:
+        """Label -> reward -> weight."""
+        return {**self.by_task, **self.by_corpus}
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What one answer is worth. `parts`: weighted, by reward; all 0 where it could not be scored in bounds."""
+
+    parts: Mapping[str, float]
+    is_scored: bool
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+def answered(rows: Sequence[Row], sample: Callable[[Row], Group], phases: Phases) -> list[Group]:
+    """Phase 1: the answers to every prompt, from the store or by `sample`."""
+    groups = []
+    for row in rows:
+        key = unit_key("rollouts", row.sample.key, row.epoch)
+        stored = phases.rollouts.get(key)
+        group = sample(row) if stored is None else unpack_group(stored)
+        if stored is None:
+            phases.rollouts.put(key, pack_group(group))
+        groups.append(group)
+    return groups
+
+
+def rewarded(
+    groups: Sequence[Group], weights: RewardWeights, scorer: Scorer, phases: Phases, decode: DecodePictures | None
+) -> list[list[Reward]]:
+    """Phase 2: the reward of every answer of every group. Equal answers to equal prompts are scored once."""
+    answers = {reward_key(group, number, weights): (group, number) for group, number in _answers(groups)}
+    known = {key: phases.rewards.get(key) for key in answers}
+    missing = [key for key, stored in known.items() if stored is None]
+    for index, scores in scorer([_asked(*answers[key], weights, decode) for key in missing]):
+        known[missing[index]] = data = json.dumps(scores, sort_keys=True).encode()
+        phases.rewards.put(missing[index], data)
+    rewards = [
+        _reward(json.loads(known[reward_key(group, number, weights)] or b"null"), weights.of(group.row.sample))
+        for group, number in _answers(groups)
+    ]
+    size = len(rewards) // len(groups)
+    return [rewards[first : first + size] for first in range(0, len(rewards), size)]
+
+
+def kept_groups(phases: Phases, weights: RewardWeights) -> Iterator[tuple[Group, list[Reward]]]:
+    """Every group whose answers have all been scored, in no particular order: what a run, finished or not, has left."""
+    for stored in map(phases.rollouts.get, phases.rollouts.keys()):
+        if stored is None:  # damaged
+            continue
+        group = unpack_group(stored)
+        scores = [phases.rewards.get(reward_key(group, number, weights)) for number in range(len(group.texts))]
+        known = [json.loads(data) for data in scores if data is not None]
+        if len(known) == len(scores):
+            yield group, [_reward(one, weights.of(group.row.sample)) for one in known]
+
+
+def _answers(groups: Sequence[Group]) -> Iterator[tuple[Group, int]]:
+    """Every answer: its group, and its number in it."""
+    return ((group, number) for group in groups for number in range(len(group.texts)))
+
+
+def reward_key(group: Group, number: int, weights: RewardWeights) -> str:
+    """Key of an answer's scores: all that they depend on."""
+    sample = group.row.sample
+    picture = picture_codes(group, number)
+    seen = None if picture is None else [list(picture.shape), picture.tobytes().hex()]
+    names = sorted(weights.of(sample))
+    return unit_key("rewards", names, sample.task, sample.prompt, sample.reference, group.texts[number], seen)
+
+
+def _reward(scores: Scores | None, weights: Mapping[str, float]) -> Reward:
+    if scores is None:
+        return Reward(dict.fromkeys(weights, 0.0), is_scored=False)
+    return Reward({name: weight * scores[name] for name, weight in weights.items()}, is_scored=True)
+
+
+def _asked(group: Group, number: int, weights: RewardWeights, decode: DecodePictures | None) -> Asked:
+    sample, codes = group.row.sample, picture_codes(group, number)
+    assert codes is None or decode is not None, "tasks with pictures need a picture decoder"
+    response = Response(
+        task=sample.task,
+        prompt=sample.prompt,
+        completion=group.texts[number],
+        reference=sample.reference,
+        pixels=None if codes is None or decode is None else decoded(codes, decode),
+    )
+    return Asked(response, tuple(sorted(weights.of(sample))))
+
+
+def picture_codes(group: Group, number: int) -> Int[np.ndarray, "h w"] | None:
+    """The picture that an answer drew, or that its question is about."""
+    sample = group.row.sample
+    picture = group.pictures[number] if sample.task in DRAWING_TASKS else sample.codes
+    return None if picture is None else np.ascontiguousarray(picture, dtype="<u2")
+
+
+def decoded(codes: Int[np.ndarray, "h w"], decode: DecodePictures) -> UInt8[np.ndarray, "H W 3"]:
+    """One picture at a time: its pixels then do not depend on which others are decoded."""
+    pixels: UInt8[np.ndarray, "H W 3"] = decode(torch.from_numpy(codes.astype(np.int64))[None])[0]
+    return pixels

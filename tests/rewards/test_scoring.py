@@ -1,0 +1,48 @@
+"""Workers that score under a clock: nothing that a model writes can hold them up, and none is lost for good."""
+
+import time
+from contextlib import closing
+
+import pytest
+
+from mmada.errors import ContractError
+from mmada.rewards import Response
+from mmada.rewards.scoring import Asked, RewardWorkers
+
+SECONDS = 0.6
+ENDLESS = r"\boxed{\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 5}{16}}"
+"""Symbolic comparison never ends on it; its own clock would stop it after 3 s."""
+
+
+def _asked(completion, reference="7", names=("correctness",), task="chat"):
+    return Asked(Response(task, "p", completion, reference, None), names)
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with closing(RewardWorkers({}, SECONDS, workers=2)) as pool:
+        list(pool([_asked("7"), _asked("8")]))  # they have started
+        yield pool
+
+
+def test_scores_come_by_name_for_every_response(workers):
+    asked = [_asked(f"<think>a</think>{n}", names=("correctness", "think_format")) for n in range(5, 10)]
+    found = dict(workers(asked))
+    assert found == {n: {"correctness": float(n == 2), "think_format": 1.0} for n in range(5)}
+
+
+def test_endless_responses_end_in_time_and_the_pool_stays_as_it_was(workers):
+    mix = [_asked(ENDLESS if n % 4 == 0 else "7", reference="17" if n % 4 == 0 else "7") for n in range(12)]
+    began = time.monotonic()
+    found = dict(workers(mix))
+    seconds = time.monotonic() - began
+    assert [n for n in found if found[n] is None] == [n for n in found if n % 4 == 0]
+    assert all(found[n] == {"correctness": 1.0} for n in found if n % 4)
+    assert seconds < 3 * (SECONDS + 3.0), "each endless one costs its time and the start of a worker, at most"
+    again = dict(workers([_asked("7") for _ in range(8)]))
+    assert all(scores == {"correctness": 1.0} for scores in again.values())
+
+
+def test_what_a_reward_cannot_judge_ends_the_run_with_its_message(workers):
+    with pytest.raises(ContractError, match="task that draws"):
+        list(workers([_asked("", names=("picture",), task="t2i")]))
