@@ -95,7 +95,7 @@ def _policy(tokenizer: TextTokenizer, seed: int, folder: Path, scorer: RewardWor
         vocabulary="modality",
     )
     material = _material(lambda number: [Row(one, number) for one in prompts], tokenizer, seed)
-    return UniGrpo(material, chosen, scorer, open_phases(folder), None, None)
+    return UniGrpo(material, chosen, scorer, open_phases(folder), None, None, lambda *answers: None)
 
 
 def learn(seed: int, folder: Path) -> tuple[list[float], float]:

@@ -75,6 +75,7 @@ def toy(
     estimator: str = "unigrpo",
     noise: NoiseRule = NOISE,
     initial: Any = None,
+    log: Any = lambda *answers: None,
     **change: Any,
 ) -> UniGrpo:
     """An objective over `prompts`, all of them in every iteration."""
@@ -84,6 +85,5 @@ def toy(
         "divergence": k3_divergence, "kl_reference": "old", "weights": WEIGHTS, "vocabulary": "modality",
     }  # fmt: skip
     material = Material(lambda i: [Row(p, i) for p in prompts], tokenizer, tiny_vocab(tokenizer), world, 1, num_parts)
-    return UniGrpo(
-        material, UniGrpoSettings(**(values | change)), scorer, Phases(store, store), codes_as_pixels, initial
-    )
+    chosen = UniGrpoSettings(**(values | change))
+    return UniGrpo(material, chosen, scorer, Phases(store, store), codes_as_pixels, initial, log)
