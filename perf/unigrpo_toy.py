@@ -39,7 +39,7 @@ _ALONE: Final = World(0, 1)
 _WINDOW: Final = 4
 _FORM_STEPS: Final = 150
 _INNER_UPDATES: Final = 4
-_ITERATIONS: Final = 32
+_ITERATIONS: Final = 50
 _SPAN: Final = 5
 """Iterations over which the last reward is averaged."""
 
