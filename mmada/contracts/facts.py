@@ -7,6 +7,7 @@ searched for and in which rows.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
 
@@ -94,6 +95,9 @@ BENCHMARK_MATCHES: Final[Schema] = {
     "containment": pl.Float64,  # share of the item's n-grams in the row; 1.0 unless it was found by "ngrams"
 }
 
+_PARTS_AT_A_TIME: Final = 20
+"""Parts of facts that are joined with what is known of all questions."""
+
 FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
     "num_thought_words": (0, None),
     "loop_share": (0.0, 1.0),
@@ -118,15 +122,16 @@ def facts_parts(folder: Path) -> list[Path]:
 
 
 def read_facts(folder: Path) -> Iterator[pl.DataFrame]:
-    """Facts of all rows (FACTS), a part at a time, in order of corpora, files and rows.
+    """Facts of all rows (FACTS), a few parts at a time, in order of corpora, files and rows.
 
     Raises as contracts.tables.read_table.
     """
     questions = read_table(folder / "questions.parquet", QUESTION_FACTS, "facts of questions")
-    for part in facts_parts(folder):
-        where = f"facts of {part.parent.name}"
-        placed = with_files(read_table(part, STORED_FACTS, where), part.parent, where)
-        yield with_questions(placed, questions)[list(FACTS)]
+    for corpus, parts in groupby(facts_parts(folder), lambda part: part.parent):
+        where = f"facts of {corpus.name}"
+        while some := list(islice(parts, _PARTS_AT_A_TIME)):
+            placed = with_files(pl.concat(read_table(part, STORED_FACTS, where) for part in some), corpus, where)
+            yield with_questions(placed, questions)[list(FACTS)]
 
 
 def with_questions(rows: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:

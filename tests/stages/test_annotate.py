@@ -14,7 +14,7 @@ from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
 from mmada.curation.certificate import recheck
 from mmada.errors import ContractError, InputError, ParamsError
-from mmada.lineage.manifest import write_manifest
+from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.params_data import Benchmark, Corpus, Selection
 from mmada.params_schema import Params, load_params
 from mmada.stages.annotate import annotate
@@ -235,3 +235,20 @@ def test_keeping_nothing_is_an_error_that_says_why(params: Params) -> None:
     _annotate(params, "units")
     with pytest.raises(InputError, match="row_too_long"):
         _select(params, max_text_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pl.exclude("loop_share"), r"facts of \w+ .*missing columns \['loop_share'\]"),
+        (pl.all().exclude("row").cast(pl.String), "wrong types .*num_text_tokens is String, not Int64"),
+    ],
+)
+def test_facts_of_another_shape_are_refused(params: Params, change: pl.Expr, message: str) -> None:
+    folder = _annotate(params, "units")
+    for file in folder.glob("*/facts-*.parquet"):
+        table = pl.read_parquet(file)
+        table.select(change).write_parquet(file)
+    write_manifest(folder, stage="annotate", version=1, metadata=read_artifact(folder).metadata)
+    with pytest.raises(ContractError, match=message):
+        _select(params)

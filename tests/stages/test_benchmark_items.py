@@ -80,3 +80,11 @@ def test_one_bad_item_refuses_the_benchmark(tmp_path: Path, row: Any) -> None:
 def test_no_items_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="first_row"):
         run(tmp_path, [{"q": "1", "a": "2"}], **QUESTIONS, first_row=1)
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    benchmark = Benchmark(path=str(tmp_path / "absent.jsonl"), max_items=1, **QUESTIONS)
+    with pytest.raises(InputError, match=r"benchmarks\.b\.path: .*absent\.jsonl does not exist"):
+        benchmark_items(
+            out=tmp_path / "out", key="b", benchmarks=benchmark, ingest=LIMITS, store=UnitStore(tmp_path / "units")
+        )
