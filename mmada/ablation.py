@@ -1,11 +1,10 @@
 """What one filter of selection is worth: the same stage trained with and without it, compared item by item.
 
-Each arm is a small project of its own below `.mmada/ablations`, made by the stages themselves. It shares with this
-project, by links, everything that comes before selection and the parent's weights; nothing of this project is written.
+Each arm is a project of its own below `.mmada/ablations` (mmada.side_project), made by the stages themselves; it shares
+with this one everything that comes before selection, and the parent's weights.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import asdict, dataclass
@@ -14,25 +13,22 @@ from typing import Final
 
 import polars as pl
 
-from mmada.checkpoint_registry import REGISTRY_FILE
 from mmada.curation.select import REASONS
 from mmada.errors import InputError, ParamsError
 from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
 from mmada.evaluation.score_store import holm
 from mmada.lineage.manifest import Artifact
-from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import GateOverride
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
 from mmada.shards.index import read_index
+from mmada.side_project import make_side_project, shared_folders
 from mmada.stage_runner import run_stage
 from mmada.stages.validate import gate_checks
-from mmada.storage import atomic_write, link_tree
+from mmada.storage import atomic_write
 from mmada.unit_store import WORK_DIR
-from mmada.yaml_file import write_yaml
 
 FALSE_DIFFERENCES: Final = 0.05
 """Share of ablations of a filter without effect in which a difference is seen on any benchmark."""
-_SHARED: Final = ("ingested", "text_tokenizer", "magvit", "codes", "benchmark_items", "facts", "profiles")
 
 
 @dataclass(frozen=True)
@@ -122,22 +118,11 @@ class _Arm:
         raw["selection"]["leave_out"] += [self.left_out] if self.left_out else []
         return parse_params(raw, f"{PARAMS_FILE} for an ablation")
 
-    def _link(self, project: Params) -> None:
-        """The folder, with links to what it shares with the project; units of an earlier run are kept."""
-        paths = project.paths
-        shutil.rmtree(self.folder / "data", ignore_errors=True)
-        parent = Path(paths.models) / project.training[self.stage].init
-        for shared in (*(Path(getattr(paths, name)) for name in _SHARED), parent):
-            link_tree(shared, self.folder / shared)
-        ProvenanceStore(self.folder / paths.provenance).merge(ProvenanceStore(Path(paths.provenance)))
-        model = {"path": f"{paths.models}/{self.stage}", "origin": "pipeline"}
-        write_yaml({"checkpoints": {self.stage: model}}, self.folder / REGISTRY_FILE)
-        write_yaml(self.params(project).model_dump(mode="json"), self.folder / PARAMS_FILE)
-
     def make_shards(self, project: Params) -> Artifact:
         """The folder, and in it everything from selection to shards."""
-        self._link(project)
         params = self.params(project)
+        parent = Path(project.paths.models) / project.training[self.stage].init
+        make_side_project(self.folder, params, [*shared_folders(project), parent], [self.stage], project)
         with chdir(self.folder):
             selected = run_stage("select", params)
             run_stage("validate", self._let_pass(params, selected.id))

@@ -27,6 +27,7 @@ from mmada.storage import settle
 from mmada.training.job import picture_decoder, reward_weights
 from mmada.training.phases import Reward, decoded, kept_groups, open_phases, picture_codes
 from mmada.training.policy_gradient import ADVANTAGES
+from mmada.training.rollout_log import answer_records
 from mmada.training.rollouts import DecodePictures, Group
 from mmada.unit_store import UnitStore
 
@@ -62,25 +63,7 @@ class KeptRun:
     def answers(self, group: Group, rewards: list[Reward]) -> list[dict[str, Any]]:
         """What is known of each answer of a group, but for its picture."""
         assert self.block.unigrpo is not None, "only such runs are found"
-        totals = np.array([[reward.total for reward in rewards]])
-        advantages = ADVANTAGES[self.block.unigrpo.advantages](totals)[0].tolist()
-        sample = group.row.sample
-        return [
-            {
-                "prompt": sample.prompt,
-                "response": text,
-                "reference": sample.reference,
-                "reward": reward.total,
-                "rewards": dict(reward.parts),
-                "advantage": advantage,
-                "iteration": group.iteration,
-                "number": number,
-                "sample": sample.key,
-                "row_id": sample.row_id,
-                "corpus": sample.corpus,
-            }
-            for number, (text, reward, advantage) in enumerate(zip(group.texts, rewards, advantages, strict=True))
-        ]
+        return answer_records(group, rewards, ADVANTAGES[self.block.unigrpo.advantages])
 
 
 def find_run(key: str, params: Params, store: UnitStore) -> KeptRun:

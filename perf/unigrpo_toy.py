@@ -39,7 +39,7 @@ _ALONE: Final = World(0, 1)
 _WINDOW: Final = 4
 _FORM_STEPS: Final = 150
 _INNER_UPDATES: Final = 4
-_ITERATIONS: Final = 32
+_ITERATIONS: Final = 50
 _SPAN: Final = 5
 """Iterations over which the last reward is averaged."""
 
@@ -98,7 +98,7 @@ def _policy(tokenizer: TextTokenizer, seed: int, folder: Path, scorer: RewardWor
         vocabulary="modality",
     )
     material = _material(lambda number: [Row(one, number) for one in prompts], tokenizer, seed)
-    return UniGrpo(material, chosen, scorer, open_phases(folder), None, None)
+    return UniGrpo(material, chosen, scorer, open_phases(folder), None, None, lambda *answers: None)
 
 
 def learn(seed: int, folder: Path) -> tuple[list[float], float]:

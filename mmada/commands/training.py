@@ -30,6 +30,22 @@ def forecast(
     print_forecast(load_params(PARAMS_FILE), stage, machine, processes=processes, length=length)
 
 
+@app.command(rich_help_panel="Training")
+def proof(
+    seeds: Annotated[int, typer.Option(min=1, help="Runs; the first one is the project's own.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Each stage beside a control that goes on with the first one for as many steps, over several seeds.
+
+    Everything happens in .mmada/proof; the project's own data and models stay as they are.
+    """
+    from mmada.proof import prove
+
+    result = prove(load_params(PARAMS_FILE), seeds=seeds)
+    text = "report.json" if as_json else "report.txt"
+    typer.echo((Path(result.folder) / text).read_text(encoding="utf-8"), nl=False)
+
+
 dispatch = typer.Typer(no_args_is_help=True, help="Where a training job runs.")
 app.add_typer(dispatch, name="dispatch", rich_help_panel="Training")
 

@@ -36,7 +36,7 @@ _GRACE_SECONDS: Final = 60.0
 """For the other processes to end, when one has failed: by then Ray knows of a machine that was lost."""
 
 Codes = list[int | None]
-"""Exit code of each process; None: it was lost, or ended by a signal."""
+"""Exit code of each process; None: it was lost, ended by a signal, or asked to end on its machine."""
 
 
 def run_on_ray(job: Job, work_dir: Path, processes: int) -> Position:
@@ -94,6 +94,7 @@ def _attempt(
     ray: Any, job: Job, store: str, processes: int, stop: StopRequest, bring_home: Callable[[], None]
 ) -> Codes:
     """Run the job from its last state until every process has ended, and nothing of it is left."""
+    from ray.exceptions import RayActorError
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -108,9 +109,13 @@ def _attempt(
             place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
             options = {"num_cpus": threads, "num_gpus": bundle.get("GPU", 0), "max_concurrency": 2}
             members.append(actor.options(scheduling_strategy=place, **options).remote())
+        try:
+            ranked = _ranked(ray, members)
+        except RayActorError:  # a machine was lost before anything began
+            return [None]
         follow = partial(_follow, ray, job, store)
         with ThreadPoolExecutor(processes) as pool:
-            ended = [pool.submit(follow, one, variables) for one, variables in _ranked(ray, members)]
+            ended = [pool.submit(follow, one, variables) for one, variables in ranked]
             try:
                 _watch(ended, members, stop, bring_home)
             finally:
@@ -158,7 +163,7 @@ def _follow(ray: Any, job: Job, store: str, member: Any, variables: Mapping[str,
         code: int = ray.get(member.code.remote())
     except RayActorError:
         return None
-    return None if code < 0 else code
+    return None if code < 0 or code == PreemptedError.exit_code else code  # its machine may have been wanted back
 
 
 def _watch(

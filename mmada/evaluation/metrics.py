@@ -57,10 +57,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def bootstrap_difference(
-    first: Sequence[bool], second: Sequence[bool], *, seed: int, resamples: int = 10_000
+    first: Sequence[float] | Float[np.ndarray, "n"],
+    second: Sequence[float] | Float[np.ndarray, "n"],
+    *,
+    seed: int,
+    resamples: int = 10_000,
 ) -> tuple[float, float]:
     """95 % percentile interval of the mean of (first - second) over items drawn with replacement."""
-    if len(first) != len(second) or not first:
+    if len(first) != len(second) or not len(first):
         raise ValueError(f"paired results need equal, positive numbers of items, not {len(first)} and {len(second)}")
     difference: Float[np.ndarray, n] = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     values, counts = np.unique(difference, return_counts=True)

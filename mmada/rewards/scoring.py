@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from mmada.errors import TrainingError
 from mmada.processes import Processes, WorkerLostError
 from mmada.rewards import REWARD_MODELS, Response, Reward, build_rewards
 
@@ -50,7 +51,7 @@ class RewardWorkers:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="reward")
 
     def __call__(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Scores | None]]:
-        """(index, scores) as they come. Raises what a reward raises."""
+        """(index, scores) as they come. Raises what a reward raises, and TrainingError when no worker can start."""
         futures = {self._threads.submit(self._one, one): index for index, one in enumerate(asked)}
         try:
             for future in as_completed(futures):
@@ -61,11 +62,22 @@ class RewardWorkers:
 
     def _one(self, asked: Asked) -> Scores | None:
         try:
-            data = self._processes(_Task(asked, self._folders, self._seconds))
+            data = self._processes(_Task(asked.names, asked.response, self._folders, self._seconds))
         except WorkerLostError:
+            self._start_another(asked.names)
             return None
         scores: Scores = json.loads(data)
         return scores if all(math.isfinite(value) for value in scores.values()) else None
+
+    def _start_another(self, names: tuple[str, ...]) -> None:
+        """A lost worker is the response's fault only if one can start at all."""
+        try:
+            self._processes(_Task(names, None, self._folders, self._seconds))
+        except WorkerLostError as error:
+            raise TrainingError(
+                f"reward workers cannot start: {error}. Models of {', '.join(names)} may need more memory than there "
+                "is: set MMADA_WORKERS to fewer"
+            ) from None
 
     def close(self) -> None:
         """End the workers."""
@@ -75,19 +87,24 @@ class RewardWorkers:
 
 @dataclass(frozen=True)
 class _Task:
-    asked: Asked
+    """`response`: None only loads the models of the rewards."""
+
+    names: tuple[str, ...]
+    response: Response | None
     folders: tuple[tuple[str, Path], ...]
     seconds: float
 
 
 def _score(task: _Task) -> bytes:
     """Body of a worker."""
-    rewards = _loaded(task.asked.names, task.folders)
+    rewards = _loaded(task.names, task.folders)
+    if task.response is None:
+        return b""
     # The default action of SIGALRM ends the process in the kernel: also inside C code.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, task.seconds)
     try:
-        return json.dumps({name: float(rewards[name](task.asked.response)) for name in task.asked.names}).encode()
+        return json.dumps({name: float(rewards[name](task.response)) for name in task.names}).encode()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -57,6 +57,12 @@ def text(value: Content) -> str:
     return escape(value)
 
 
+def cut(value: object, longest: int) -> str:
+    """The beginning of a text."""
+    whole = str(value)
+    return whole if len(whole) <= longest else f"{whole[:longest]} ..."
+
+
 def slug(title: str) -> str:
     """An anchor: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -7,7 +7,7 @@ import polars as pl
 
 from mmada.site.changes import Change
 from mmada.site.checkpoint_scores import CheckpointScores
-from mmada.site.html import Content, Html, element, folded, join, more, picture, table, verdict
+from mmada.site.html import Content, Html, cut, element, folded, join, more, picture, table, verdict
 
 _FLIPS: Final = 8
 _ITEMS: Final = 8
@@ -57,8 +57,8 @@ def _before(row: Mapping[str, object]) -> dict[str, object]:
 
 def _question(row: Mapping[str, object]) -> Html:
     """Prompt, category and gold answer."""
-    parts: list[Content] = [element("div", _cut(row["prompt"]), "prompt", dir="auto")]
-    gold = f", gold answer: {_cut(row['reference'])}" if row["reference"] else ""
+    parts: list[Content] = [element("div", cut(row["prompt"], _LONGEST), "prompt", dir="auto")]
+    gold = f", gold answer: {cut(row['reference'], _LONGEST)}" if row["reference"] else ""
     parts.append(element("div", f"{row['category']}{gold}", "soft", dir="auto"))
     return join(parts)
 
@@ -72,12 +72,7 @@ def _answer(row: Mapping[str, object] | None) -> Html:
         assert isinstance(row["picture"], bytes)
         parts.append(picture(row["picture"], str(row["prompt"])))
     if row["prediction"]:
-        parts.append(element("pre", _cut(row["prediction"]), dir="auto"))
+        parts.append(element("pre", cut(row["prediction"], _LONGEST), dir="auto"))
     if not parts:
         parts.append(element("pre", "(nothing)", "soft"))
     return join([*parts, verdict(bool(row["correct"]))])
-
-
-def _cut(value: object) -> str:
-    whole = str(value)
-    return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]} ..."

@@ -7,7 +7,8 @@ from typing import Final
 from mmada.params_training import TrainingBlock
 from mmada.site import figures
 from mmada.site.html import Content, Html, Section, absent, cards, columns, element, folded, join, link, page, picture
-from mmada.site.training_reports import Curve, SampledPictures
+from mmada.site.sampled_answers import answer_groups
+from mmada.site.training_reports import Curve, Group, SampledPictures
 from mmada.training.objectives import MASK_BINS
 
 _PER_TOKEN: Final = "nats per token"
@@ -34,19 +35,27 @@ def training_page(
     blocks: Mapping[str, TrainingBlock],
     curves: Mapping[str, Curve],
     drawn: Mapping[str, SampledPictures],
+    rollouts: Mapping[str, Sequence[Group]],
 ) -> str:
     """The page; one section per training block, whether or not it has left curves here."""
     return page(
         "training",
         "Loss per task and by share of masked tokens, rewards of reinforcement learning, and what the model drew on "
         "the way. Stages run in this order, each from the model of its parent.",
-        [Section(name, join(_block(name, block, curves, drawn))) for name, block in blocks.items()],
+        [
+            Section(name, join(_block(name, block, curves, drawn, rollouts.get(name, []))))
+            for name, block in blocks.items()
+        ],
         scripts=figures.SCRIPTS,
     )
 
 
 def _block(
-    name: str, block: TrainingBlock, curves: Mapping[str, Curve], drawn: Mapping[str, SampledPictures]
+    name: str,
+    block: TrainingBlock,
+    curves: Mapping[str, Curve],
+    drawn: Mapping[str, SampledPictures],
+    rollouts: Sequence[Group],
 ) -> Iterator[Content]:
     curve = curves.get(name, [])
     mixture = ", ".join(f"{corpus} {weight:g}" for corpus, weight in block.data.corpora.items())
@@ -66,6 +75,9 @@ def _block(
     else:
         yield columns(_curves(curve))
         yield folded("Learning rate, gradient norm, speed, padding", columns(_figures(curve, _MACHINERY)))
+    if rollouts:
+        yield element("h3", "Answers and their rewards")
+        yield from answer_groups(rollouts)
     yield element("h3", "Sampled pictures over time")
     yield _pictures(name, drawn.get(name))
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image
 
@@ -14,6 +14,9 @@ from mmada.training.sampled_pictures import PROMPTS_FILE
 
 Curve = Sequence[Mapping[str, float]]
 """Logged steps of one run; each has `step` and metrics by name."""
+
+Group = Sequence[Mapping[str, Any]]
+"""Answers to one prompt (mmada.training.rollout_log.answer_records)."""
 
 _PICTURE: Final = re.compile(r"step-(\d+)-(\d+)\.png")
 _STEPS: Final = 8
@@ -50,6 +53,12 @@ def read_sampled_pictures(folder: Path) -> SampledPictures | None:
         prompts,
         {step: [_read(found[step][number]) for number in range(len(prompts))] for step in _spread(whole)},
     )
+
+
+def read_rollouts(folder: Path) -> list[Group]:
+    """Groups of answers of the first and of the last iteration that a run has logged; empty when there are none."""
+    files = sorted(folder.glob("iteration-*.json"))
+    return [group for path in dict.fromkeys([*files[:1], *files[-1:]]) for group in json.loads(path.read_bytes())]
 
 
 def _spread(steps: Sequence[int]) -> list[int]:

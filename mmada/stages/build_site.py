@@ -31,10 +31,11 @@ from mmada.site.reports import read_reports
 from mmada.site.scores_page import scores_page
 from mmada.site.shard_samples import shard_rows
 from mmada.site.training_page import training_page
-from mmada.site.training_reports import read_curves, read_sampled_pictures
+from mmada.site.training_reports import read_curves, read_rollouts, read_sampled_pictures
 from mmada.stage_report import StageReport
+from mmada.training.rollout_log import ROLLOUTS
 
-VERSION: Final = 3
+VERSION: Final = 4
 OUT: Final = "site"
 
 _ASSETS: Final = Path(__file__).resolve().parent.parent / "site" / "assets"
@@ -75,6 +76,7 @@ def build_site(
             training,
             read_curves(reports / "training"),
             {name: pictures for name, pictures in drawn.items() if pictures is not None},
+            {name: read_rollouts(reports / "training" / ROLLOUTS / name) for name in training},
         ),
         "scores": scores_page(
             scores,

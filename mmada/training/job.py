@@ -50,6 +50,7 @@ from mmada.training.phases import RewardWeights, open_phases
 from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
+from mmada.training.rollout_log import ROLLOUTS, RolloutLog
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -57,6 +58,7 @@ from mmada.vq.magvit import load_magvit, to_uint8
 from mmada.workers import num_workers
 
 _MAX_SHARD_BYTES = 5 * 10**9
+_LOGGED_ITERATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,13 @@ def _unigrpo(
         phases=open_phases(job.state_dir),
         decode_pictures=picture_decoder(Path(job.magvit)),
         initial=load_model(Path(job.parent), device=compute_device()) if choices.kl_reference == "init" else None,
+        log=_rollout_log(block, choices, job) if material.world.is_first else lambda groups, rewards, advantage: None,
     )
+
+
+def _rollout_log(block: TrainingBlock, choices: UniGrpoSection, job: Job) -> RolloutLog:
+    iterations = -(-block.max_steps // choices.inner_updates)
+    return RolloutLog(Path(job.curves).parent / ROLLOUTS / job.name, every=-(-iterations // _LOGGED_ITERATIONS))
 
 
 def reward_weights(choices: UniGrpoSection) -> RewardWeights:

@@ -5,7 +5,7 @@ An iteration samples groups of answers (phase 1), scores them (phase 2), and mak
 (phase 3). Shapes: R rollouts, P prompts, G answers per prompt, L tokens, U inner updates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -28,6 +28,8 @@ from mmada.training.phases import Phases, Reward, RewardWeights, answered, rewar
 from mmada.training.policy_gradient import Advantage, Divergence, clipped_surrogate, groups_alike
 from mmada.training.rollouts import DecodePictures, Group, Rollouts, RolloutSettings, join, sample_group
 from mmada.vocab import Vocab
+
+OnAnswers = Callable[[Sequence[Group], Sequence[Sequence[Reward]], Advantage], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class UniGrpoSettings:
 class UniGrpo:
     """The objective. `material.rows(i)` are the prompts of iteration i; `phases` are the run's own.
 
-    `initial`: the frozen model that the stage started from, needed when the KL reference is "init".
+    `initial`: the frozen model that the stage started from, needed when the KL reference is "init". `log` is shown the
+    answers of every iteration.
     """
 
     material: Material
@@ -62,6 +65,7 @@ class UniGrpo:
     phases: Phases
     decode_pictures: DecodePictures | None
     initial: Transformer | None
+    log: OnAnswers
     _iterations: dict[int, "_Iteration"] = field(default_factory=dict, init=False, repr=False)
     """The one under way: its later updates need what was made before its first."""
 
@@ -110,6 +114,7 @@ class UniGrpo:
             groups = answered(rows, partial(self._sample, model, number), self.phases)
         rewards = rewarded(groups, settings.weights, self.scorer, self.phases, self.decode_pictures)
         totals = np.array([[reward.total for reward in group] for group in rewards])
+        self.log(groups, rewards, settings.advantage)
         rollouts = join(groups, material.vocab)
         epochs = [row.epoch for row in rows for _ in range(settings.rollouts.group_size)]
         views = settings.estimator(rollouts, epochs, settings.noise, seed=material.seed)

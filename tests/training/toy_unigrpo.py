@@ -75,6 +75,7 @@ def toy(
     estimator: str = "unigrpo",
     noise: NoiseRule = NOISE,
     initial: Any = None,
+    log: Any = lambda *answers: None,
     **change: Any,
 ) -> UniGrpo:
     """An objective over `prompts`, all of them in every iteration."""
@@ -87,6 +88,5 @@ def toy(
     own = prompts[world.rank :: world.size]
     vocab = tiny_vocab(tokenizer)
     material = Material(lambda i: [Row(p, i) for p in own], lambda i: keys, tokenizer, vocab, world, 1, num_parts)
-    return UniGrpo(
-        material, UniGrpoSettings(**(values | change)), scorer, Phases(store, store), codes_as_pixels, initial
-    )
+    chosen = UniGrpoSettings(**(values | change))
+    return UniGrpo(material, chosen, scorer, Phases(store, store), codes_as_pixels, initial, log)

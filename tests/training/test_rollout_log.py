@@ -1,0 +1,69 @@
+"""What is kept of a run's answers for people to read."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mmada.site.sampled_answers import answer_groups
+from mmada.site.training_reports import read_rollouts
+from mmada.training.phases import kept_groups, open_phases
+from mmada.training.policy_gradient import standardised
+from mmada.training.rollout_log import RolloutLog, answer_records
+from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
+from tests.training.toy_unigrpo import PROMPTS, WEIGHTS, Memory, toy
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return tiny_tokenizer(tmp_path_factory)
+
+
+def _sampled(tokenizer, folder, iterations, **options):
+    objective = toy(tokenizer, Memory(), log=RolloutLog(folder, every=2), **options)
+    for step in range(2 * iterations):
+        objective.parts(tiny_model(tiny_vocab(tokenizer)), step)
+
+
+def test_some_answers_of_every_task_are_logged_and_shown_with_their_rewards(tokenizer, tmp_path):
+    _sampled(tokenizer, tmp_path, 4)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["iteration-000000.json", "iteration-000002.json"]
+    groups = read_rollouts(tmp_path)
+    assert [group[0]["iteration"] for group in groups] == [0] * len(PROMPTS) + [2] * len(PROMPTS)
+    for group in groups:
+        assert sum(answer["advantage"] for answer in group) == pytest.approx(0, abs=1e-6)
+        assert all(answer["reward"] == pytest.approx(sum(answer["rewards"].values())) for answer in group)
+    shown = "".join(one.text for one in answer_groups(groups))
+    assert shown.count("<details") == len(groups)
+    assert "letters" in shown
+    assert "dark" in shown
+
+
+def test_answers_are_shown_as_text_whatever_they_say(tokenizer, tmp_path):
+    _sampled(tokenizer, tmp_path, 1)
+    (group, *_) = read_rollouts(tmp_path)
+    (shown,) = answer_groups([[{**group[0], "response": "<script>alert(1)</script>" + "x" * 9_000}]])
+    assert "<script" not in shown.text
+    assert len(shown.text) < 3_000
+
+
+def test_a_run_that_begins_clears_the_log_of_the_one_before(tokenizer, tmp_path):
+    _sampled(tokenizer, tmp_path, 4)
+    _sampled(tokenizer, tmp_path, 1, prompts=PROMPTS[:1])
+    assert len(list(tmp_path.iterdir())) == 1
+    assert len(read_rollouts(tmp_path)) == 1
+
+
+def test_a_run_leaves_every_group_with_the_rewards_it_learned_from(tokenizer, tmp_path):
+    seen = []
+    phases = open_phases(tmp_path)
+    objective = replace(toy(tokenizer, None, log=lambda *answers: seen.append(answers)), phases=phases)
+    for step in range(4):
+        objective.parts(tiny_model(tiny_vocab(tokenizer)), step)
+    learned = [
+        answer_records(group, own, standardised)
+        for groups, rewards, _ in seen
+        for group, own in zip(groups, rewards, strict=True)
+    ]
+    left = [answer_records(*one, standardised) for one in kept_groups(open_phases(tmp_path), WEIGHTS)]
+    assert sorted(map(json.dumps, left)) == sorted(map(json.dumps, learned))
