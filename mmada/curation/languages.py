@@ -20,8 +20,8 @@ _SURE: Final = 0.99
 """Probability from which a window counts: names and terms of a foreign language stay below it."""
 
 _NO_PROSE: Final = re.compile(
-    r"```.*?(?:```|\Z)|\$\$[^$]*\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]|\\[a-zA-Z]+|https?://\S+|<[^<>\n]{1,40}>"
-    r"|[^\W\d_]*[\d_][\w]*|[^\w\s.!?'\u3002\uff01\uff1f-]",
+    r"```.*?(?:```|\Z)|\$\$[^$]*\$\$|\$[^$\n]*\$|\\\(.{0,2000}?\\\)|\\\[.{0,2000}?\\\]|\\[a-zA-Z]+|https?://\S+"
+    r"|<[^<>\n]{1,40}>|(?:(?<![^\W\d_])[^\W\d_]++)?[\d_]\w*|[^\w\s.!?'\u3002\uff01\uff1f-]",
     re.DOTALL,
 )
 _WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W\d_]{2,}")
