@@ -24,9 +24,10 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import GateOverride
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
 from mmada.shards.index import read_index
-from mmada.stage_runner import WORK_DIR, run_stage
+from mmada.stage_runner import run_stage
 from mmada.stages.validate import gate_checks
 from mmada.storage import atomic_write, link_tree
+from mmada.unit_store import WORK_DIR
 from mmada.yaml_file import write_yaml
 
 FALSE_DIFFERENCES: Final = 0.05

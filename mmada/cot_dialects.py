@@ -63,6 +63,9 @@ def _roles() -> dict[str, tuple[Part, bool, frozenset[str]]]:
 _ROLES: Final = _roles()
 _TAG: Final = re.compile(r"[<\[](?i:" + "|".join(re.escape(tag[1:]) for tag in _ROLES) + ")")
 
+_GOES_ON: Final = re.compile(r"(?:\s|<\|\w+\|>)*[^\s<]")
+"""Text that is more than blanks and control tokens."""
+
 
 def find_tags(response: str) -> list[Tag]:
     """All tags of all dialects, in order; letter case does not count."""
@@ -94,17 +97,17 @@ def parse_trajectory(response: str) -> Trajectory:
 
 def answer_section(response: str) -> str | None:
     """What follows the thought, or where answer tags open there, what the last of them hold; None without an end of
-    the thought.
+    the thought. An end of the answer that nothing began stands where the thought's should: the answer follows it.
     """
     tags = find_tags(response)
     thought_tags = [tag for tag in tags if tag.part == "thought"]
     if thought_tags and thought_tags[-1].opens:
         return None
     begin, end = thought_tags[-1].end if thought_tags else 0, len(response)
-    is_open = False  # an end without a beginning ends nothing: models write it where a thought's should stand
+    is_open = False
     for tag in tags:
         if tag.part == "answer" and tag.start >= begin:
-            if tag.opens:
+            if tag.opens or (not is_open and end == len(response) and _GOES_ON.match(response, tag.end)):
                 begin, end = tag.end, len(response)
             elif is_open:
                 end = tag.start

@@ -4,6 +4,9 @@ Every message says what happened, where, and what to do next. The command line p
 and exits with code 2; anything that is not an `MmadaError` is a defect of ours and keeps its traceback.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -61,3 +64,13 @@ class PreemptedError(MmadaError):
 
 class CapacityError(MmadaError):
     """A job needs more memory or disk than there is."""
+
+
+@contextmanager
+def exit_explained() -> Iterator[None]:
+    """End the process with the message and the code of an MmadaError; for the outermost level of a program."""
+    try:
+        yield
+    except MmadaError as error:
+        sys.stderr.write(f"mmada: {error}\n")
+        sys.exit(error.exit_code)

@@ -124,9 +124,13 @@ def _said(text: str) -> tuple[int, str] | None:
 
 
 def _value_in_sentence(said: str) -> str:
-    """The value that a sentence begins with ("12 because ..."), or else the one that it ends with."""
-    leading = _NUMBER_BEFORE_WORD.match(said)
-    return leading[1] if leading else _last_value(said) or said
+    """The value that a sentence begins with ("12 because ..."), or else the one that it ends with, or else the first
+    choice in it ("surely D, it cannot be A").
+    """
+    if leading := _NUMBER_BEFORE_WORD.match(said):
+        return leading[1]
+    choice = _CHOICE_IN_TEXT.search(said)
+    return _last_value(said) or (choice[0] if choice else said)
 
 
 def _short(text: str) -> str | None:

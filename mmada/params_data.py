@@ -64,7 +64,8 @@ REQUIRED_FIELDS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "mmu": ("prompt", "image"),
     "r2i": ("prompt", "response", "image"),
 }
-"""What a row must have for each task. Without a response a chat or mmu row serves reinforcement learning only."""
+"""What a row must have for each task. Without a response a chat or mmu row serves reinforcement learning only, and is
+kept where `selection.leave_out` names answer_missing."""
 _FROM_FORMAT: Final = dict.fromkeys(("llava", "messages"), ("prompt", "response", "image"))
 
 
@@ -227,16 +228,18 @@ class Selection(Section):
     max_excess_repetition: float
     """Multiple of Gopher's limits of repetition in plain text."""
     near_duplicate: Share
+    """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
     languages: list[str]
     """Wanted ISO 639-1 codes; empty: all. A row that is too short to tell passes."""
     verifiable_only: bool
-    """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
     image_near_duplicate: Share
     """Similarity from which on two pictures with one text are duplicates: no sixteenth by sixteenth of them differs
     by more than the rest of 1 in its mean colour."""
     require_correct: bool
     min_pass_rate: Share
     max_pass_rate: Share
+    max_rows_per_question: Count
+    """Kept rows that ask one question (of one picture); 0: all of them."""
     min_psnr: float
     min_pixel_std: float
     """Of a picture's pixels, in [0, 127.5]; below it is an empty page or one colour (image_flat)."""

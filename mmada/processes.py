@@ -1,6 +1,7 @@
 """Worker processes of this machine that may die: each has a pipe of its own, so a dead one costs its unit and no other.
 
 (An executor of the standard library breaks as a whole when one process dies, and cannot say which unit killed it.)
+`python -m mmada.processes PARENT COMMAND...` becomes a command that ends with its parent (see `bound`).
 """
 
 import ctypes
@@ -9,7 +10,7 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import LifoQueue
@@ -39,12 +40,22 @@ class Engine(Protocol[T_contra]):
         ...
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, so that a kill leaves nothing running (Linux only)."""
+def bound(command: Sequence[str]) -> list[str]:
+    """`command` as a child of this process that ends with the thread that starts it, also when it is no program of ours
+    and this process is killed.
+    """
+    return [sys.executable, "-m", "mmada.processes", str(os.getpid()), *command]
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to end this process when its parent ends, so that a kill leaves nothing running (Linux only).
+
+    `parent`: its id, where it is known; the process ends at once when that is gone already.
+    """
     if sys.platform != "linux":
         return
     pr_set_pdeathsig = 1  # linux/prctl.h
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent:  # it ended between the two calls
         sys.exit(1)
@@ -165,3 +176,8 @@ def _exit_reason(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return "killed: the machine may be out of memory; fewer MMADA_WORKERS need less"
     return signal.strsignal(-code) or str(code) if code is not None and code < 0 else f"exit code {code}"
+
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

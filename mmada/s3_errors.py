@@ -75,11 +75,12 @@ def redact(text: str, environment: Mapping[str, str]) -> str:
 @contextmanager
 def explain_s3_errors(url: str, endpoint: str) -> Iterator[None]:
     """Turn failures of boto3 at `url` into a StorageError that says what to do; the text holds no secret."""
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except (BotoCoreError, ClientError, ValueError) as error:
+    except (Boto3Error, BotoCoreError, ClientError, ValueError) as error:
         refusal = find_refusal(f"{type(error).__name__}: {error}")
         if refusal is None and isinstance(error, ValueError):
             raise

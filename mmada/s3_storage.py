@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mmada.errors import InputError, StorageError
@@ -66,6 +67,19 @@ class S3Storage:
     def write(self, name: str, data: bytes) -> None:
         with self._explained(name):
             self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
+
+    def upload(self, name: str, path: Path) -> None:
+        with self._explained(name):
+            self.client.upload_file(str(path), self.bucket, self.prefix + name)
+
+    def download(self, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained(name):
+            self.client.download_file(self.bucket, self.prefix + name, str(path))
+
+    def delete(self, name: str) -> None:
+        with self._explained(name):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         return (name for name, _ in self.listing(prefix))

@@ -29,9 +29,8 @@ from mmada.params_schema import Params
 from mmada.shards.index import index_parts
 from mmada.stage_report import StageReport, write_report
 from mmada.storage import exclusive, explain_os_errors
-from mmada.unit_store import open_unit_store
+from mmada.unit_store import WORK_DIR, open_unit_store
 
-WORK_DIR: Final = Path(".mmada")
 """Unfinished work, locks and the unit store; git-ignored, safe to delete."""
 
 _FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store", "checkpoint", "registered"})

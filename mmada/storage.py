@@ -89,6 +89,11 @@ def settle(partial: Path, target: Path) -> None:
         shutil.rmtree(partial)
 
 
+def machine_folder() -> Path:
+    """What work for projects that have no folder on this machine goes to: `mmada` in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mmada"
+
+
 @contextmanager
 def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock file `lock`; whoever wants it too waits. It is free again when its holder ends, however it ends.
@@ -123,6 +128,18 @@ class Storage(Protocol):
         """Names that begin with `prefix`, sorted."""
         ...
 
+    def upload(self, name: str, path: Path) -> None:
+        """Replace an object by the file at `path`, which may be larger than memory."""
+        ...
+
+    def download(self, name: str, path: Path) -> None:
+        """Write an object to the file `path`. Raises InputError when it does not exist."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete an object if it is there."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalStorage:
@@ -144,6 +161,30 @@ class LocalStorage:
     def names(self, prefix: str = "") -> Iterator[str]:
         files = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
         return iter(sorted(name for name in files if name.startswith(prefix)))
+
+    def upload(self, name: str, path: Path) -> None:
+        _copy(path, self.root / name)
+
+    def download(self, name: str, path: Path) -> None:
+        try:
+            _copy(self.root / name, path)
+        except FileNotFoundError:
+            raise InputError(f"{self.root / name} does not exist") from None
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Make `target` a copy of its own, whole or not at all."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with explain_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def open_storage(url: str) -> Storage:

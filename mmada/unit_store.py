@@ -16,6 +16,8 @@ from typing import Final
 from mmada.errors import InputError
 from mmada.storage import Storage, atomic_write, open_storage
 
+WORK_DIR: Final = Path(".mmada")
+"""What a project keeps for itself beside its data: git-ignored, and made again when it is deleted."""
 _DIGEST_BYTES: Final = 32
 
 

@@ -8,10 +8,11 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from mmada.errors import ParamsError
@@ -66,6 +67,7 @@ def run_units(
     total: int | None = None,
     workers: int | None = None,
     gpus: float = 0,
+    reads: Sequence[Path] = (),
     rows_of: Callable[[bytes], int] | None = None,
     rows: str = "rows",
 ) -> Iterator[bytes]:
@@ -79,7 +81,8 @@ def run_units(
     length), and `rows` per second where `rows_of` counts those of a result.
 
     They run on MMADA_ENGINE: processes of this machine (`local`), or a Ray cluster (`ray`), where a unit holds `gpus`
-    GPUs if there are any. `workers=1` keeps them in this process.
+    GPUs if there are any. `workers=1` keeps them in this process. `reads`: folders below the current one that all units
+    read; a machine of the cluster that has no such folder gets it.
 
     A unit that fails by a transient error is tried again; one that kills its worker twice, or raises, is set aside:
     all others run and are stored, then UnitsError names those. Errors that every unit would meet (ParamsError,
@@ -93,7 +96,7 @@ def run_units(
     with progress, _noted_while_it_runs(title, store, books) as has_died:
         left = yield from _in_this_process(pending, run, store, books, _seconds_alone(workers, has_died))
         if left is not None:
-            engine = _open_engine(run, workers, gpus)
+            engine = _open_engine(run, workers, gpus, reads)
             yield from _side_by_side(itertools.chain([left], pending), engine, store, books)
         books.set_aside.raise_if_any()
 
@@ -152,12 +155,13 @@ def _seconds_alone(workers: int | None, has_died: bool) -> float:
     return math.inf if (workers or num_workers()) == 1 else _ALONE_SECONDS
 
 
-def _open_engine(run: Callable[[T], bytes], workers: int | None, gpus: float) -> Engine[T]:
+def _open_engine(run: Callable[[T], bytes], workers: int | None, gpus: float, reads: Sequence[Path]) -> Engine[T]:
     if _engine_name() == "local":
         return Processes(run, workers or num_workers())
     from mmada.ray_engine import RayCluster
 
-    return RayCluster(run, slots=workers or int(os.environ.get("MMADA_WORKERS", "0")) or None, gpus=gpus)
+    slots = workers or int(os.environ.get("MMADA_WORKERS", "0")) or None
+    return RayCluster(run, slots=slots, gpus=gpus, reads=reads)
 
 
 def _engine_name() -> str:

@@ -12,11 +12,11 @@ from perf.decoding import bench_picture_decoding, bench_text_decoding
 from perf.decontamination import bench_decontamination
 from perf.dedup import bench_dedup
 from perf.doors import bench_doors
-from perf.gate import bench_gate
 from perf.graph import bench_noop_repro
 from perf.ingest import bench_ingest
 from perf.likelihoods import bench_likelihoods
 from perf.losses import bench_losses
+from perf.million_rows import bench_million_rows
 from perf.repetition import bench_repetition
 from perf.shards import bench_shards
 from perf.show import bench_show
@@ -36,7 +36,7 @@ BENCHES = {
     "noop_repro": bench_noop_repro,
     "show": bench_show,
     "doors": bench_doors,
-    "gate": bench_gate,
+    "million_rows": bench_million_rows,
     "units": bench_units,
     "unigrpo_toy": bench_unigrpo_toy,
     "answers": bench_answers,

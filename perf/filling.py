@@ -4,7 +4,7 @@ import polars as pl
 
 from mmada.contracts.records import Schema
 
-_ZERO = {pl.String: "", pl.Int64: 0, pl.Float64: 0.0, pl.Binary: b""}
+_ZERO = {pl.String: "", pl.Int64: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Binary: b""}
 
 
 def filled(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:

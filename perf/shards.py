@@ -44,8 +44,8 @@ def bench_shards() -> dict[str, float]:
         found["write_webdataset"] = _rate(lambda: _write_peer(peer, samples))
         reader = ShardReader.open(ours)
         keys = reader.keys()["captions"]
-        found["raw_ours"] = _rate(lambda: [reader.members(key) for key in keys])
-        found["samples_ours"] = _rate(lambda: [reader.sample(key) for key in keys])
+        found["raw_ours"] = _rate(lambda: reader.members(keys))
+        found["samples_ours"] = _rate(lambda: reader.samples(keys))
         found["samples_webdataset"] = _rate(lambda: [_decode(item) for item in _peer(peer)])
         for workers in (0, 1, 2):
             found[f"collated_ours_{workers}_workers"] = _collated(reader, workers)

@@ -60,7 +60,10 @@ def _train(model: Transformer, objective: Objective, steps: int, rate: float, fo
 
 
 def _material(rows: RowSource, tokenizer: TextTokenizer, seed: int) -> Material:
-    return Material(rows, tokenizer, tiny_vocab(tokenizer), _ALONE, seed, 1)
+    def keys(step: int) -> list[str]:
+        return [row.sample.key for row in rows(step)]
+
+    return Material(rows, keys, tokenizer, tiny_vocab(tokenizer), _ALONE, seed, 1)
 
 
 def _form(tokenizer: TextTokenizer, seed: int) -> MaskedPrediction:

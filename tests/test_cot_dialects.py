@@ -45,6 +45,9 @@ def test_a_response_without_thought_stays_as_it_is() -> None:
         ("<think>a</think>", ""),
         ("<think>a</think>so <answer>6</answer> no, <answer>7</answer> is it", "7"),
         ("<answer>7", "7"),
+        ("so it is</answer>\n7", "7"),
+        ("so it is 7</answer><|eot_id|>", "so it is 7<|eot_id|>"),
+        ("6</answer><answer>7</answer>", "7"),
         ("7", "7"),
     ],
 )

@@ -32,6 +32,8 @@ def test_a_cluster_that_loses_a_node_gives_what_local_workers_give(tmp_path: Pat
     assert found["runs"] > 20, "nothing was lost, so nothing was proved"
     assert found["kept"] == [number for number in range(14) if number not in {KILLS, RAISES}]
     assert "2 units failed" in found["error"]
+    (place,) = {result.removeprefix("weights ") for result in found["away"]}
+    assert Path(place).parent == tmp_path / "cache/mmada/units", "it gets what is read"
 
 
 def test_without_ray_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,15 @@ ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `pictur
 searched for and in which rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from mmada.contracts.ingested import FILES_NAME, same_part, with_files
+from mmada.contracts.ingested import same_part, with_files
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import read_table, read_tables
+from mmada.contracts.tables import read_table
 
 FACTS: Final[Schema] = {
     "row_id": pl.String,
@@ -32,7 +32,7 @@ FACTS: Final[Schema] = {
     "defect_evidence": pl.String,  # the piece of text that shows it
     "unverifiable": pl.String,  # why the question has no answer to compare (verifiability), "" if it has one
     "final_answer": pl.String,  # as answers.extract_answer finds it, "" if none
-    "answer_correct": pl.String,  # "yes", "no" (also: not shown equal in time), "unchecked" (no gold answer)
+    "answer_correct": pl.String,  # "yes", "no" (also: not shown equal in time), "missing" (no response), "unchecked"
     "loop_share": pl.Float64,  # share of the thought's (without one: the text's) words in repeated phrases
     "excess_repetition": pl.Float64,  # plain text: largest ratio to a limit of Gopher's (gopher.LIMITS), else 0
     "language": pl.String,  # ISO 639-1 code of the thought or else the prompt, "" where they hold too few words
@@ -44,7 +44,7 @@ FACTS: Final[Schema] = {
     "code_entropy": pl.Float64,
     "content_key": pl.String,  # equal for rows of equal task, text, reference and pixels (dedup.content_key)
     "question_key": pl.String,  # equal for rows that ask the same question of the same picture
-    "num_trials": pl.Int64,  # distinct rows of the question whose answer was checked, null if none
+    "num_trials": pl.Int64,  # distinct rows of the question whose answer is "yes" or "no", 0 or null if none
     "pass_rate": pl.Float64,  # share of them that is correct, with its 95 % interval
     "pass_rate_low": pl.Float64,
     "pass_rate_high": pl.Float64,
@@ -117,16 +117,16 @@ def facts_parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/facts-*.parquet"))
 
 
-def read_facts(folder: Path) -> pl.DataFrame:
-    """Facts of all rows (FACTS) in order of corpora, files and rows. Raises as contracts.tables.read_table."""
-    corpora = [path.parent for path in sorted(folder.glob(f"*/{FILES_NAME}"))]
+def read_facts(folder: Path) -> Iterator[pl.DataFrame]:
+    """Facts of all rows (FACTS), a part at a time, in order of corpora, files and rows.
+
+    Raises as contracts.tables.read_table.
+    """
     questions = read_table(folder / "questions.parquet", QUESTION_FACTS, "facts of questions")
-    tables = [pl.DataFrame(schema=pl.Schema(FACTS))]
-    for corpus in corpora:
-        where = f"facts of {corpus.name}"
-        placed = with_files(read_tables(corpus, "facts", STORED_FACTS, where), corpus, where)
-        tables.append(with_questions(placed, questions)[list(FACTS)])
-    return pl.concat(tables)
+    for part in facts_parts(folder):
+        where = f"facts of {part.parent.name}"
+        placed = with_files(read_table(part, STORED_FACTS, where), part.parent, where)
+        yield with_questions(placed, questions)[list(FACTS)]
 
 
 def with_questions(rows: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:

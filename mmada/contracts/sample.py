@@ -7,8 +7,7 @@ uint16 in row-major order (13-bit packing would be padded to the same 512-byte t
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Annotated, Final, get_args
 
 import msgspec
 import numpy as np
@@ -22,13 +21,11 @@ TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 # WebDataset splits a member's name at its first dot, so a dot in a key would silently cut the key in two. A USTAR
 # header holds a name of 100 characters: the key, a dot and the longest extension.
-_KEY: Final = re.compile(r"[a-z0-9_-]{1,94}")
-_FIELDS: Final = msgspec.json.Decoder(dict[str, Any])
-_TEXT_FIELDS: Final = ("task", "prompt", "response", "reference", "corpus", "source", "licence", "row_id")
+KEY_PATTERN: Final = "[a-z0-9_-]{1,94}"
+_KEY: Final = re.compile(KEY_PATTERN)
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """What a training step sees of one row.
 
     `task`: t2i (prompt -> picture), lm (response is the text), chat (prompt -> response),
@@ -47,6 +44,28 @@ class Sample:
     licence: str
     row_id: str
     codes: NDArray[np.uint16] | None = None
+
+
+_Side = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class _Fields(msgspec.Struct):
+    """What `K.json` holds."""
+
+    task: Task
+    prompt: str
+    response: str
+    reference: str
+    corpus: str
+    source: str
+    licence: str
+    row_id: str
+    grid: tuple[_Side, _Side] | None = None  # rows, columns of the picture's codes
+
+
+_TEXT_FIELDS: Final = tuple(name for name in _Fields.__struct_fields__ if name != "grid")
+_CODES: Final = np.dtype("<u2")
+_DECODER: Final = msgspec.json.Decoder(_Fields)
 
 
 def sample_key(row_id: str, task: Task, ordinal: int) -> str:
@@ -77,7 +96,7 @@ def pack(sample: Sample) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     if sample.codes is not None:
         fields["grid"] = list(sample.codes.shape)
-        members["codes"] = np.ascontiguousarray(sample.codes, dtype="<u2").tobytes()
+        members["codes"] = np.ascontiguousarray(sample.codes, _CODES).tobytes()
     members["json"] = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     return dict(sorted(members.items()))
 
@@ -87,27 +106,27 @@ def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
     if "json" not in members:
         raise ContractError(f"sample {key}: member {key}.json is missing from the shard")
     try:
-        fields = _FIELDS.decode(members["json"])
+        found = _DECODER.decode(members["json"])
     except msgspec.MsgspecError as error:
         raise ContractError(f"sample {key}: {key}.json is no sample ({error})") from None
-    missing = [name for name in _TEXT_FIELDS if name not in fields]
-    if missing or fields["task"] not in TASKS:
-        raise ContractError(f"sample {key}: missing fields {missing} or unknown task {fields.get('task')!r}")
     codes = None
-    if "grid" in fields:
-        rows, columns = _grid(fields["grid"], key)
+    if found.grid is not None:
+        rows, columns = found.grid
         payload = members.get("codes", b"")
         if len(payload) != 2 * rows * columns:
             raise ContractError(
                 f"sample {key}: {len(payload)} bytes of codes where a {rows}x{columns} grid needs {2 * rows * columns}"
             )
-        codes = np.frombuffer(payload, dtype="<u2").astype(np.uint16).reshape(rows, columns)
-    return Sample(key=key, codes=codes, **{name: fields[name] for name in _TEXT_FIELDS})
-
-
-def _grid(found: object, key: str) -> tuple[int, int]:
-    """Rows and columns of a picture's codes."""
-    match found:
-        case [int() as rows, int() as columns] if rows > 0 and columns > 0:
-            return rows, columns
-    raise ContractError(f"sample {key}: grid {found!r} is not two numbers of rows and columns")
+        codes = np.frombuffer(payload, _CODES).astype(np.uint16).reshape(rows, columns)
+    return Sample(
+        key,
+        found.task,
+        found.prompt,
+        found.response,
+        found.reference,
+        found.corpus,
+        found.source,
+        found.licence,
+        found.row_id,
+        codes,
+    )

@@ -26,9 +26,7 @@ def certificate(
     benchmarks: Mapping[str, str],
     containment: float,
 ) -> dict[str, object]:
-    """What annotate writes as certificate.json, and write_shards beside the shards.
-
-    Equal inputs give an equal certificate, whatever their order.
+    """What annotate writes as certificate.json. Equal inputs give an equal certificate, whatever their order.
 
     row_ids: of all rows that were searched, in parts; benchmarks: key -> id of its items.
     """

@@ -126,9 +126,11 @@ def _num_tokens(rows: pl.DataFrame, tokenizer: TextTokenizer) -> list[int]:
 
 def _check_answers(rows: pl.DataFrame, trajectories: list[Trajectory], answers: list[str], seconds: float) -> list[str]:
     checked = []
-    gold = rows.select("task", "reference").iter_rows()
-    for trajectory, answer, (task, reference) in zip(trajectories, answers, gold, strict=True):
-        if task not in ANSWERING_TASKS or not reference.strip():
+    gold = rows.select("task", "response", "reference").iter_rows()
+    for trajectory, answer, (task, response, reference) in zip(trajectories, answers, gold, strict=True):
+        if task in ANSWERING_TASKS and not response.strip():
+            checked.append("missing")
+        elif task not in ANSWERING_TASKS or not reference.strip():
             checked.append("unchecked")
         elif trajectory.answer.strip() == reference.strip() or answers_match(answer, reference, seconds=seconds):
             checked.append("yes")

@@ -3,9 +3,8 @@ no sampling.
 
 - An item that shows a picture is found by the picture: its question alone is asked of many pictures.
 - A drawing prompt is found as the whole prompt of a row that draws.
-- A text item is found when it is the whole of a row's prompt or text, at any length, or, from `ngram` words
-on,
-  when the row holds at least the share `containment` of its n-grams.
+- A text item is found when it is the whole of a row's prompt or text, at any length, or, from `ngram` words on, when
+  the row holds at least the share `containment` of its n-grams.
 - A shorter one, of four words or more, is also found as a whole line or sentence of a row.
 """
 
@@ -18,11 +17,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmada.contracts.facts import BENCHMARK_MATCHES
-from mmada.curation.words import Hashes, Words, joined, ngrams, row_text, split_words, text_keys
+from mmada.curation.words import Hashes, Places, row_text, run_hashes, run_sums, split_words, window_hashes
 
 _DRAWING_TASKS: Final = ("t2i", "r2i")
 _SENTENCE_WORDS: Final = 4
 """Words from which on a question that is too short for n-grams is its own evidence: "what is it?" stands anywhere."""
+_CACHED_WORDS: Final = 1 << 14
+"""Words whose runs are hashed at a time, so that they stay in the processor's cache."""
 _SENTENCE_END: Final = r"([.!?:;])\s+"
 
 
@@ -52,20 +53,22 @@ def build_index(items: pl.DataFrame, *, ngram: int) -> BenchmarkIndex:
     content = items.select("benchmark", "item_id", "kind", "prompt", "pixels_sha256")
     digest = hashlib.sha256(f"{ngram}\n{content.write_json()}".encode()).hexdigest()
     words = split_words(items["prompt"])
-    grams = ngrams(words, ngram)
-    owners = grams.owners
+    sums = run_sums(words.hashes)
+    grams = window_hashes(sums, ngram, 0, _num_windows(sums, ngram))
+    places, owners = _within_texts(np.arange(grams.size), words.offsets, ngram)
     asked = ((items["kind"] != "pictures") & (items["pixels_sha256"] == "")).to_numpy()
-    wanted = (asked & (words.counts >= ngram))[owners]
-    pairs = np.unique(np.stack([grams.hashes[wanted], owners[wanted].astype(np.uint64)], axis=1), axis=0)
+    wanted = asked[owners]
+    pairs = np.unique(np.stack([grams[places[wanted]], owners[wanted].astype(np.uint64)], axis=1), axis=0)
     gram_items = pairs[:, 1].astype(np.int64)
+    is_sentence = asked & (words.counts >= _SENTENCE_WORDS) & (words.counts < ngram)
     table = items.select("item_id", "benchmark", "kind", "pixels_sha256").with_columns(
-        whole_key=pl.Series(text_keys(words), dtype=pl.UInt64),
+        whole_key=pl.Series(run_hashes(sums, words.offsets[:-1], words.offsets[1:]), dtype=pl.UInt64),
         num_grams=pl.Series(np.bincount(gram_items, minlength=items.height), dtype=pl.Int64),
         has_words=pl.Series(words.counts > 0),
-        is_sentence=pl.Series(asked & (words.counts >= _SENTENCE_WORDS) & (words.counts < ngram)),
+        is_sentence=pl.Series(is_sentence),
     )
-    starts = ngrams(words, _SENTENCE_WORDS)
-    openings = np.unique(starts.hashes[starts.offsets[:-1][table["is_sentence"].to_numpy()]])
+    begin = words.offsets[:-1][is_sentence]
+    openings = np.unique(run_hashes(sums, begin, begin + _SENTENCE_WORDS))
     return BenchmarkIndex(
         table, pairs[:, 0], gram_items, _prefixes(pairs[:, 0]), openings, _prefixes(openings), ngram, digest
     )
@@ -73,14 +76,19 @@ def build_index(items: pl.DataFrame, *, ngram: int) -> BenchmarkIndex:
 
 def find_matches(rows: pl.DataFrame, index: BenchmarkIndex, *, containment: float) -> pl.DataFrame:
     """All BENCHMARK_MATCHES of the index in rows (row_id, task, prompt, response, pixels_sha256)."""
-    prompts = split_words(rows["prompt"])
-    texts = joined(prompts, split_words(rows["response"]))
+    words = split_words(rows.select(pl.concat_list("prompt", "response").explode()).to_series())
+    texts = words.offsets[::2]
+    sums = run_sums(words.hashes)
+    keys = rows.select("row_id", "task").with_columns(
+        prompt_key=pl.Series(run_hashes(sums, texts[:-1], words.offsets[1::2]), dtype=pl.UInt64),
+        text_key=pl.Series(run_hashes(sums, texts[:-1], texts[1:]), dtype=pl.UInt64),
+    )
     found = pl.concat(
         [
             _picture_matches(rows, index),
-            _whole_matches(rows, index, prompts, texts),
-            _gram_matches(rows, index, ngrams(texts, index.ngram), containment),
-            _sentence_matches(rows, index, ngrams(texts, _SENTENCE_WORDS)),
+            _whole_matches(keys, index),
+            _gram_matches(rows, texts, sums, index, containment),
+            _sentence_matches(rows, texts, sums, index),
         ]
     )
     # One line per row and item: the plainest of the ways in which it was found.
@@ -95,11 +103,7 @@ def _picture_matches(rows: pl.DataFrame, index: BenchmarkIndex) -> pl.DataFrame:
     return _as_matches(found, "picture")
 
 
-def _whole_matches(rows: pl.DataFrame, index: BenchmarkIndex, prompts: Words, texts: Words) -> pl.DataFrame:
-    keys = rows.select("row_id", "task").with_columns(
-        prompt_key=pl.Series(text_keys(prompts), dtype=pl.UInt64),
-        text_key=pl.Series(text_keys(texts), dtype=pl.UInt64),
-    )
+def _whole_matches(keys: pl.DataFrame, index: BenchmarkIndex) -> pl.DataFrame:
     items = index.items.filter((pl.col("pixels_sha256") == "") & pl.col("has_words"))
     drawings = keys.filter(pl.col("task").is_in(_DRAWING_TASKS)).join(
         items.filter(kind="pictures"), left_on="prompt_key", right_on="whole_key"
@@ -109,10 +113,12 @@ def _whole_matches(rows: pl.DataFrame, index: BenchmarkIndex, prompts: Words, te
     return pl.concat([_as_matches(found, "whole") for found in (drawings, *asked)])
 
 
-def _gram_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words, containment: float) -> pl.DataFrame:
-    known = _known(grams.hashes, index.grams, index.may_hold)
-    owners = np.searchsorted(grams.offsets, known, side="right") - 1
-    hits = pl.DataFrame({"position": owners, "gram": grams.hashes[known]}).unique()
+def _gram_matches(
+    rows: pl.DataFrame, texts: Places, sums: Hashes, index: BenchmarkIndex, containment: float
+) -> pl.DataFrame:
+    known = _known(sums, index.ngram, index.grams, index.may_hold)
+    places, owners = _within_texts(known, texts, index.ngram)
+    hits = pl.DataFrame({"position": owners, "gram": run_hashes(sums, places, places + index.ngram)}).unique()
     lookup = pl.DataFrame({"gram": index.grams, "item": index.gram_items})
     items = index.items.with_row_index("item").cast({"item": pl.Int64})
     shares = (
@@ -127,15 +133,32 @@ def _gram_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words, conta
     return found.with_columns(how=pl.lit("ngrams")).select(list(BENCHMARK_MATCHES))
 
 
-def _sentence_matches(rows: pl.DataFrame, index: BenchmarkIndex, grams: Words) -> pl.DataFrame:
-    known = _known(grams.hashes, index.openings, index.may_open)
-    hopeful = rows[np.unique(np.searchsorted(grams.offsets, known, side="right") - 1)]
+def _sentence_matches(rows: pl.DataFrame, texts: Places, sums: Hashes, index: BenchmarkIndex) -> pl.DataFrame:
+    known = _known(sums, _SENTENCE_WORDS, index.openings, index.may_open)
+    _, owners = _within_texts(known, texts, _SENTENCE_WORDS)
+    hopeful = rows[np.unique(owners)]
     lines = row_text().str.replace_all(_SENTENCE_END, "$1\n").str.split("\n")
     sentences = hopeful.select("row_id", sentence=lines).explode("sentence")
-    keys = pl.Series(text_keys(split_words(sentences["sentence"])), dtype=pl.UInt64)
+    words = split_words(sentences["sentence"])
+    keys = pl.Series(run_hashes(run_sums(words.hashes), words.offsets[:-1], words.offsets[1:]), dtype=pl.UInt64)
     items = index.items.filter("is_sentence")
     found = sentences.with_columns(key=keys).join(items, left_on="key", right_on="whole_key")
     return _as_matches(found, "sentence")
+
+
+def _num_windows(sums: Hashes, n: int) -> int:
+    """Runs of n words in all texts, one after the other."""
+    return max(sums.size - n, 0)
+
+
+def _within_texts(places: Places, texts: Places, n: int) -> tuple[Places, Places]:
+    """Those of the runs of n words from `places` on that do not reach into the next text, and the text of each.
+
+    texts: where each begins, and the end of the last.
+    """
+    owners = np.searchsorted(texts, places, side="right") - 1
+    whole = places + n <= texts[owners + 1]
+    return places[whole], owners[whole]
 
 
 def _prefixes(hashes: Hashes) -> NDArray[np.bool_]:
@@ -148,15 +171,18 @@ def _prefixes(hashes: Hashes) -> NDArray[np.bool_]:
     return result
 
 
-def _known(hashes: Hashes, wanted: Hashes, prefixes: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Positions of the hashes that are among those wanted (sorted, with their _prefixes)."""
-    bits = prefixes.size.bit_length() - 1
-    hopeful = np.flatnonzero(prefixes[hashes >> np.uint64(64 - bits)])
-    if not hopeful.size:
-        return hopeful
-    found = np.minimum(np.searchsorted(wanted, hashes[hopeful]), wanted.size - 1)
-    known: NDArray[np.int64] = hopeful[wanted[found] == hashes[hopeful]]
-    return known
+def _known(sums: Hashes, n: int, wanted: Hashes, prefixes: NDArray[np.bool_]) -> Places:
+    """Where those of the runs of n words begin whose hashes are among the wanted (sorted, with their _prefixes)."""
+    shift = np.uint64(64 - prefixes.size.bit_length() + 1)
+    found = [np.empty(0, np.int64)]
+    windows = _num_windows(sums, n)
+    for first in range(0, windows, _CACHED_WORDS):
+        hashes = window_hashes(sums, n, first, min(first + _CACHED_WORDS, windows))
+        hopeful = np.flatnonzero(prefixes.take((hashes >> shift).view(np.int64)))
+        if hopeful.size:
+            nearest = np.minimum(np.searchsorted(wanted, hashes[hopeful]), wanted.size - 1)
+            found.append(first + hopeful[wanted[nearest] == hashes[hopeful]])
+    return np.concatenate(found)
 
 
 def _as_matches(found: pl.DataFrame, how: str) -> pl.DataFrame:

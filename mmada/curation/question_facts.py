@@ -10,14 +10,16 @@ from mmada.intervals import covering
 def question_facts(rows: pl.DataFrame, *, seconds: float) -> pl.DataFrame:
     """QUESTION_FACTS of rows (question_key, content_key, reference, answer_correct).
 
-    Rows of equal content are one trial; rows without a gold answer are none. `seconds`: wall clock of one
-    comparison of two references.
+    Rows of equal content are one trial; rows without a gold answer, or without a response, are none. `seconds`: wall
+    clock of one comparison of two references.
     """
-    checked = rows.filter(pl.col("answer_correct") != "unchecked").unique("content_key", keep="first")
+    has_gold = (pl.col("answer_correct") != "unchecked") & (pl.col("reference").str.strip_chars() != "")
     questions = (
-        checked.group_by("question_key")
+        rows.filter(has_gold)
+        .unique("content_key", keep="first")
+        .group_by("question_key")
         .agg(
-            num_trials=pl.len().cast(pl.Int64),
+            num_trials=(pl.col("answer_correct") != "missing").sum().cast(pl.Int64),
             correct=(pl.col("answer_correct") == "yes").sum().cast(pl.Int64),
             references=pl.col("reference").str.strip_chars().unique().sort(),
         )
@@ -29,7 +31,7 @@ def question_facts(rows: pl.DataFrame, *, seconds: float) -> pl.DataFrame:
         for references in questions["references"]
     ]
     return questions.with_columns(
-        pass_rate=pl.col("correct") / pl.col("num_trials"),
+        pass_rate=pl.when(pl.col("num_trials") > 0).then(pl.col("correct") / pl.col("num_trials")),
         pass_rate_low=pl.Series([low for low, _ in intervals], dtype=pl.Float64),
         pass_rate_high=pl.Series([high for _, high in intervals], dtype=pl.Float64),
         other_reference=pl.Series(others, dtype=pl.String),

@@ -5,11 +5,13 @@ makes it superfluous, so that a duplicate's kept twin is itself kept.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import polars as pl
 
+from mmada.contracts.facts import FACTS
 from mmada.contracts.records import SELECTED
 from mmada.curation.cot_defects import ANSWERING_TASKS, DEFECTS
 
@@ -25,6 +27,7 @@ REASONS: Final[Mapping[str, str]] = {
     "language_unwanted": "The row is in none of the wanted languages (languages).",
     "reference_contradictory": "The corpus gives two unequal gold answers to the row's question.",
     "question_unverifiable": "The question asks for a proof, has several parts or lacks its figure (verifiable_only).",
+    "answer_missing": "There is no response.",
     "answer_wrong": "The final answer is not the gold answer (require_correct).",
     "question_too_hard": "The question is surely answered correctly less often than wanted (min_pass_rate).",
     "question_too_easy": "The question is surely answered correctly more often than wanted (max_pass_rate).",
@@ -35,12 +38,16 @@ REASONS: Final[Mapping[str, str]] = {
     "duplicate_exact": "An equal row is kept.",
     "duplicate_near": "A row that is nearly equal is kept (near_duplicate).",
     "image_near_duplicate": "The same text is kept under a picture that shows the same (image_near_duplicate).",
+    "question_surplus": "Enough other rows of the same question are kept (max_rows_per_question).",
 }
 """Every reason with the sentence that explains it and its threshold in params.yaml."""
 
+TWIN_REASONS: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate", "question_surplus")
+"""Reasons that compare kept rows with each other; their value is the row_id of the row that is kept instead."""
+
 _DECIDED: Final = (
     *("row_id", "corpus", "source_file", "file_sha256", "row"),
-    *("task", "kind", "image_sha256", "content_key", "text_key", "caption_key"),
+    *("task", "kind", "image_sha256", "content_key", "text_key", "caption_key", "question_key"),
 )
 
 
@@ -97,6 +104,7 @@ def thresholds(
             pl.lit(verifiable_only) & (pl.col("unverifiable") != "") & pl.col("task").is_in(ANSWERING_TASKS),
             pl.col("unverifiable"),
         ),
+        "answer_missing": (pl.col("answer_correct") == "missing", pl.col("answer_correct")),
         "answer_wrong": (
             pl.lit(require_correct) & (pl.col("answer_correct") == "no"),
             pl.col("final_answer"),
@@ -120,36 +128,40 @@ def contaminated_by(matches: pl.DataFrame) -> pl.Expr:
 
 
 def decide(
-    facts: pl.DataFrame,
+    facts: Iterable[pl.DataFrame],
     pairs: pl.DataFrame,
     matches: pl.DataFrame,
     *,
     picture_pairs: pl.DataFrame,
     near_duplicate: float,
     image_near_duplicate: float,
+    max_rows_per_question: int,
     leave_out: Sequence[str],
     **limits: Any,
 ) -> pl.DataFrame:
     """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
     and origin.
 
-    facts: contracts.facts.FACTS of all corpora; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES; picture_pairs:
-    PICTURE_PAIRS; `leave_out`: reasons for which no row is dropped; `limits`: those of `thresholds`.
+    facts: contracts.facts.FACTS of all corpora, in parts; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES;
+    picture_pairs: PICTURE_PAIRS; `leave_out`: reasons for which no row is dropped; `limits`: those of `thresholds`.
     """
     checks = {name: check for name, check in thresholds(**limits).items() if name not in leave_out}
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
-    rows = (
-        facts.with_columns(contaminated_by(matches))
-        .select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
-        .sort("row_id", "corpus", "source_file", "row")
+    found = contaminated_by(matches)
+    judged = (
+        part.with_columns(found).select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
+        for part in chain([pl.DataFrame(schema=pl.Schema(FACTS))], facts)
     )
+    rows = pl.concat(judged).sort("row_id", "corpus", "source_file", "row")
     if "duplicate_exact" not in leave_out:
         rows = _mark_exact_duplicates(rows)
     if "duplicate_near" not in leave_out:
         rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
     if "image_near_duplicate" not in leave_out:
         rows = _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
+    if max_rows_per_question and "question_surplus" not in leave_out:
+        rows = _mark_surplus(rows, max_rows_per_question)
     return rows
 
 
@@ -206,6 +218,16 @@ def _mark_near_pictures(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame
         else:
             kept[caption, image] = row_id
     return _mark(rows, "image_near_duplicate", _marked(dropped))
+
+
+def _mark_surplus(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """In order of row_id, all but the first rows of each answered question, among rows that nothing else is wrong
+    with: easy questions have more right answers, and would outweigh the hard ones.
+    """
+    alive = rows.with_row_index("position").filter((pl.col("reason") == "") & pl.col("task").is_in(ANSWERING_TASKS))
+    number = pl.int_range(pl.len()).over("question_key")
+    first = pl.col("row_id").first().over("question_key")
+    return _mark(rows, "question_surplus", alive.with_columns(twin=first).filter(number >= most))
 
 
 def _twins(pairs: pl.DataFrame, name: str) -> dict[str, set[str]]:

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
+Places = NDArray[np.int64]
 
 _LATEX_LAYOUT: Final = (
     r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
@@ -33,6 +34,7 @@ _COMPOUNDS: Final = {
     for space in "- "
     for unit in range(1, 10)
 }
+_THOUSANDS: Final = "([0-9]),([0-9]{3})"
 _SAME_WORD: Final = {
     **{word: str(value) for value, word in enumerate(_NUMBER_WORDS)},
     **{word: str(10 * value) for value, word in enumerate(_TENS, start=2)},
@@ -47,7 +49,7 @@ _PUNCTUATION: Final = dict(
     zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
 )
 """Signs of typography that are common in texts of ASCII letters, which are cut into words faster."""
-_CHUNK_BYTES: Final = 1 << 18
+_CHUNK_BYTES: Final = 1 << 16
 """Text that is cut into words at a time, so that it stays in the processor's cache."""
 
 _LETTER, _DIGIT, _SIGN = 1, 2, 3
@@ -69,15 +71,15 @@ class Words:
     """Word hashes of D texts, one after the other: text d is `hashes[offsets[d] : offsets[d + 1]]`."""
 
     hashes: Hashes
-    offsets: NDArray[np.int64]
+    offsets: Places
 
     @property
-    def counts(self) -> NDArray[np.int64]:
+    def counts(self) -> Places:
         """Number of words of each text."""
         return np.diff(self.offsets)
 
     @property
-    def owners(self) -> NDArray[np.int64]:
+    def owners(self) -> Places:
         """Text that each word belongs to."""
         return np.repeat(np.arange(self.counts.size), self.counts)
 
@@ -85,23 +87,27 @@ class Words:
 def normalised(texts: pl.Series) -> pl.Series:
     """Texts before they are cut into words."""
     typography = pl.col("text").str.replace_many(list(_PUNCTUATION), list(_PUNCTUATION.values()))
-    texts = texts.to_frame("text").select(typography).to_series()
-    is_foreign = texts.str.len_bytes() != texts.str.len_chars()
-    if is_foreign.any():
-        order = np.concatenate([is_foreign.not_().arg_true(), is_foreign.arg_true()])
-        foreign = texts.filter(is_foreign).to_frame("text").select(_plain(pl.col("text"))).to_series()
-        texts = pl.concat([texts.filter(~is_foreign), foreign.alias(texts.name)])[np.argsort(order)]
-    layout = (
-        pl.col("text")
-        .str.replace_many(["\\!", "{,}"], ["", ","])
-        .str.replace_all(_LATEX_LAYOUT, " ")
-        .str.to_lowercase()
-        .str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
-        .str.replace_all(r"([0-9]),([0-9]{3})", "$1$2")
-        .str.replace_all(r"([0-9]),([0-9]{3})", "$1$2")  # every second separator of a long number
-        .str.replace_all(r"-\s+([0-9])", "-$1")
-    )
-    return texts.to_frame("text").select(layout).to_series()
+    compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
+    thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
+    layout = pl.col("text").str.replace_many(["\\!", "{,}"], ["", ","]).str.replace_all(_LATEX_LAYOUT, " ")
+    # Most texts need few of the changes, and are tested for the need of one faster than it is made.
+    for change in (typography, _plain(pl.col("text"))):
+        texts = _changed(texts, texts.str.len_bytes() != texts.str.len_chars(), change)
+    texts = texts.to_frame("text").select(layout.str.to_lowercase()).to_series()
+    texts = _changed(texts, texts.str.contains("ty[ -]"), compounds)
+    for _ in range(2):  # every second separator of a long number
+        texts = _changed(texts, texts.str.contains(_THOUSANDS), thousands)
+    return texts.to_frame("text").select(pl.col("text").str.replace_all(r"-\s+([0-9])", "-$1")).to_series()
+
+
+def _changed(texts: pl.Series, is_meant: pl.Series, change: pl.Expr) -> pl.Series:
+    """`texts` with a change of column text in those that are meant."""
+    is_meant = is_meant.fill_null(False)
+    if not is_meant.any():
+        return texts
+    place = np.argsort(np.concatenate([is_meant.not_().arg_true(), is_meant.arg_true()]))
+    meant = texts.filter(is_meant).to_frame("text").select(change).to_series()
+    return pl.concat([texts.filter(~is_meant), meant.alias(texts.name)])[place]
 
 
 def _plain(texts: pl.Expr) -> pl.Expr:
@@ -147,17 +153,31 @@ def ngrams(words: Words, n: int) -> Words:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     starts = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], counts)
     widths = np.repeat(width, counts)
-    sums = _run_hashes(words.hashes, starts, starts + widths)
-    return Words(mix(sums + widths.astype(np.uint64)), offsets)
+    runs = run_hashes(run_sums(words.hashes), starts, starts + widths)
+    return Words(mix(runs + widths.astype(np.uint64)), offsets)
 
 
-def joined(first: Words, second: Words) -> Words:
-    """The words of each text of `first` followed by those of the same text of `second`."""
-    offsets = first.offsets + second.offsets
-    hashes = np.empty(offsets[-1], np.uint64)
-    hashes[np.arange(first.hashes.size) + np.repeat(second.offsets[:-1], first.counts)] = first.hashes
-    hashes[np.arange(second.hashes.size) + np.repeat(first.offsets[1:], second.counts)] = second.hashes
-    return Words(hashes, offsets)
+def run_sums(values: Hashes) -> Hashes:
+    """What `run_hashes` needs to know of K values: the sums [K + 1] of the first of them times powers of _BASE."""
+    factors, _ = powers(1 << int(values.size).bit_length())
+    sums = np.zeros(values.size + 1, np.uint64)
+    with np.errstate(over="ignore"):
+        np.cumsum(values * factors[: values.size], out=sums[1:])
+    return sums
+
+
+def run_hashes(sums: Hashes, starts: Places, ends: Places) -> Hashes:
+    """Hash of each run values[start:end]: the polynomial in _BASE modulo 2**64 with these coefficients."""
+    _, inverses = powers(1 << int(sums.size - 1).bit_length())
+    with np.errstate(over="ignore"):
+        return (sums.take(ends) - sums.take(starts)) * inverses.take(starts)
+
+
+def window_hashes(sums: Hashes, n: int, first: int, last: int) -> Hashes:
+    """Hash of the run of n values that begins at each place from `first` to before `last`, as `run_hashes` has it."""
+    _, inverses = powers(1 << int(sums.size - 1).bit_length())
+    with np.errstate(over="ignore"):
+        return (sums[first + n : last + n] - sums[first:last]) * inverses[first:last]
 
 
 def text_keys(words: Words) -> Hashes:
@@ -183,7 +203,7 @@ _BYTES: Final = mix(np.arange(1, 257, dtype=np.uint64))
 """A random number for each byte."""
 
 
-def _words(data: NDArray[np.uint8], line_ends: NDArray[np.int64]) -> Words:
+def _words(data: NDArray[np.uint8], line_ends: Places) -> Words:
     """Words of a chunk of normalised lines (UTF-8, each with its line end)."""
     kinds = np.zeros(data.size + 2, np.uint8)  # one for what stands before and after the lines
     kinds[1:-1] = np.frombuffer(data.tobytes().translate(_KINDS), np.uint8)
@@ -197,10 +217,10 @@ def _words(data: NDArray[np.uint8], line_ends: NDArray[np.int64]) -> Words:
     if (ends - starts > _MOST_LETTERS).any():
         starts, ends = _cut_long(starts, ends)
     bounds = np.concatenate([[0], np.searchsorted(starts, line_ends)])
-    return Words(_same(mix(_run_hashes(_BYTES[data], starts, ends))), bounds)
+    return Words(_same(mix(run_hashes(run_sums(_BYTES.take(data)), starts, ends))), bounds)
 
 
-def _cut_long(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _cut_long(starts: Places, ends: Places) -> tuple[Places, Places]:
     pieces = -(-(ends - starts) // _MOST_LETTERS)
     within = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     first = np.repeat(starts, pieces) + within * _MOST_LETTERS
@@ -210,7 +230,7 @@ def _cut_long(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArr
 def _same(hashes: Hashes) -> Hashes:
     """Word hashes with one spelling for each of what _SAME_WORD holds."""
     spelled, meant, may_be = _spellings()
-    places = np.flatnonzero(may_be[hashes >> np.uint64(48)])
+    places = np.flatnonzero(may_be.take((hashes >> np.uint64(48)).view(np.int64)))
     found = np.minimum(np.searchsorted(spelled, hashes[places]), spelled.size - 1)
     hits = spelled[found] == hashes[places]
     hashes[places[hits]] = meant[found[hits]]
@@ -229,18 +249,7 @@ def _spellings() -> tuple[Hashes, Hashes, NDArray[np.bool_]]:
 
 def _word_hash(word: str) -> int:
     data = np.frombuffer(word.encode(), np.uint8)
-    return int(mix(_run_hashes(_BYTES[data], np.array([0]), np.array([data.size])))[0])
-
-
-def _run_hashes(values: Hashes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Hashes:
-    """Hash [K] of each run values[start:end]: the polynomial in _BASE modulo 2**64 with these coefficients."""
-    if not starts.size:
-        return np.empty(0, np.uint64)
-    factors, inverses = powers(1 << int(values.size - 1).bit_length())
-    sums = np.zeros(values.size + 1, np.uint64)
-    with np.errstate(over="ignore"):
-        np.cumsum(values * factors[: values.size], out=sums[1:])
-        return (sums[ends] - sums[starts]) * inverses[starts]
+    return int(mix(run_hashes(run_sums(_BYTES.take(data)), np.array([0]), np.array([data.size])))[0])
 
 
 @lru_cache(4)

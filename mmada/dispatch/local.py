@@ -6,12 +6,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from mmada.dispatch.capacity import check_fits, forecast
-from mmada.dispatch.machines import this_machine
+from mmada.dispatch.machines import refuse_too_large
 from mmada.errors import MmadaError, PreemptedError
-from mmada.model.weights import load_config
-from mmada.params_training import TrainingBlock
-from mmada.storage import exclusive
+from mmada.processes import bound
 from mmada.training.checkpoints import Position, newest_position
 from mmada.training.job import Job, run_job
 from mmada.training.stopping import StopRequest
@@ -20,33 +17,19 @@ _GRACE_SECONDS: Final = 600
 """For processes that were asked to end, to finish their step and save."""
 
 
-def run_training(job: Job, work_dir: Path) -> Position:
-    """Run `job` to its end. MMADA_TRAIN_PROCESSES says in how many processes (torchrun, gloo or nccl); default 1.
+def run_here(job: Job, work_dir: Path, processes: int) -> Position:
+    """Run `job` to its end in `processes` processes (torchrun, gloo or nccl); see training.run_training.
+
     Within a Slurm allocation MMADA_TRAIN_NODES nodes run that many each, and meet at MMADA_TRAIN_HEAD (host:port).
-
-    Returns where the run stands then. Raises CapacityError before the first step when it cannot fit, PreemptedError
-    when it was asked to end by SIGTERM or SIGUSR1, and MmadaError when a process of a distributed job fails; the run
-    continues from its last state when it is started again, with any number of processes.
     """
-    # Two projects that share a unit store may want the very same run: the second waits, and finds it finished.
-    with exclusive(Path(f"{job.state_dir}.lock")):
-        processes = int(os.environ.get("MMADA_TRAIN_PROCESSES", "1"))
-        if not Path(job.state_dir).exists():
-            _check_start(job, processes)
-        if processes * _nodes() == 1:
-            run_job(job)
-        else:
-            _run_processes(job, work_dir, processes)
-        return newest_position(Path(job.state_dir))
-
-
-def _check_start(job: Job, processes: int) -> None:
-    """Refuse before the first step what cannot fit even with rows of one token (`mmada forecast` knows more)."""
-    block = TrainingBlock.model_validate(job.block)
-    machine = this_machine(Path(job.state_dir).parent, processes)
     world = processes * _nodes()
-    needs = forecast(load_config(Path(job.parent)), block, processes=world, length=1, flops=machine.flops)
-    check_fits(needs, machine)
+    if not Path(job.state_dir).exists():
+        refuse_too_large(job, Path(job.state_dir).parent, world=world, beside=processes)
+    if world == 1:
+        run_job(job)
+    else:
+        _run_processes(job, work_dir, processes)
+    return newest_position(job.state_dir)
 
 
 def _nodes() -> int:
@@ -72,7 +55,7 @@ def _launcher(processes: int, nodes: int) -> list[str]:
 def _run_processes(job: Job, work_dir: Path, processes: int) -> None:
     path = work_dir / f"{job.name}.json"
     job.write(path)
-    process = subprocess.Popen([*_launcher(processes, _nodes()), "-m", "mmada.training.job", str(path)])
+    process = subprocess.Popen(bound([*_launcher(processes, _nodes()), "-m", "mmada.training.job", str(path)]))
     # torchrun passes SIGTERM on to its processes, and takes SIGUSR1 for its own end.
     with StopRequest(then=process.terminate) as stop:
         code = process.wait()

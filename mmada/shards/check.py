@@ -16,6 +16,7 @@ from mmada.contracts.tables import read_table
 from mmada.errors import MmadaError
 from mmada.lineage.manifest import MANIFEST_NAME, file_sha256, read_artifact
 from mmada.shards.index import INDEX, index_name
+from mmada.shards.plain import is_plain
 from mmada.shards.walk import Finding, FoundSample, walk
 from mmada.workers import num_workers
 
@@ -71,14 +72,17 @@ def _check_all(folder: Path, sha256: Mapping[str, str], shards: Sequence[str]) -
 def _check_shard(folder: Path, sha256: Mapping[str, str], shard: str) -> tuple[list[Finding], _Keys]:
     data = (folder / shard).read_bytes()
     findings: list[Finding] = []
-    samples = list(walk(shard, data, findings))
     if sha256.get(shard, "") not in ("", hashlib.sha256(data).hexdigest()):
         findings.append(Finding(shard, 0, f"its sha256 is not that of {MANIFEST_NAME}"))
     try:
         index = read_table(folder / index_name(shard), INDEX, "shard index")
     except MmadaError as error:
         findings.append(Finding(index_name(shard), 0, str(error)))
-    else:
+        index = None
+    if index is not None and is_plain(shard, data, index):
+        return findings, list(index.select("key", "offset").iter_rows())
+    samples = list(walk(shard, data, findings))
+    if index is not None:
         findings += _check_index(shard, data, samples, index.rows(named=True))
     return findings, [(sample.key, sample.offset) for sample in samples]
 

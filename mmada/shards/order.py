@@ -5,9 +5,9 @@ because there is no state to restore.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from mmada.shards.mixture import drawn_counts
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True)
-class Pick:
+class Pick(NamedTuple):
     """One row of a batch: the sample with this key, in its `epoch`-th pass (0-based) through its corpus."""
 
     corpus: str
@@ -50,12 +49,16 @@ class Order:
         """Rows of the global batch of `step` (0-based), grouped by corpus in alphabetical order."""
         first = drawn_counts(self.weights, step * self.batch_size)
         last = drawn_counts(self.weights, (step + 1) * self.batch_size)
-        return [self._draw(corpus, j) for corpus in sorted(self.weights) for j in range(first[corpus], last[corpus])]
+        return [pick for corpus in sorted(self.weights) for pick in self._draw(corpus, first[corpus], last[corpus])]
 
-    def _draw(self, corpus: str, j: int) -> Pick:
+    def _draw(self, corpus: str, first: int, last: int) -> Iterator[Pick]:
+        """Samples `first` to `last` (without it) that the run draws of a corpus."""
         keys = self.keys[corpus]
-        epoch, position = divmod(j, len(keys))
-        return Pick(corpus, keys[int(self._permutation(corpus, epoch)[position])], epoch)
+        while first < last:
+            epoch, position = divmod(first, len(keys))
+            drawn = self._permutation(corpus, epoch)[position : position + last - first].tolist()
+            yield from (Pick(corpus, keys[index], epoch) for index in drawn)
+            first += len(drawn)
 
     def _permutation(self, corpus: str, epoch: int) -> NDArray[np.int64]:
         if (corpus, epoch) not in self._permutations:

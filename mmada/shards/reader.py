@@ -20,7 +20,7 @@ from mmada.shards.shard_files import LocalShards, ShardFiles
 class ShardReader:
     """Samples of a set of shards. Only what is asked for is read, and every sample's checksum is checked at every read.
 
-    `folder`: its manifest, index and certificate.
+    `folder`: its manifest and index.
     """
 
     folder: Path
@@ -45,6 +45,10 @@ class ShardReader:
         folder = open_artifact(Path(place)).path
         return cls(folder, read_index(folder), LocalShards(folder))
 
+    def fetch(self) -> None:
+        """Have all shards here, as far as there is room for them, so that damage shows before anything is read."""
+        self.files.prepare([(shard, 0, 0) for shard in self.index["shard"].unique().sort()])
+
     def keys(self) -> dict[str, list[str]]:
         """Corpus -> keys of its samples."""
         grouped = self.index.group_by("corpus", maintain_order=True).agg("key")
@@ -52,16 +56,32 @@ class ShardReader:
 
     def sample(self, key: str) -> Sample:
         """The sample with this key. Raises ContractError when there is none, IntegrityError when it is damaged."""
-        return unpack(key, split_members(self.members(key), key, self._places[key][0]))
+        return self.samples([key])[0]
 
     def samples(self, keys: Sequence[str]) -> list[Sample]:
-        """The samples with these keys, in their order; what must be fetched for them is fetched at the same time."""
-        self.files.prepare([self._place(key)[:3] for key in keys])
-        return [self.sample(key) for key in keys]
+        """The samples with these keys, in their order."""
+        return [self.unpacked(key, data) for key, data in zip(keys, self.members(keys), strict=True)]
 
-    def members(self, key: str) -> bytes:
-        """The sample's bytes in its shard: tar headers and data."""
-        shard, offset, length, crc32 = self._place(key)
+    def members(self, keys: Sequence[str]) -> list[bytes]:
+        """Each sample's bytes in its shard: tar headers and data. What must be fetched is fetched at the same time."""
+        places = [self._place(key) for key in keys]
+        self.files.prepare([place[:3] for place in places])
+        return [self._read(key, *place) for key, place in zip(keys, places, strict=True)]
+
+    def unpacked(self, key: str, members: bytes) -> Sample:
+        """The sample with this key, whose bytes these are."""
+        return unpack(key, split_members(members, key, self._place(key)[0]))
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest sample in its shard."""
+        return max(length for _, _, length, _ in self._places.values())
+
+    def lengths(self, keys: Sequence[str]) -> list[int]:
+        """Bytes of the samples with these keys in their shards."""
+        return [self._place(key)[2] for key in keys]
+
+    def _read(self, key: str, shard: str, offset: int, length: int, crc32: int) -> bytes:
         for _ in range(2):
             data = self.files.read(shard, offset, length)
             if zlib.crc32(data) == crc32:

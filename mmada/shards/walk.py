@@ -15,7 +15,8 @@ from mmada.contracts.sample import check_key, unpack
 from mmada.errors import ContractError
 from mmada.shards.writer import BLOCK, END_OF_TAR, header
 
-_NAME: Final = 100
+NAME_BYTES: Final = 100
+"""Of a header, for the name."""
 _CHECKSUM: Final = slice(148, 156)
 _EXTENSIONS: Final = ("codes", "json")
 _KINDS: Final = {
@@ -111,21 +112,25 @@ def _read_header(block: bytes) -> tuple[str, int] | str:
     if kind != b"0":
         return f"{_KINDS.get(kind, f'type {kind!r}')} where a plain file belongs; other readers may name it otherwise"
     try:
-        name, size = block[:_NAME].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)
+        name, size = block[:NAME_BYTES].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)
     except ValueError:
         return "there is no tar header of a member here"
-    before, after, total = _plain_header(size)
-    checksum = b"%06o\0 " % (total + sum(block[:_NAME]))
-    if block[_NAME : _CHECKSUM.start] != before or block[_CHECKSUM] != checksum or block[_CHECKSUM.stop :] != after:
+    before, after, total = plain_header(size)
+    checksum = b"%06o\0 " % (total + sum(block[:NAME_BYTES]))
+    if (
+        block[NAME_BYTES : _CHECKSUM.start] != before
+        or block[_CHECKSUM] != checksum
+        or block[_CHECKSUM.stop :] != after
+    ):
         return f"the header of {name!r} is not as written: it is damaged, or holds a time, an owner or a mode"
     return name, size
 
 
 @lru_cache
-def _plain_header(size: int) -> tuple[bytes, bytes, int]:
+def plain_header(size: int) -> tuple[bytes, bytes, int]:
     """What our writer puts between a member's name and the checksum, and behind that; the checksum without the name."""
     block = header("", size)
-    return block[_NAME : _CHECKSUM.start], block[_CHECKSUM.stop :], int(block[_CHECKSUM][:6], 8)
+    return block[NAME_BYTES : _CHECKSUM.start], block[_CHECKSUM.stop :], int(block[_CHECKSUM][:6], 8)
 
 
 def _check_key(key: str, shard: str, offset: int, findings: list[Finding]) -> None:

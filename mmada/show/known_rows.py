@@ -15,6 +15,7 @@ from mmada.params_schema import Params
 from mmada.shards.index import INDEX, index_parts
 from mmada.show.asked import Place, begins_with, only_one, parse_row
 from mmada.show.known_pictures import Picture, picture_of_row
+from mmada.show.part_index import parts_with_ids, parts_with_place
 from mmada.show.scanning import FILE, rows_of
 
 _PLACE: Final = ("corpus", "source_file", "row")
@@ -60,9 +61,11 @@ def only_picture(rows: Sequence[Row]) -> Picture:
 
 def _ids(wanted: Sequence[str | Place], params: Params) -> pl.DataFrame:
     """Every stored row that any of the ids could mean, found in one pass: its id, place and FILE."""
-    starts = [begins_with("row_id", one) for one in wanted if isinstance(one, str)]
-    files = [file for corpus in params.corpora for file in parts(Path(params.paths.ingested) / corpus, "records")]
-    return rows_of(files if starts else [], STORED_RECORDS, pl.any_horizontal(False, *starts), ["row_id", *_PLACE])
+    starts = [one for one in wanted if isinstance(one, str)]
+    folders = [Path(params.paths.ingested) / corpus for corpus in params.corpora]
+    files = [file for folder in folders for file in parts_with_ids(folder, starts)] if starts else []
+    meant = pl.any_horizontal(False, *(begins_with("row_id", start) for start in starts))
+    return rows_of(files, STORED_RECORDS, meant, ["row_id", *_PLACE])
 
 
 def _find(wanted: str | Place, asked: str, known: pl.DataFrame, params: Params) -> Row:
@@ -75,7 +78,8 @@ def _find(wanted: str | Place, asked: str, known: pl.DataFrame, params: Params) 
         raise InputError(f"{asked!r}: no corpus is called {wanted.corpus!r}; params.yaml has {sorted(params.corpora)}")
     folder = Path(params.paths.ingested) / wanted.corpus
     here = _is_at(vars(wanted))
-    if (stored := rows_of(parts(folder, "records"), STORED_RECORDS, here, ["row_id"])).height:
+    files = parts_with_place(folder, wanted.source_file, wanted.row)
+    if (stored := rows_of(files, STORED_RECORDS, here, ["row_id"])).height:
         row_id = stored["row_id"][0]
         return _read_row(row_id, _ids([row_id], params), params)
     if (dropped := rows_of(parts(folder, "dropped"), DROPS, here)).height:

@@ -10,7 +10,7 @@ import polars as pl
 
 from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, QUESTION_FACTS, STORED_FACTS, with_questions
 from mmada.contracts.records import DROPS
-from mmada.curation.select import REASONS, contaminated_by, thresholds
+from mmada.curation.select import REASONS, TWIN_REASONS, contaminated_by, thresholds
 from mmada.errors import InputError
 from mmada.lineage.impact import Affected, impact
 from mmada.lineage.provenance import ProvenanceStore
@@ -20,8 +20,7 @@ from mmada.show.known_rows import Row, find_rows
 from mmada.show.printing import plain, row_json, row_lines
 from mmada.show.scanning import FILE, rows_of
 
-_DUPLICATES: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate")
-_OF_ALL_ROWS: Final = frozenset({"near_duplicate", "image_near_duplicate", "leave_out"})
+_OF_ALL_ROWS: Final = frozenset({"near_duplicate", "image_near_duplicate", "max_rows_per_question", "leave_out"})
 """Entries of params.selection that judge no row alone."""
 
 
@@ -58,7 +57,7 @@ def tell(asked: str, params: Params) -> Story:
     facts_folder = Path(params.paths.facts)
     matches = _of_row(facts_folder / "matches.parquet", BENCHMARK_MATCHES, pl.col("row_id") == row.row_id)
     facts = _facts(row)
-    is_duplicate = pl.col("reason").is_in(_DUPLICATES) & (pl.col("value") == row.row_id)
+    is_duplicate = pl.col("reason").is_in(TWIN_REASONS) & (pl.col("value") == row.row_id)
     ledger = Path(params.paths.selected) / "dropped.parquet"
     twins = _of_row(ledger, DROPS, is_duplicate & (pl.col("row_id") != ""))
     return Story(

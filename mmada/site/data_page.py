@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from mmada.curation.select import REASONS
+from mmada.curation.select import REASONS, TWIN_REASONS
 from mmada.site import figures
 from mmada.site.html import (
     Content,
@@ -30,7 +30,6 @@ from mmada.site.reconstructions import Reconstruction
 
 _EXAMPLES: Final = 5
 _EXCERPT: Final = 200
-_DUPLICATES: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate")
 _MEASURED: Final = (
     ("num_text_tokens", "Text tokens per row", "prompt and response, tokens"),
     ("num_thought_words", "Words of thought per row", "words; rows without a thought are left out"),
@@ -40,6 +39,8 @@ _MEASURED: Final = (
     ("code_entropy", "How much a picture's codes say", "entropy of its codes, bits"),
 )
 """Facts that are drawn: column, title, unit."""
+_WINDOWS: Final = (512, 1536)
+"""Tokens of text and of whole sequences in the published recipe, which drops what is longer without a word."""
 KEPT_COLUMNS: Final = ("row_id", "corpus")
 FACT_COLUMNS: Final = (*KEPT_COLUMNS, *(column for column, _, _ in _MEASURED))
 """The columns of SELECTED and FACTS that the page needs."""
@@ -84,6 +85,7 @@ def data_page(
         selected = [
             Section("Funnel", join([_funnel(ledger), _corpora(ledger)])),
             Section("Why rows were dropped", _reasons(ledger)),
+            Section("Lengths", _lengths(ledger)),
             Section("Before and after", columns(_histograms(ledger), "columns pairs")),
         ]
     gallery = absent("No pictures have been tokenized yet.", "dvc repro tokenize_images")
@@ -155,7 +157,7 @@ def _reasons(ledger: Ledger) -> Html:
             element("span", f"{stage}: {where}", "soft"),
         ]
         explained = element("p", REASONS.get(reason, ""), "soft") if stage == "select" else Html("")
-        shown = join([explained, _examples(rows, ledger.twins if reason in _DUPLICATES else {})])
+        shown = join([explained, _examples(rows, ledger.twins if reason in TWIN_REASONS else {})])
         lines.append(folded(element("span", join(summary), "reason"), shown))
     return element("div", join(lines), "panel reasons")
 
@@ -178,12 +180,33 @@ def _examples(rows: pl.DataFrame, twins: Mapping[str, str]) -> Html:
 
 def twins_of(deselected: pl.DataFrame) -> list[str]:
     """Ids of the kept rows that stand beside examples of duplicates."""
-    duplicates = [_first(deselected.filter(reason=reason)) for reason in _DUPLICATES]
+    duplicates = [_first(deselected.filter(reason=reason)) for reason in TWIN_REASONS]
     return pl.concat(duplicates).get_column("value").unique().to_list()
 
 
 def _first(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.sort("corpus", "source_file", "row").head(_EXAMPLES)
+
+
+def _lengths(ledger: Ledger) -> Html:
+    """A line per corpus: how long its rows are, how many exceed the published windows, how many the limit drops."""
+    tokens = pl.col("num_text_tokens")
+    sizes = {"median tokens": tokens.median(), "95 %": tokens.quantile(0.95), "longest": tokens.max()}
+    longer = {f"over {window:,}": (tokens > window).sum() for window in _WINDOWS}
+    known = ledger.facts.group_by("corpus", maintain_order=True).agg(**sizes, **longer)
+    of_rows = ledger.facts.unique("row_id", keep="any").select("row_id", tokens)
+    kept = dict(ledger.kept.join(of_rows, on="row_id").group_by("corpus").agg(tokens.sum()).iter_rows())
+    lost = dict(ledger.deselected.filter(reason="row_too_long").group_by("corpus").len().iter_rows())
+    rows: list[Sequence[Content]] = [
+        [
+            line["corpus"],
+            *(round(line[name]) for name in (*sizes, *longer)),
+            lost.get(line["corpus"], 0),
+            kept.get(line["corpus"], 0),
+        ]
+        for line in known.iter_rows(named=True)
+    ]
+    return table(["corpus", *sizes, *longer, "row_too_long", "tokens kept"], rows)
 
 
 def _histograms(ledger: Ledger) -> list[Html]:

@@ -72,6 +72,7 @@ def tokenize_images(
         memo,
         title="tokenize pictures",
         gpus=1,
+        reads=[magvit.path],
         rows_of=lambda result: from_parquet(result).height,
         rows="pictures",
     )

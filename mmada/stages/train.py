@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mmada.dispatch.local import run_training
+from mmada.dispatch.training import run_training
 from mmada.errors import CheckpointError
 from mmada.lineage.benchmark_search import refuse_unchecked_shards
 from mmada.lineage.manifest import Artifact, open_artifact

@@ -37,7 +37,7 @@ def validate(*, out: Path, paths: Paths, gate: Gate, registered: Sequence[str]) 
     inputs = {"facts": open_artifact(Path(paths.facts)), "selected": open_artifact(Path(paths.selected))}
     selected = inputs["selected"].id
     search = json.loads((inputs["facts"].path / "certificate.json").read_text(encoding="utf-8"))
-    refuse_unchecked(search["benchmarks"], registered, Path(paths.benchmark_items), "these rows")
+    refuse_unchecked(search["benchmarks"].items(), registered, Path(paths.benchmark_items), "these rows")
     tables = _tables(inputs, sorted(gate.min_rows_per_task))
     wanted = gate_checks(gate)
     check_overrides(gate.overrides, wanted, selected)

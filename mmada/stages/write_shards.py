@@ -1,6 +1,5 @@
 """Write the WebDataset shards of one training stage from the rows that selection kept and the gate let pass."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -9,14 +8,12 @@ import polars as pl
 
 from mmada.contracts.benchmark_items import read_items
 from mmada.contracts.code_packing import unpack_codes
-from mmada.contracts.facts import BENCHMARK_MATCHES
 from mmada.contracts.image_codes import read_codes
 from mmada.contracts.ingested import read_records
 from mmada.contracts.records import SELECTED
 from mmada.contracts.sample import Sample, sample_key
 from mmada.contracts.tables import read_table, write_table
 from mmada.cot_dialects import unified_response
-from mmada.curation.certificate import certificate
 from mmada.curation.decontaminate import build_index, find_matches
 from mmada.errors import GateError
 from mmada.lineage.manifest import Artifact, open_artifact
@@ -25,13 +22,12 @@ from mmada.params_schema import Paths
 from mmada.params_section import PICTURE_TASKS
 from mmada.params_training import TrainingData
 from mmada.shards.boundaries import cut
-from mmada.shards.certificate import CERTIFICATE_NAME, refuse_overlap
 from mmada.shards.index import INDEX, index_name
+from mmada.shards.overlap import refuse_overlap
 from mmada.shards.writer import write_shard
 from mmada.stage_report import StageReport
-from mmada.storage import atomic_write
 
-VERSION: Final = 2
+VERSION: Final = 3
 OUT: Final = "shards"
 KEYED_BY: Final = "training"
 READS: Final = {"data": "training.{key}.data", "decontamination": "annotation.decontamination"}
@@ -48,18 +44,19 @@ def write_shards(
 ) -> StageReport:
     """Shards per corpus with their index (shards.index), samples in the order in which the raw files hold them.
 
-    So rows that are added to a file, or files to a corpus, make new shards and leave all but a few as they are. Raises
-    GateError when the gate certifies another version of the rows, or a row holds a benchmark item: this is looked for
-    again, in the very rows that are written.
+    So rows that are added to a file, or files to a corpus, make new shards and leave all but a few as they are, and a
+    benchmark that finds nothing in them leaves them all: what was searched for stands in provenance, by the ids of the
+    items among the inputs. Raises GateError when the gate certifies another version of the rows, or a row holds a
+    benchmark item: this is looked for again, in the very rows that are written.
     """
     inputs = {"selected": open_artifact(Path(paths.selected)), "codes": open_artifact(Path(paths.codes))}
     inputs["gate"] = _passed_gate(Path(paths.gate), inputs["selected"])
     inputs |= {f"benchmark {key}": open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
-    items = {key: inputs[f"benchmark {key}"] for key in benchmarks}
-    sought = build_index(read_items({key: items[key].path for key in items}), ngram=decontamination.ngram)
+    items = {key: inputs[f"benchmark {key}"].path for key in benchmarks}
+    sought = build_index(read_items(items), ngram=decontamination.ngram)
     selected = read_table(inputs["selected"].path / "selected.parquet", SELECTED, "selected rows")
     codes = read_codes(inputs["codes"].path)
-    row_ids = {}
+    by_corpus = {}
     for corpus in sorted(data.corpora):
         inputs[f"ingested {corpus}"] = ingested = open_artifact(Path(paths.ingested) / corpus)
         records = read_records(ingested.path, f"ingested {corpus}")
@@ -67,16 +64,7 @@ def write_shards(
         refuse_overlap(find_matches(rows, sought, containment=decontamination.containment), rows)
         for part in rows.partition_by("shard", maintain_order=True):
             _write_part(part, out, corpus in data.direct_answers)
-        row_ids[corpus] = rows["row_id"]
-    searched = certificate(
-        sought,
-        pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES)),
-        row_ids.values(),
-        benchmarks={key: artifact.id for key, artifact in items.items()},
-        containment=decontamination.containment,
-    )
-    atomic_write(out / CERTIFICATE_NAME, (json.dumps(searched, indent=1, sort_keys=True) + "\n").encode())
-    by_corpus = {corpus: len(rows) for corpus, rows in row_ids.items()}
+        by_corpus[corpus] = rows.height
     total = sum(by_corpus.values())
     return StageReport(inputs=inputs, rows_in=total, rows_kept=total, metrics={"samples_by_corpus": by_corpus})
 

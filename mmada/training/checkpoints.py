@@ -9,7 +9,6 @@ step.
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,9 +33,8 @@ from mmada.training.average import Average
 from mmada.training.guard import SkippedBatch
 from mmada.training.optimisers import owner, restore_state, state_tensors
 from mmada.training.parallel import World, barrier, first_row, local_rows
+from mmada.training.state_places import open_states
 
-STATE: Final = "state.json"
-_LOOK_SECONDS: Final = 0.01
 _PATIENCE_SECONDS: Final = 10.0
 """How long a run that has failed waits for other processes to complete the state that is being written."""
 
@@ -77,17 +75,21 @@ class Position:
         return replace(self, step=self.step + 1, skipped=(*self.skipped, batch))
 
 
-def newest_position(folder: Path) -> Position:
-    """Where the newest state below `folder` stands. Raises CheckpointError when there is none, or it is damaged."""
-    newest = _newest(folder)
+def newest_position(place: Path | str) -> Position:
+    """Where the newest state at `place` (a folder, or s3://bucket/prefix) stands.
+
+    Raises CheckpointError when there is none, or it is damaged.
+    """
+    states = open_states(place)
+    newest = states.newest()
     if newest is None:
-        raise CheckpointError(f"{folder} holds no resume state; run the training again")
-    with _damage_explained(newest):
-        return _position(json.loads((newest / STATE).read_text()))
+        raise CheckpointError(f"{place} holds no resume state; run the training again")
+    with _damage_explained(f"{place}/{newest}"):
+        return position_of(states.described(newest))
 
 
 class ResumeStates:
-    """The resume states of one process's part in a run, below `folder`. Enter it while training.
+    """The resume states of one process's part in a run, at `place` (state_places.open_states). Enter it while training.
 
     A save copies the tensors and returns; a thread writes them while training goes on. A state gets its name when all
     processes' files are whole, then older ones go: a kill at any moment leaves the newest whole state behind. Leaving
@@ -95,9 +97,9 @@ class ResumeStates:
     """
 
     def __init__(
-        self, folder: Path, model: Transformer, optimisers: tuple[Optimizer, ...], average: Average, world: World
+        self, place: Path | str, model: Transformer, optimisers: tuple[Optimizer, ...], average: Average, world: World
     ) -> None:
-        self._folder, self._world = folder, world
+        self._place, self._states, self._world = place, open_states(place), world
         self._parts = partial(_parts, optimisers, average)
         self._model, self._optimisers = model, optimisers
         self._snapshot: dict[str, Tensor] = {}
@@ -126,14 +128,12 @@ class ResumeStates:
     def save(self, position: Position) -> None:
         """Save the state of now. Waits for an earlier save that is still being written. A collective."""
         self.wait()
-        target = self._folder / f"step-{position.step:09d}"
-        unfinished = target.with_name(f"{target.name}.partial")
+        name = f"step-{position.step:09d}"
         if self._world.is_first:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
+            self._states.begin(name)
         barrier(self._world)
         rows = self._copy()
-        self._writing = self._writer.submit(self._write, unfinished, target, rows, position)
+        self._writing = self._writer.submit(self._write, name, rows, position)
 
     @torch.no_grad()
     def _copy(self) -> dict[str, int]:
@@ -148,46 +148,40 @@ class ResumeStates:
                 rows[key] = first_row(parameter)
         return rows
 
-    def _write(self, unfinished: Path, target: Path, rows: Mapping[str, int], position: Position) -> None:
-        save_file(self._snapshot, unfinished / _file_name(self._world.rank))
-        atomic_write(unfinished / _rows_name(self._world.rank), json.dumps(rows, sort_keys=True).encode())
-        if not self._world.is_first:
-            return
-        self._await_others(unfinished)
-        (unfinished / STATE).write_text(
-            json.dumps({**asdict(position), "world_size": self._world.size}, sort_keys=True)
-        )
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
-        for other in self._folder.glob("step-*"):
-            if other != target:
-                shutil.rmtree(other)
+    def _write(self, name: str, rows: Mapping[str, int], position: Position) -> None:
+        rank, folder = self._world.rank, self._states.folder(name)
+        save_file(self._snapshot, folder / _file_name(rank))
+        atomic_write(folder / _rows_name(rank), json.dumps(rows, sort_keys=True).encode())
+        self._states.put(name, [_file_name(rank), _rows_name(rank)])
+        if self._world.is_first:
+            self._await_others(name)
+            self._states.finish(name, {**asdict(position), "world_size": self._world.size})
 
-    def _await_others(self, unfinished: Path) -> None:
+    def _await_others(self, name: str) -> None:
         """Until all files are there. By looking, because a thread may not take part in collectives."""
-        wanted = [unfinished / _rows_name(rank) for rank in range(self._world.size)]
+        wanted = [_rows_name(rank) for rank in range(self._world.size)]
         patience = _PATIENCE_SECONDS
-        while not all(path.exists() for path in wanted):
-            time.sleep(_LOOK_SECONDS)
+        while not self._states.holds(name, wanted):
+            time.sleep(self._states.look_seconds)
             if self._failed.is_set():  # another process may have ended before it wrote
-                patience -= _LOOK_SECONDS
+                patience -= self._states.look_seconds
             if patience < 0:
-                raise CheckpointError(f"{unfinished} lacks files of other processes, which have ended; run again")
+                raise CheckpointError(f"{self._place}/{name} lacks files of processes that have ended; run again")
 
     def load(self, *, run: str) -> Position | None:
         """Restore the newest state in place; None when there is none of this run.
 
         Raises CheckpointError when the state is damaged.
         """
-        newest = _newest(self._folder)
+        newest = self._states.newest()
         if newest is None:
             return None
-        with _damage_explained(newest):
-            raw = json.loads((newest / STATE).read_text())
-            position = _position(raw)
+        with _damage_explained(f"{self._place}/{newest}"):
+            said = self._states.described(newest)
+            position = position_of(said)
             if position.run != run:
                 return None
-            self._restore(newest, raw["world_size"], position.updates)
+            self._restore(self._states.opened(newest), said["world_size"], position.updates)
         return position
 
     @torch.no_grad()
@@ -213,17 +207,14 @@ def _parts(optimisers: tuple[Optimizer, ...], average: Average, name: str, param
     return {"weight": parameter, **state_tensors(owner(optimisers, parameter), parameter), **average.part(name)}
 
 
-def _newest(folder: Path) -> Path | None:
-    return max((path for path in folder.glob("step-*") if (path / STATE).is_file()), default=None)
-
-
-def _position(raw: Mapping[str, Any]) -> Position:
-    skipped = tuple(SkippedBatch(one["step"], one["reason"], tuple(one["samples"])) for one in raw["skipped"])
-    return Position(raw["step"], raw["tokens"], raw["run"], skipped, tuple(raw["losses"]), tuple(raw["norms"]))
+def position_of(said: Mapping[str, Any]) -> Position:
+    """The position whose fields these are."""
+    skipped = tuple(SkippedBatch(one["step"], one["reason"], tuple(one["samples"])) for one in said["skipped"])
+    return Position(said["step"], said["tokens"], said["run"], skipped, tuple(said["losses"]), tuple(said["norms"]))
 
 
 @contextmanager
-def _damage_explained(state: Path) -> Iterator[None]:
+def _damage_explained(state: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -7,23 +7,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mmada.storage import atomic_write
+from mmada.errors import InputError
+from mmada.storage import Storage, open_storage
 from mmada.training.loop import OnMetrics
 from mmada.training.parallel import World
 
 
-def metric_sink(path: Path, world: World) -> OnMetrics:
-    """What takes a run's metrics: the file `path`, and below `live/` beside it dvclive and TensorBoard, if installed.
+def metric_sink(place: str, world: World) -> OnMetrics:
+    """What takes a run's metrics: the file `place` (a path, or s3://bucket/key), and for a path, below `live/` beside
+    it, dvclive and TensorBoard, if installed.
 
     Only the first process writes; the metrics of all processes are in what it gets.
     """
     if not world.is_first:
         return lambda step, values: None
-    live = path.parent / "live" / path.stem
-    sinks: list[OnMetrics] = [_Curves(path)]
-    if find_spec("dvclive"):
+    folder, _, name = place.rpartition("/")
+    sinks: list[OnMetrics] = [_Curves(open_storage(folder), name)]
+    live = Path(folder) / "live" / Path(name).stem
+    if not place.startswith("s3://") and find_spec("dvclive"):
         sinks.append(_DvcLive(live / "dvclive"))
-    if find_spec("tensorboard"):
+    if not place.startswith("s3://") and find_spec("tensorboard"):
         sinks.append(_TensorBoard(live / "tensorboard"))
 
     def to_all(step: int, values: Mapping[str, float]) -> None:
@@ -37,13 +40,19 @@ def metric_sink(path: Path, world: World) -> OnMetrics:
 class _Curves:
     """Appends metrics to a file; a continued run first drops what lies past its resume point."""
 
-    path: Path
+    storage: Storage
+    name: str
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        earlier = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in earlier if json.loads(line)["step"] < step]
+        kept = [line for line in self._earlier() if json.loads(line)["step"] < step]
         lines = [*kept, json.dumps({"step": step, **values}, sort_keys=True)]
-        atomic_write(self.path, ("\n".join(lines) + "\n").encode())
+        self.storage.write(self.name, ("\n".join(lines) + "\n").encode())
+
+    def _earlier(self) -> list[str]:
+        try:
+            return self.storage.read(self.name).decode().splitlines()
+        except InputError:  # the first line is to come
+            return []
 
 
 class _DvcLive:

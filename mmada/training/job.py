@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmada.errors import MmadaError, ParamsError
+from mmada.errors import ParamsError, exit_explained
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
 from mmada.model.sequences import Row
@@ -26,9 +26,9 @@ from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
 from mmada.rewards.scoring import RewardWorkers
-from mmada.shards.certificate import refuse_unsearched
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
+from mmada.storage import atomic_write
 from mmada.text_tokenizer import copy_tokenizer, load_tokenizer
 from mmada.training import likelihoods
 from mmada.training.checkpoints import Position
@@ -36,6 +36,7 @@ from mmada.training.curves import metric_sink
 from mmada.training.guard import GuardRule
 from mmada.training.loop import TrainResult, TrainSettings, train
 from mmada.training.objectives import (
+    KeySource,
     MaskedPrediction,
     MaskedPredictionSettings,
     Material,
@@ -43,7 +44,8 @@ from mmada.training.objectives import (
     RowSource,
 )
 from mmada.training.order import training_order
-from mmada.training.parallel import full_state, joined, shard_model
+from mmada.training.outbox import Outbox
+from mmada.training.parallel import World, full_state, joined, shard_model
 from mmada.training.phases import RewardWeights, open_phases
 from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
@@ -61,7 +63,11 @@ _LOGGED_ITERATIONS = 50
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a training process must be told. Folders are relative to the project."""
+    """Everything that a training process must be told. Folders are relative to the project.
+
+    On a machine that shares no disk with the project, `shards`, `state_dir` and `curves` may be s3:// addresses, and
+    `outbox` is one for what is made; "" where models are put into `out` and published by `publication`.
+    """
 
     name: str
     run: str
@@ -75,6 +81,7 @@ class Job:
     """File of metrics, one JSON line per logged step."""
     block: Mapping[str, Any]
     publication: Publication
+    outbox: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "Job":
@@ -86,8 +93,7 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Write the job for the processes to read."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), sort_keys=True), encoding="utf-8")
+        atomic_write(path, json.dumps(asdict(self), sort_keys=True).encode())
 
 
 def run_job(job: Job) -> TrainResult:
@@ -97,9 +103,8 @@ def run_job(job: Job) -> TrainResult:
         model, vocab = load_model(Path(job.parent), device=compute_device()), load_vocab(Path(job.parent))
         tokenizer = load_tokenizer(Path(job.parent), vocab=vocab)
         reader = ShardReader.open(job.shards)
-        refuse_unsearched(reader.folder, reader.index["row_id"])
-        rows = _row_source(reader, block, job.name)
-        material = Material(rows, tokenizer, vocab, world, block.seed, block.grad_accumulation)
+        rows, keys = _row_source(reader, block, job.name, world)
+        material = Material(rows, keys, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         objective = opened.enter_context(make_objective(block, material, job))
         if block.packing and model.config.attention != "masked":
             raise ParamsError(
@@ -110,6 +115,7 @@ def run_job(job: Job) -> TrainResult:
         if block.compile:
             compile_blocks(model)
         shard_model(model, world)
+        outbox = Outbox(job.outbox, Path(job.out)) if job.outbox else None
 
         def write_model(folder: Path, state: Mapping[str, Tensor]) -> None:
             save_state(state, model.config, vocab, folder, max_shard_bytes=_MAX_SHARD_BYTES)
@@ -118,29 +124,31 @@ def run_job(job: Job) -> TrainResult:
         def publish(position: Position) -> None:
             state = full_state(model)  # a collective: every process takes part
             if world.is_first:
-                job.publication.publish(position, lambda folder: write_model(folder, state))
+                (outbox or job.publication).publish(position, lambda folder: write_model(folder, state))
 
         result = train(
             model,
             objective,
             _settings(block, job),
-            state_dir=Path(job.state_dir),
+            state_dir=job.state_dir,
             world=world,
-            on_metrics=metric_sink(Path(job.curves), world),
+            on_metrics=metric_sink(job.curves, world),
             publish=publish,
             label=f"train {job.name}",
             on_saved=_sampler(job, reader, material),
         )
         state = full_state(model)
-        if world.is_first:
+        if world.is_first and outbox is not None:
+            outbox.finish(lambda folder: write_model(folder, state))
+        elif world.is_first:
             write_model(Path(job.out), state)
     return result
 
 
 def _sampler(job: Job, reader: ShardReader, material: Material) -> PictureSampler | None:
-    """What looks at the model at every saved step; a sharded model cannot be sampled by one process alone."""
-    prompts = drawing_prompts(reader)
-    if material.world.size > 1 or not prompts:
+    """What looks at the model at every saved step, in the project; one process cannot sample a sharded model alone."""
+    prompts = [] if material.world.size > 1 or job.outbox else drawing_prompts(reader)
+    if not prompts:
         return None
     return PictureSampler(
         folder=Path(job.curves).with_suffix(""),
@@ -200,7 +208,7 @@ def _unigrpo(
             vocabulary=block.vocabulary,
         ),
         scorer=scorer,
-        phases=open_phases(Path(job.state_dir)),
+        phases=open_phases(job.state_dir),
         decode_pictures=picture_decoder(Path(job.magvit)),
         initial=load_model(Path(job.parent), device=compute_device()) if choices.kl_reference == "init" else None,
         log=_rollout_log(block, choices, job) if material.world.is_first else lambda groups, rewards, advantage: None,
@@ -246,25 +254,22 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
     )
 
 
-def _row_source(reader: ShardReader, block: TrainingBlock, name: str) -> RowSource:
+def _row_source(reader: ShardReader, block: TrainingBlock, name: str, world: World) -> tuple[RowSource, KeySource]:
     workers = int(os.environ.get("MMADA_LOADER_WORKERS", "0"))
-    loader = Loader(reader, training_order(reader.keys(), block), block.max_steps, workers)
+    order = training_order(reader.keys(), block)
+    loader = Loader(reader, order, block.max_steps, workers, world.rank, world.size)
     log = os.environ.get("MMADA_SAMPLE_LOG", "")  # a folder; one file per job
 
     def rows(step: int) -> list[Row]:
-        drawn = loader.batch(step)
-        if log:
+        if log and world.is_first:
             with (Path(log) / f"{name}.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, "keys": [sample.key for sample, _ in drawn]}) + "\n")
-        return [Row(sample, epoch) for sample, epoch in drawn]
+                stream.write(json.dumps({"step": step, "keys": loader.keys(step)}) + "\n")
+        return [Row(sample, epoch) for sample, epoch in loader.batch(step)]
 
-    return rows
+    return rows, loader.keys
 
 
 if __name__ == "__main__":
     die_with_parent()
-    try:
+    with exit_explained():
         run_job(Job.read(Path(sys.argv[1])))
-    except MmadaError as error:
-        sys.stderr.write(f"mmada: {error}\n")
-        sys.exit(error.exit_code)

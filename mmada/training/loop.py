@@ -76,14 +76,14 @@ def train(
     objective: Objective,
     settings: TrainSettings,
     *,
-    state_dir: Path,
+    state_dir: Path | str,
     world: World,
     on_metrics: OnMetrics,
     publish: Publish,
     label: str,
     on_saved: OnSaved | None = None,
 ) -> TrainResult:
-    """Train `model` in place, continuing from the newest state of this run below `state_dir`.
+    """Train `model` in place, continuing from the newest state of this run at `state_dir` (state_places.open_states).
 
     On a CPU with fixed threads a run that was killed and continued ends with the same bytes as one that was
     not. `on_metrics(step, values)` is called on every process every `log_every` steps and after the last.

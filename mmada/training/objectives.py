@@ -33,7 +33,10 @@ from mmada.training.parallel import World
 from mmada.vocab import Vocab
 
 RowSource = Callable[[int], Sequence[Row]]
-"""The rows of global batch number n: a pure function of n, the same on every process."""
+"""This process's rows of global batch number n: a pure function of n. All processes get as many, but for one."""
+
+KeySource = Callable[[int], Sequence[str]]
+"""Keys of all rows of global batch number n, the same on every process."""
 
 MASK_BINS: Final = 4
 """Metrics are kept apart by the share of masked tokens, in so many equal bins."""
@@ -77,6 +80,7 @@ class Material:
     """What every objective works with. `num_parts`: micro-batches per step (gradient accumulation)."""
 
     rows: RowSource
+    keys: KeySource
     tokenizer: TextTokenizer
     vocab: Vocab
     world: World
@@ -119,15 +123,16 @@ class MaskedPrediction:
 
     def samples(self, step: int) -> tuple[str, ...]:
         """Keys of the rows of a global batch."""
-        return tuple(row.sample.key for row in self.material.rows(step))
+        return tuple(self.material.keys(step))
 
     def parts(self, model: Transformer, step: int) -> list["_MaskedPart"]:
-        """Lay out, noise and split the rows of a global batch."""
+        """Lay out, noise and split this process's rows of a global batch."""
         rows = self.material.rows(step)
         drop = self._dropped(rows)
         layouts = [self._layout(row, bool(d), model) for row, d in zip(rows, drop, strict=True)]
         parts = []
-        for chosen in split_rows([len(one.ids) for one in layouts], self.material, alike=not self.settings.packing):
+        lengths = [len(one.ids) for one in layouts]
+        for chosen in split_rows(lengths, self.material.num_parts, alike=not self.settings.packing):
             part = [layouts[index] for index in chosen]
             epochs = [rows[index].epoch for index in chosen]
             parts.append(self._part(part, epochs, model))
@@ -209,17 +214,15 @@ class _MaskedPart:
         return torch.cat([torch.stack([sums, self.denominators], 1), table])
 
 
-def split_rows(lengths: Sequence[int], material: Material, *, alike: bool = True) -> list[list[int]]:
-    """Indices of this process's rows, in `num_parts` micro-batches: of similar lengths, or each of all lengths.
-
-    Rows sorted by length are dealt out to the processes in turn and cut into runs, so little is padded (or dealt out to
-    the micro-batches too, which is what packing needs), and every process gets the same number of micro-batches
-    whatever the lengths.
+def split_rows(lengths: Sequence[int], num_parts: int, *, alike: bool = True) -> list[list[int]]:
+    """Indices of rows in `num_parts` micro-batches: of similar lengths, so that little is padded, or each of all
+    lengths, which is what packing needs.
     """
-    world, parts = material.world, material.num_parts
-    assert len(lengths) >= world.size * parts, "a global batch needs a row for every micro-batch of every process"
-    mine = np.argsort(np.asarray(lengths), kind="stable")[world.rank :: world.size]
-    chunks = np.array_split(mine, parts) if alike else [mine[part::parts] for part in range(parts)]
+    assert len(lengths) >= num_parts, "a global batch needs a row for every micro-batch of every process"
+    by_length = np.argsort(np.asarray(lengths), kind="stable")
+    chunks = (
+        np.array_split(by_length, num_parts) if alike else [by_length[part::num_parts] for part in range(num_parts)]
+    )
     return [chunk.tolist() for chunk in chunks]
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +21,14 @@ from mmada.model.sequences import Row
 from mmada.params_section import DRAWING_TASKS
 from mmada.rewards import Response
 from mmada.rewards.scoring import Asked, Scorer, Scores
+from mmada.storage import open_storage
 from mmada.training.rollouts import DecodePictures, Group, pack_group, unpack_group
 from mmada.unit_store import UnitStore, unit_key
+
+PHASES: Final = "phases"
+"""Where a run keeps its answers and scores, below its states."""
+_HERE: Final = Path(".mmada/phases")
+"""What a machine holds of a run whose states are in an object store."""
 
 
 class Store(Protocol):
@@ -46,9 +52,12 @@ class Phases:
     rewards: Store
 
 
-def open_phases(state_dir: Path) -> Phases:
-    """Those of the run that keeps its state in `state_dir`."""
-    store = UnitStore(state_dir / "phases")
+def open_phases(state_dir: Path | str) -> Phases:
+    """Those of the run that keeps its state at `state_dir`, a folder or s3://bucket/prefix."""
+    if str(state_dir).startswith("s3://"):
+        store = UnitStore(_HERE / unit_key(str(state_dir))[:16], open_storage(f"{state_dir}/{PHASES}"))
+    else:
+        store = UnitStore(Path(state_dir) / PHASES)
     return Phases(store.group("rollouts"), store.group("rewards"))
 
 

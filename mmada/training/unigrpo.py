@@ -94,7 +94,7 @@ class UniGrpo:
 
     def samples(self, step: int) -> tuple[str, ...]:
         """Keys of the prompts of the step's iteration."""
-        return tuple(row.sample.key for row in self.material.rows(step // self.steps_per_iteration))
+        return tuple(self.material.keys(step // self.steps_per_iteration))
 
     def parts(self, model: Transformer, step: int) -> list["_PolicyPart"]:
         """Micro-batches of one inner update; the first of an iteration goes through the phases before it."""
@@ -134,12 +134,11 @@ class UniGrpo:
 
     def _own_rows(self, number: int) -> list[Row]:
         """This process's prompts, all of which some reward can judge."""
-        world = self.material.world
         rows = list(self.material.rows(number))
-        assert len(rows) >= world.size, "an iteration needs a prompt for every process"
+        assert rows, "an iteration needs a prompt for every process"
         for row in rows:
             self.settings.weights.of(row.sample)
-        return rows[world.rank :: world.size]
+        return rows
 
     def _sample(self, model: Transformer, number: int, row: Row) -> Group:
         material = self.material

@@ -30,7 +30,7 @@ def narrow_tables(
     """
     kept = _kept(facts, selected)
     counts = dict(kept.group_by("task").len().iter_rows())
-    checkable = kept.filter(pl.col("answer_correct") != "unchecked")
+    checkable = kept.filter(pl.col("answer_correct").is_in(["yes", "no"]))
     return {
         "kept": kept,
         "pictures": kept.filter(pl.col("task").is_in(PICTURE_TASKS)).select("row", "psnr"),

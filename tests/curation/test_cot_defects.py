@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def reasons(rows: list[Row], tokenizer: TextTokenizer, seed: int) -> list[str]:
     pairs, matches, pictures = (
         pl.DataFrame(schema=pl.Schema(schema)) for schema in (NEAR_DUPLICATES, BENCHMARK_MATCHES, PICTURE_PAIRS)
     )
-    decided = decide(facts.with_columns(missing), pairs, matches, picture_pairs=pictures, **LIMITS)
+    decided = decide([facts.with_columns(missing)], pairs, matches, picture_pairs=pictures, **LIMITS)
     return decided.sort("row_id")["reason"].to_list()
 
 
@@ -112,6 +113,39 @@ def test_ten_thousand_sound_rows_raise_no_alarm(tokenizer: TextTokenizer) -> Non
     rows = demo_rows(10_000, seed=12)
     alarms = [(reason, row) for row, reason in zip(rows, reasons(rows, tokenizer, seed=1), strict=True) if reason]
     assert not alarms, alarms[:5]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "ha",
+        "Wait, let me check that again. ",
+        "3 + 4 = 7\n",
+        "\u6211\u4eec\u518d\u7b97\u4e00\u6b21\u3002",
+        "\\boxed{7} ",
+    ],
+)
+def test_a_loop_of_160_000_characters_is_named_soon(tokenizer: TextTokenizer, unit: str) -> None:
+    loop = unit * (160_000 // len(unit))
+    rows = [Row("What is 3 + 4?", loop, "7", "7"), Row("What is 3 + 4?", "", "", "7", f"<think>{loop}")]
+    started = time.process_time()
+    assert reasons(rows, tokenizer, seed=1) == ["thought_loop", "thought_unclosed"]
+    assert time.process_time() - started < 5
+
+
+def test_an_absent_response_is_named(tokenizer: TextTokenizer) -> None:
+    table = pl.DataFrame(
+        {
+            "row_id": "a",
+            "task": ["chat", "mmu", "t2i"],
+            "prompt": "What?",
+            "response": "",
+            "reference": ["7", "", ""],
+            "pixels_sha256": "",
+        }
+    )
+    facts = text_facts(table, tokenizer, verify_seconds=1.0, shingle=5, permutations=16)
+    assert facts["answer_correct"].to_list() == ["missing", "missing", "unchecked"]
 
 
 def test_all_corruptions_of_real_trajectories_are_found(realdata: Path, tokenizer: TextTokenizer) -> None:

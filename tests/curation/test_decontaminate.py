@@ -78,37 +78,37 @@ def test_leaks_are_found_and_others_are_not(
     assert _matches(task, prompt, response, pixels) == expected
 
 
-def test_containment_equals_brute_force() -> None:
+def test_containment_equals_brute_force_on_20_000_texts() -> None:
+    """Texts of four words only, so that chance makes thousands of matches, beside pieces of items that are planted."""
     rng = random.Random(8)
-    vocabulary = ["".join(rng.choices("abcdefghij", k=4)) for _ in range(300)]
-    prompts = [rng.choices(vocabulary, k=rng.randint(8, 40)) for _ in range(40)]
-    items = _items(*((f"i{n:02d}", "reasoning", " ".join(words), "") for n, words in enumerate(prompts)))
-    rows = []
-    for words in prompts:
-        cut = rng.randint(0, len(words))
-        rows.append(" ".join(rng.choices(vocabulary, k=5) + words[:cut] + rng.choices(vocabulary, k=5)))
-    table = pl.DataFrame(
-        {
-            "row_id": [f"r{n:02d}" for n in range(40)],
-            "task": ["lm"] * 40,
-            "prompt": [""] * 40,
-            "response": rows,
-        }
-    ).with_columns(pixels_sha256=pl.lit(""))
-    found = find_matches(table, build_index(items, ngram=NGRAM), containment=0.5)
+
+    def drawn(least: int, most: int) -> list[str]:
+        return rng.choices(("ab", "cd", "ef", "gh"), k=rng.randint(least, most))
+
+    prompts = [drawn(NGRAM, 40) for _ in range(50)]
+    texts = [drawn(0, 40) + (rng.choice(prompts)[rng.randint(0, 9) :] if n % 20 == 0 else []) for n in range(20_000)]
+    items = _items(*((str(n), "reasoning", " ".join(words), "") for n, words in enumerate(prompts)))
+    rows = pl.DataFrame({"row_id": [str(n) for n in range(len(texts))]}).with_columns(
+        task=pl.lit("lm"),
+        prompt=pl.Series([" ".join(words[:5]) for words in texts]),
+        response=pl.Series([" ".join(words[5:]) for words in texts]),
+        pixels_sha256=pl.lit(""),
+    )
+    found = find_matches(rows, build_index(items, ngram=NGRAM), containment=0.05)
 
     def grams(words: list[str]) -> set[tuple[str, ...]]:
         return {tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)}
 
+    sought = [grams(words) for words in prompts]
     expected = {}
-    for n, text in enumerate(rows):
-        held = grams(text.split())
-        for m, words in enumerate(prompts):
-            share = len(grams(words) & held) / len(grams(words))
-            if share >= 0.5:
-                expected[(f"r{n:02d}", f"i{m:02d}")] = share
+    for n, words in enumerate(texts):
+        held = grams(words)
+        for m, wanted in enumerate(sought):
+            share = len(wanted & held) / len(wanted)
+            if share >= 0.05:
+                expected[str(n), str(m)] = share
     shares = {(row, item): share for row, item, share in found.select("row_id", "item_id", "containment").iter_rows()}
-    assert len(expected) > 10
+    assert len(expected) > 2000
     assert shares == pytest.approx(expected)
 
 
@@ -166,3 +166,37 @@ def test_planted_leaks_are_found_in_real_rows_and_nothing_else(realdata: Path) -
     assert len(recall) >= 990
     false = {row for row, item in found if int(row[1:]) >= 1000}
     assert len(false) <= 0.001 * len(trained)
+
+
+def test_what_public_sets_share_is_found_exactly(realdata: Path) -> None:
+    """Counts as comparing every two questions gives them."""
+
+    def questions(pattern: str, name: str) -> list[str]:
+        (file,) = realdata.glob(pattern)
+        text = file.read_text("utf-8")
+        rows = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+        return [row[name] for row in rows]
+
+    sets = {
+        "gsm8k": questions("text_math/gsm8k_train.jsonl", "question"),
+        "marco": questions("long_cot/marco_o1/CoT_demo.json", "instruction"),
+        "amc": questions("long_cot/skythought/amc23_corrupt02/*.jsonl", "question"),
+        "amc again": questions("long_cot/skythought/amc23_short/*.jsonl", "question"),
+        "aime": questions("long_cot/skythought/aime24_ckpt140/*.jsonl", "question"),
+    }
+    found = {}
+    for held in sets:
+        items = _items(*((str(n), "reasoning", text, "") for n, text in enumerate(sets[held])))
+        index = build_index(items, ngram=NGRAM)
+        for searched in sets.keys() - {held}:
+            rows = pl.DataFrame({"row_id": [str(n) for n in range(len(sets[searched]))], "prompt": sets[searched]})
+            rest = {"task": pl.lit("chat"), "response": pl.lit(""), "pixels_sha256": pl.lit("")}
+            matches = find_matches(rows.with_columns(**rest), index, containment=0.8)
+            found[held, searched] = matches.height
+    shared = {pair: count for pair, count in found.items() if count}
+    assert shared == {
+        ("gsm8k", "marco"): 9,
+        ("marco", "gsm8k"): 8,
+        ("amc", "amc again"): 40,
+        ("amc again", "amc"): 40,
+    }

@@ -25,6 +25,15 @@ def test_rates_count_distinct_checked_rows() -> None:
     assert 0.0 < fact["pass_rate_low"] < 0.75 < fact["pass_rate_high"] < 1.0
 
 
+def test_a_question_without_a_response_is_no_trial_but_its_gold_answers_count() -> None:
+    golds = (("a", "3"), ("a", "4"), ("b", "3"), ("c", ""))
+    rows = _rows(*((*gold, "missing") for gold in golds), ("b", "3", "no"))
+    facts = question_facts(rows, seconds=5.0)
+    assert facts.select("question_key", "num_trials", "pass_rate").rows() == [("a", 0, None), ("b", 1, 0.0)]
+    assert facts.select("pass_rate_low", "pass_rate_high").row(0) == (0.0, 1.0)
+    assert facts["other_reference"].to_list() == ["3 | 4", ""]
+
+
 def test_order_of_rows_does_not_matter() -> None:
     rng = random.Random(3)
     rows = _rows(*((rng.choice("abcd"), rng.choice("78"), rng.choice(("yes", "no"))) for _ in range(40)))

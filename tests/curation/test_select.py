@@ -26,6 +26,7 @@ LIMITS: dict[str, Any] = {
     "max_lost_share": 0.2,
     "min_psnr": 10.0,
     "near_duplicate": 0.8,
+    "max_rows_per_question": 0,
     "leave_out": (),
     "image_near_duplicate": 0.8,
     "picture_pairs": pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)),
@@ -75,6 +76,7 @@ BAD: dict[str, dict[str, Any]] = {
     "question_unverifiable": {"unverifiable": "proof"},
     "question_too_hard": {"pass_rate": 0.0, "pass_rate_low": 0.0, "pass_rate_high": 0.19},
     "question_too_easy": {"pass_rate": 1.0, "pass_rate_low": 0.91, "pass_rate_high": 1.0},
+    "answer_missing": {"answer_correct": "missing"},
     "answer_wrong": {"answer_correct": "no"},
     "image_flat": PICTURE | {"pixel_std": 1.9},
     "image_noise": PICTURE | {"structure": 0.09},
@@ -86,7 +88,8 @@ BAD: dict[str, dict[str, Any]] = {
 def _facts(*rows: dict[str, Any]) -> pl.DataFrame:
     filled = [
         GOOD
-        | {"row": n, "row_id": f"r{n:02d}", "content_key": f"c{n:02d}", "text_key": f"t{n:02d}", "caption_key": ""}
+        | {"row": n, "caption_key": ""}
+        | {name: f"{name[0]}{n:02d}" for name in ("row_id", "content_key", "text_key", "question_key")}
         | row
         for n, row in enumerate(rows)
     ]
@@ -108,7 +111,7 @@ def _reasons(decided: pl.DataFrame) -> dict[str, str]:
 
 @pytest.mark.parametrize("reason", sorted(BAD))
 def test_each_limit_has_its_reason_and_a_good_row_has_none(reason: str) -> None:
-    decided = decide(_facts({}, BAD[reason]), _pairs(), _matches(), **LIMITS)
+    decided = decide([_facts({}, BAD[reason])], _pairs(), _matches(), **LIMITS)
     assert decided["reason"].to_list() == ["", reason]
     assert kept_rows(decided)["row_id"].to_list() == ["r00"]
 
@@ -117,26 +120,26 @@ def test_the_first_reason_in_the_documented_order_is_given() -> None:
     wrong_in_all: dict[str, Any] = {}
     for reason in reversed([name for name in REASONS if name in BAD]):
         wrong_in_all |= BAD[reason]
-        decided = decide(_facts(wrong_in_all), _pairs(), _matches(), **LIMITS)
+        decided = decide([_facts(wrong_in_all)], _pairs(), _matches(), **LIMITS)
         assert decided["reason"].item() == reason
-    decided = decide(_facts(wrong_in_all), _pairs(), _matches("r00"), **LIMITS)
+    decided = decide([_facts(wrong_in_all)], _pairs(), _matches("r00"), **LIMITS)
     assert decided["reason"].item() == "contaminated"
 
 
 def test_plain_text_may_repeat_and_unchecked_answers_pass() -> None:
     facts = _facts({"task": "lm", "loop_share": 0.9}, {"answer_correct": "unchecked"})
-    assert decide(facts, _pairs(), _matches(), **LIMITS)["reason"].to_list() == ["", ""]
+    assert decide([facts], _pairs(), _matches(), **LIMITS)["reason"].to_list() == ["", ""]
 
 
 def test_wrong_answers_pass_when_they_are_asked_for() -> None:
-    decided = decide(_facts({"answer_correct": "no"}), _pairs(), _matches(), **(LIMITS | {"require_correct": False}))
+    decided = decide([_facts({"answer_correct": "no"})], _pairs(), _matches(), **(LIMITS | {"require_correct": False}))
     assert decided["reason"].item() == ""
 
 
 def test_exact_duplicates_leave_one_row_that_names_all_origins() -> None:
     same = {"content_key": "c", "text_key": "t"}
     facts = _facts(same, same | {"row_id": "r00", "corpus": "more"}, same, {})
-    decided = decide(facts, _pairs(), _matches(), **LIMITS)
+    decided = decide([facts], _pairs(), _matches(), **LIMITS)
     assert sorted(decided["reason"].to_list()) == ["", "", "duplicate_exact", "duplicate_exact"]
     kept = kept_rows(decided).filter(row_id="r00").row(0, named=True)
     assert [(origin["corpus"], origin["row"]) for origin in kept["origins"]] == [
@@ -149,20 +152,20 @@ def test_exact_duplicates_leave_one_row_that_names_all_origins() -> None:
 def test_near_duplicates_keep_a_twin_and_respect_the_threshold() -> None:
     facts = _facts({}, {}, {}, {"text_key": "t00"})
     pairs = _pairs(("t00", "t01", 0.85), ("t01", "t02", 0.9))
-    decided = decide(facts, pairs, _matches(), **LIMITS)
+    decided = decide([facts], pairs, _matches(), **LIMITS)
     # r01 is like r00; r02 is like r01 only, which is gone; r03 has the words of r00.
     assert decided["reason"].to_list() == ["", "duplicate_near", "", "duplicate_near"]
     assert decided["value"].to_list() == ["", "r00", "", "r00"]
-    stricter = decide(facts, pairs, _matches(), **(LIMITS | {"near_duplicate": 0.95}))
+    stricter = decide([facts], pairs, _matches(), **(LIMITS | {"near_duplicate": 0.95}))
     assert stricter["reason"].to_list() == ["", "", "", "duplicate_near"]
 
 
 def test_the_twin_of_a_dropped_row_stays() -> None:
     wrong = {"answer_correct": "no"}
-    decided = decide(_facts(wrong, {}), _pairs(("t00", "t01", 0.9)), _matches(), **LIMITS)
+    decided = decide([_facts(wrong, {})], _pairs(("t00", "t01", 0.9)), _matches(), **LIMITS)
     assert decided["reason"].to_list() == ["answer_wrong", ""]
     same = {"content_key": "c", "text_key": "t"}
-    decided = decide(_facts(same, same), _pairs(), _matches("r00"), **LIMITS)
+    decided = decide([_facts(same, same)], _pairs(), _matches("r00"), **LIMITS)
     assert decided["reason"].to_list() == ["contaminated", ""]
 
 
@@ -171,10 +174,10 @@ def test_order_of_arrival_does_not_matter() -> None:
     facts = _facts(*rows)
     last = len(rows) - 1
     pairs = _pairs((f"t{last - 1}", f"t{last}", 0.9), ("t00", f"t{last}", 0.7))
-    expected = _reasons(decide(facts, pairs, _matches("r03"), **LIMITS))
+    expected = _reasons(decide([facts], pairs, _matches("r03"), **LIMITS))
     for seed in range(3):
         shuffled = facts.sample(fraction=1.0, shuffle=True, seed=seed)
-        assert _reasons(decide(shuffled, pairs.reverse(), _matches("r03"), **LIMITS)) == expected
+        assert _reasons(decide([shuffled], pairs.reverse(), _matches("r03"), **LIMITS)) == expected
 
 
 @pytest.mark.parametrize("reason", [*sorted(BAD), "contaminated", "duplicate_exact", "duplicate_near"])
@@ -183,7 +186,7 @@ def test_a_reason_that_is_left_out_drops_no_row(reason: str) -> None:
     facts = {"duplicate_exact": _facts(same, same), "duplicate_near": _facts({}, {"text_key": "t00"})}
     given = facts.get(reason, _facts({}, BAD.get(reason, {})))
     limits = LIMITS | {"leave_out": (reason, "duplicate_near") if reason == "duplicate_exact" else (reason,)}
-    decided = decide(given, _pairs(), _matches(*["r01"] * (reason == "contaminated")), **limits)
+    decided = decide([given], _pairs(), _matches(*["r01"] * (reason == "contaminated")), **limits)
     assert decided["reason"].to_list() == ["", ""]
     kept = kept_rows(decided)
     assert kept.select("row_id", "ordinal").n_unique() == 2
@@ -200,7 +203,34 @@ def test_one_text_under_pictures_that_show_the_same_is_kept_once() -> None:
     )
     alike = [("a", "b", 0.9), ("b", "c", 0.9), ("a", "d", 0.79)]
     pairs = pl.DataFrame(alike, schema=pl.Schema(PICTURE_PAIRS), orient="row")
-    decided = decide(facts, _pairs(), _matches(), **(LIMITS | {"picture_pairs": pairs}))
+    decided = decide([facts], _pairs(), _matches(), **(LIMITS | {"picture_pairs": pairs}))
     # The second picture asks something else too; the third is like the second only, which is gone for this question.
     assert decided["reason"].to_list() == ["", "image_near_duplicate", "", "", ""]
     assert decided["value"][1] == "r00"
+
+
+def test_no_question_keeps_more_rows_than_wanted() -> None:
+    asked = {"question_key": "q"}
+    facts = _facts(asked | {"answer_correct": "no"}, asked, asked, {}, asked, asked | {"task": "t2i"})
+    decided = decide([facts], _pairs(), _matches(), **(LIMITS | {"max_rows_per_question": 2}))
+    # A wrong row takes no place; a drawing task asks no question.
+    assert decided["reason"].to_list() == ["answer_wrong", "", "", "", "question_surplus", ""]
+    assert decided["value"][4] == "r01"
+
+
+@pytest.mark.parametrize(
+    ("fact", "reason"),
+    [
+        ("loop_share", "thought_loop"),
+        ("prompt_share", "thought_restates_prompt"),
+        ("excess_repetition", "text_repetitive"),
+        ("pixel_std", "image_flat"),
+        ("structure", "image_noise"),
+        ("lost_share", "image_broken"),
+        ("psnr", "image_poor_reconstruction"),
+    ],
+)
+def test_a_fact_that_is_no_number_drops_its_row(fact: str, reason: str) -> None:
+    decided = decide([_facts({}, PICTURE | {fact: float("nan")})], _pairs(), _matches(), **LIMITS)
+    assert decided["reason"].to_list() == ["", reason]
+    assert decided["value"].to_list() == ["", "NaN"]

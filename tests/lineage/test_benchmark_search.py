@@ -61,6 +61,12 @@ def test_a_search_that_finds_nothing_new_lets_the_same_shards_in(tmp_path: Path)
     refuse(tmp_path, again, "sums", "drawings")
 
 
+def test_what_was_searched_for_at_any_time_counts(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, "sums", "drawings")
+    assert shards_of(tmp_path, "sums").id == shards.id, "this search was the last one"
+    refuse(tmp_path, shards, "sums", "drawings")
+
+
 def test_shards_that_passed_no_gate_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="no gate let the rows of"):
         refuse(tmp_path, shards_of(tmp_path, "sums", with_gate=False), "sums")

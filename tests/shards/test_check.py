@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
 from mmada.shards.check import check_shards
 from mmada.shards.index import INDEX, index_name
+from mmada.shards.plain import is_plain
 from mmada.shards.writer import BLOCK, END_OF_TAR, header
 from tests.shards.made import make_sample, write_part
 
@@ -95,8 +97,8 @@ CORRUPTIONS: dict[str, tuple[bytes, int, str]] = {
     "no json": (_spoilt(CODES, _member(f"{KEY}.json", b"{")), START, "no sample"),
     "json that is no object": (_spoilt(CODES, _member(f"{KEY}.json", b"[]")), START, "no sample"),
     "grid that is no grid": (_spoilt(CODES, _other_json(grid="wide")), START, "grid"),
-    "field missing": (_spoilt(CODES, _other_json(prompt=None)), START, "missing fields"),
-    "unknown task": (_spoilt(CODES, _other_json(task="fly")), START, "unknown task"),
+    "field missing": (_spoilt(CODES, _other_json(prompt=None)), START, "missing required field `prompt`"),
+    "unknown task": (_spoilt(CODES, _other_json(task="fly")), START, "Invalid enum value 'fly'"),
     "row of another key": (_spoilt(CODES, _other_json(row_id="0" * 64)), START, "its row is 000"),
     "bit of a header": (_flipped(_spoilt(CODES, JSON), START + 130), START, "not as written|no tar header"),
     "bit of the text": (_flipped(_spoilt(CODES, JSON), START + len(CODES) + BLOCK + 40), START, "bytes of sample"),
@@ -120,6 +122,19 @@ def shards(tmp_path: Path) -> Path:
 def test_nothing_is_wrong_with_whole_shards(shards: Path) -> None:
     assert (shards / SHARD).read_bytes() == _spoilt(CODES, JSON)
     assert check_shards(shards) == []
+    for name in (SHARD, OTHER):
+        assert is_plain(name, (shards / name).read_bytes(), pl.read_parquet(shards / index_name(name)))
+
+
+@pytest.mark.parametrize("name", sorted(CORRUPTIONS))
+def test_a_corruption_is_never_taken_for_plain_also_when_the_index_was_made_of_it(shards: Path, name: str) -> None:
+    """The index of damaged bytes, as far as samples still begin where they did."""
+    data = CORRUPTIONS[name][0]
+    index = pl.read_parquet(shards / index_name(SHARD))
+    checksums = [zlib.crc32(data[start : start + length]) for start, length in index.select("offset", "length").rows()]
+    assert not is_plain(SHARD, data, index)
+    if name not in {"bit of the text", "bit of a picture"}:  # those are sound samples, but other ones
+        assert not is_plain(SHARD, data, index.with_columns(crc32=pl.Series(checksums, dtype=pl.UInt32)))
 
 
 @pytest.mark.parametrize("name", sorted(CORRUPTIONS))

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from pathlib import Path
 
 import pytest
 
@@ -75,15 +76,41 @@ def test_a_run_with_workers_continues_the_same_and_may_go_back(
     assert [_digest(loader.batch(step)) for step in (3, 4)] == expected[3:5]
 
 
-def test_processes_that_share_a_batch_lose_and_repeat_nothing(reader: ShardReader) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_lose_and_repeat_nothing_of_a_batch_and_read_only_their_share(
+    reader: ShardReader, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
     """Saved at 4 processes, resumed at 3 after a stop: rows are dealt out of one and the same global batch."""
-    dealt = []
-    for step in range(30):
-        processes = 4 if step < 11 else 3
-        batch = Loader(reader, _order(reader), STEPS).batch(step)
-        dealt += [pair for rank in range(processes) for pair in batch[rank::processes]]
-    seen = [(epoch, sample.key) for sample, epoch in dealt]
-    assert len(seen) == len(set(seen)) == 30 * 16
+    read: list[str] = []
+    members = ShardReader.members
+    monkeypatch.setattr(ShardReader, "members", lambda self, keys: read.extend(keys) or members(self, keys))
+    alone = Loader(reader, _order(reader), STEPS)
+    for steps, world in ((range(11), 4), (range(11, 30), 3)):
+        loaders = [Loader(reader, _order(reader), STEPS, workers, rank, world) for rank in range(world)]
+        for step in steps:
+            read.clear()
+            shares = [loader.batch(step) for loader in loaders]
+            if workers == 0:
+                assert read == [sample.key for share in shares for sample, _ in share]
+            assert {len(share) for share in shares} <= {16 // world, 16 // world + 1}
+            whole = [(sample.key, epoch) for sample, epoch in alone.batch(step)]
+            place = whole.index
+            assert sorted(place((sample.key, epoch)) for share in shares for sample, epoch in share) == list(range(16))
+            assert all(loader.keys(step) == [key for key, _ in whole] for loader in loaders)
+            for share in shares:
+                assert share == sorted(share, key=lambda pair: place((pair[0].key, pair[1])))
+
+
+def test_what_takes_long_is_shared_evenly(tmp_path: Path) -> None:
+    grids = [4] * 8 + [32] * 8
+    samples = [make_sample(number, grid=grid) for number, grid in enumerate(grids)]
+    write_part(tmp_path, "captions-0.tar", samples)
+    write_manifest(tmp_path, stage="write_shards", version=1, metadata={})
+    reader = ShardReader.open(tmp_path)
+    order = Order(reader.keys(), {"captions": 1.0}, 16, 1)
+    for rank in range(4):
+        share = Loader(reader, order, 1, rank=rank, world=4).batch(0)
+        assert sorted(sample.codes.size for sample, _ in share) == [16, 16, 1024, 1024]  # type: ignore[union-attr]
 
 
 def test_the_realised_mixture_is_within_one_of_its_share() -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mmada.cli import app
 from mmada.contracts.facts import read_facts
-from mmada.curation.select import REASONS
+from mmada.curation.select import REASONS, TWIN_REASONS
 from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
@@ -21,7 +21,7 @@ from mmada.stage_runner import run_stage
 from tests.curation.pipeline import ingest_all, small_params
 
 ROOT = Path(__file__).resolve().parents[2]
-_OF_ONE_ROW = [reason for reason in REASONS if "duplicate" not in reason]
+_OF_ONE_ROW = [reason for reason in REASONS if reason not in TWIN_REASONS]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_kept_row_passes_everything_with_its_values(params: Params) -> None:
     row_id = selected.filter(corpus="problems").item(0, "row_id")
     story = tell(row_id, params)
     assert all(verdict.passes for verdict in story.verdicts)
-    facts = read_facts(Path(params.paths.facts)).filter(row_id=row_id)
+    facts = pl.concat(read_facts(Path(params.paths.facts))).filter(row_id=row_id)
     values = {verdict.reason: verdict.value for verdict in story.verdicts}
     assert values["row_too_long"] == str(facts.item(0, "num_text_tokens"))
     assert story.reached == []

@@ -101,6 +101,18 @@ def test_a_duplicate_stands_beside_the_row_that_is_kept() -> None:
     assert REASONS["duplicate_near"] in texts
 
 
+def test_lengths_count_what_exceeds_the_windows_and_what_the_limit_drops() -> None:
+    facts = pl.DataFrame({"row_id": ["1", "2", "3"], "corpus": "problems", "num_text_tokens": [10, 600, 2000]})
+    whole = pl.concat([facts, pl.DataFrame(schema=pl.Schema(FACTS))], how="diagonal").select(FACT_COLUMNS)
+    row = {"corpus": "problems", "source_file": "a", "row": 3, "row_id": "3", "value": "2000", "excerpt": ""}
+    lost = pl.DataFrame([{**row, "reason": "row_too_long"}]).select(list(DROPS))
+    ledger = Ledger(lost.clear(), lost, whole, facts.head(2).select("row_id", "corpus"), "id", {})
+    texts = [text for text in Page(data_page(ledger, None, None)).texts if text.strip()]
+    begin = texts.index("tokens kept") + 1
+    # Median, 95 %, longest; over 512 and 1,536; dropped; tokens kept.
+    assert texts[begin : begin + 8] == ["problems", "600", "2,000", "2,000", "2", "1", "1", "610"]
+
+
 def test_changes_are_those_of_compare(pages: dict[str, Page]) -> None:
     scores = read_scores(Path(PATHS.scores), ["init", "stage1"])
     for benchmark in ("drawn", "sums"):

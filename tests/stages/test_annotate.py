@@ -150,7 +150,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def test_facts_of_every_raw_row(params: Params) -> None:
     folder = _annotate(params, "units")
-    known = read_facts(folder)
+    known = pl.concat(read_facts(folder))
     facts = known.filter(corpus="problems").sort("row")
     assert facts["answer_correct"].to_list() == ["yes", "yes", "yes", "no", "yes", "yes"]
     assert facts["final_answer"].to_list() == ["7", "7", "7", "9", "7", "4.0"]

@@ -18,10 +18,8 @@ from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.params_data import Decontamination, Shards
 from mmada.params_schema import Paths, load_params
 from mmada.params_training import TrainingData
-from mmada.shards.certificate import CERTIFICATE_NAME, refuse_unsearched
 from mmada.shards.check import check_shards
 from mmada.shards.index import read_index
-from mmada.shards.reader import ShardReader
 from mmada.stages.write_shards import VERSION, write_shards
 from tests.ingested import write_ingested
 
@@ -53,14 +51,7 @@ class _Project:
         names = ("ingested", "codes", "selected", "gate", "benchmark_items")
         known = load_params(PARAMS).paths
         self.paths: Paths = known.model_copy(update={name: (root / name).as_posix() for name in names})
-        items = [
-            {"item_id": "i1", "kind": "reasoning", "prompt": HELD},
-            {"item_id": "i2", "kind": "vqa", "prompt": "how many?", "pixels_sha256": HELD_PIXELS},
-        ]
-        blank = dict.fromkeys(BENCHMARK_ITEMS, "") | {"benchmark": "held"}
-        table = pl.DataFrame([blank | item for item in items], schema=pl.Schema(BENCHMARK_ITEMS))
-        write_table(table, root / "benchmark_items/held/items.parquet", BENCHMARK_ITEMS)
-        write_manifest(root / "benchmark_items/held", stage="benchmark_items", version=1, metadata={})
+        self.hold(HELD)
         picture = {"image_sha256": "i", "pixels_sha256": HELD_PIXELS, "grid_rows": 1, "grid_columns": 1}
         facts = {
             "codes": pack_codes(np.zeros(1, np.uint16)),
@@ -74,6 +65,17 @@ class _Project:
         codes = pl.DataFrame([picture | facts], schema=pl.Schema(IMAGE_CODES))
         write_table(codes, root / "codes/problems/codes-000000.parquet", IMAGE_CODES)
         write_manifest(root / "codes", stage="tokenize_images", version=1, metadata={})
+
+    def hold(self, prompt: str) -> None:
+        """Make the benchmark of this question and a picture."""
+        items = [
+            {"item_id": "i1", "kind": "reasoning", "prompt": prompt},
+            {"item_id": "i2", "kind": "vqa", "prompt": "how many?", "pixels_sha256": HELD_PIXELS},
+        ]
+        blank = dict.fromkeys(BENCHMARK_ITEMS, "") | {"benchmark": "held"}
+        table = pl.DataFrame([blank | item for item in items], schema=pl.Schema(BENCHMARK_ITEMS))
+        write_table(table, self.root / "benchmark_items/held/items.parquet", BENCHMARK_ITEMS)
+        write_manifest(self.root / "benchmark_items/held", stage="benchmark_items", version=1, metadata={})
 
     def shards(self, rows: Sequence[dict[str, Any]], name: str = "shards") -> Artifact:
         """The set of shards of these rows, all of which were kept."""
@@ -121,7 +123,7 @@ def test_without_a_file_its_shards_are_gone_and_the_others_are_the_same_bytes(pr
     files = [_file(f"{name}.jsonl", 40) for name in "abcd"]
     before = project.shards([row for file in files for row in file], "before")
     after = project.shards([row for file in (files[0], *files[2:]) for row in file], "after")
-    assert _changed(before, after) == {CERTIFICATE_NAME}
+    assert _changed(before, after) == set()
     held = {
         shard
         for shard, origins in read_index(before.path).select("shard", "origins").iter_rows()
@@ -157,12 +159,8 @@ def test_a_planted_benchmark_item_is_refused_with_its_shard(
         project.shards(rows)
 
 
-def test_training_refuses_shards_that_nobody_searched_as_they_are(project: _Project) -> None:
-    made = project.shards(_file("a.jsonl", 30))
-    row_ids = ShardReader.open(made.path).index["row_id"]
-    refuse_unsearched(made.path, row_ids)
-    with pytest.raises(GateError, match=r"these very rows.*dvc repro write_shards"):
-        refuse_unsearched(made.path, pl.concat([row_ids, pl.Series(["planted"])]))
-    (made.path / CERTIFICATE_NAME).unlink()
-    with pytest.raises(GateError, match=CERTIFICATE_NAME):
-        refuse_unsearched(made.path, row_ids)
+def test_a_benchmark_that_finds_nothing_changes_no_byte(project: _Project) -> None:
+    rows = _file("a.jsonl", 30)
+    before = project.shards(rows, "before")
+    project.hold(HELD.replace("pens", "cows"))
+    assert project.shards(rows, "after").id == before.id

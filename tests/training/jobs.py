@@ -40,6 +40,12 @@ def masked_objective(
         "loss": "unified", "vocabulary": "modality", "padding": "masked_out", "cond_dropout": 0.1,
         "noise": NoiseRule(r2i="staged"),
     }  # fmt: skip
-    source = (lambda step: rows(0)) if fixed_noise else rows
-    material = Material(source, tokenizer, tiny_vocab(tokenizer), world, 3, num_parts)
+
+    def source(step: int) -> list[Row]:
+        return rows(0 if fixed_noise else step)[world.rank :: world.size]
+
+    def keys(step: int) -> list[str]:
+        return [row.sample.key for row in rows(step)]
+
+    material = Material(source, keys, tokenizer, tiny_vocab(tokenizer), world, 3, num_parts)
     return MaskedPrediction(material, MaskedPredictionSettings(**(values | change)))

@@ -15,16 +15,15 @@ def tokenizer(tmp_path_factory):
     return tiny_tokenizer(tmp_path_factory)
 
 
-@pytest.mark.parametrize(("size", "parts"), [(1, 1), (1, 3), (2, 2), (3, 1)])
-def test_every_row_is_trained_once_whatever_the_split(tokenizer, size, parts):
-    objective = masked_objective(tokenizer, ALONE, num_parts=parts)
-    chosen = []
-    for rank in range(size):
-        material = type(objective.material)(**{**objective.material.__dict__, "world": World(rank, size)})
-        split = split_rows([5, 9, 2, 7, 7, 1, 3, 8, 4], material)
-        assert len(split) == parts
-        chosen += [row for part in split for row in part]
-    assert sorted(chosen) == list(range(9))
+@pytest.mark.parametrize("parts", [1, 3, 9])
+@pytest.mark.parametrize("alike", [True, False])
+def test_every_row_is_trained_once_whatever_the_split(parts, alike):
+    lengths = [5, 9, 2, 7, 7, 1, 3, 8, 4]
+    split = split_rows(lengths, parts, alike=alike)
+    assert len(split) == parts
+    assert sorted(row for part in split for row in part) == list(range(9))
+    spread = max(max(lengths[row] for row in part) - min(lengths[row] for row in part) for part in split)
+    assert parts == 1 or spread == {(3, True): 3, (3, False): 6, (9, True): 0, (9, False): 0}[parts, alike]
 
 
 def test_the_loss_is_the_same_however_rows_are_split(tokenizer):

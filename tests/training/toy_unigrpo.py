@@ -84,6 +84,9 @@ def toy(
         "estimator": ESTIMATORS[estimator], "advantage": standardised, "clip": 0.2, "kl_weight": 0.01,
         "divergence": k3_divergence, "kl_reference": "old", "weights": WEIGHTS, "vocabulary": "modality",
     }  # fmt: skip
-    material = Material(lambda i: [Row(p, i) for p in prompts], tokenizer, tiny_vocab(tokenizer), world, 1, num_parts)
+    keys = [prompt.key for prompt in prompts]
+    own = prompts[world.rank :: world.size]
+    vocab = tiny_vocab(tokenizer)
+    material = Material(lambda i: [Row(p, i) for p in own], lambda i: keys, tokenizer, vocab, world, 1, num_parts)
     chosen = UniGrpoSettings(**(values | change))
     return UniGrpo(material, chosen, scorer, Phases(store, store), codes_as_pixels, initial, log)

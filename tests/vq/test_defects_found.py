@@ -41,7 +41,7 @@ def reasons(pictures: list[Pixels], side: int) -> list[str]:
         facts = {"pixel_std": pixel_std(seen), "structure": structure(seen), "lost_share": lost_share(seen)}
         rows.append({"row_id": own, "content_key": own, "text_key": own, "psnr": 99.0, **facts})
     empty = (table([], NEAR_DUPLICATES), table([], BENCHMARK_MATCHES))
-    decided = decide(table(rows, FACTS), *empty, picture_pairs=table([], PICTURE_PAIRS), **SELECTION.model_dump())
+    decided = decide([table(rows, FACTS)], *empty, picture_pairs=table([], PICTURE_PAIRS), **SELECTION.model_dump())
     return decided["reason"].to_list()
 
 

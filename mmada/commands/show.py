@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from mmada.commands.options import AsJson
 from mmada.params_schema import PARAMS_FILE, load_params
 
 show = typer.Typer(no_args_is_help=True, help="Look at a row or a picture by its id.")
+app = typer.Typer()
+app.add_typer(show, name="show", rich_help_panel="Data")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Out = typer.Option(metavar="FILE.png", help="Write the picture, as the tokenizer saw it and as its codes give it back.")
 
 

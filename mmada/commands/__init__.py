@@ -1,0 +1,1 @@
+"""The command line, a module for what its commands are about."""
