@@ -50,4 +50,11 @@ def test_rollouts_are_shown_and_re_enter_curation_with_their_lineage(finished: P
     assert set(records["response"]) <= set(answers)
     tree = json.loads(run(project, "mmada", "trace", "data/ingested/sampled", "--json").stdout)
     assert model.id in json.dumps(tree), "the rows lead to the model whose training sampled them"
-    assert "ok" in run(project, "mmada", "verify", "data/ingested/sampled").stdout.lower()
+    # Tests that share the project leave findings of their own in it.
+    found = run(project, "mmada", "verify", "data/ingested/sampled", check=False).stdout
+    assert " files of " in found
+    assert "rollouts" not in found.replace("sampled was made from", "")
+    (corpus / "chat.jsonl").write_text("{}")
+    assert (
+        "data/raw/rollouts/chat.jsonl" in run(project, "mmada", "verify", "data/ingested/sampled", check=False).stdout
+    )

@@ -61,7 +61,7 @@ def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(serv
     assert len(made) == 2, "the same request twice is one run"
     rates = {yaml.safe_load((folder / "params.yaml").read_text())["training"]["stage1"]["optimiser"]["learning_rate"]
              for folder in made}  # fmt: skip
-    assert rates == {0.005, 0.001}
+    assert rates == {0.004, 0.001}
     models = [read_artifact(folder / "data/models/stage1") for folder in made]
     assert len({model.id for model in models}) == 2
     for model in models:
