@@ -42,15 +42,21 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write `data` to `path` so that a reader sees the old file or the whole new one; if `durable`, also after a power
     cut (which may leave another file torn, and costs a wait for the disk).
     """
+    with _whole(path) as partial, partial.open("wb") as stream:
+        stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file to be written, which takes the place of `path` when it is whole, and goes when it is not."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("wb") as stream:
-                stream.write(data)
-                if durable:
-                    stream.flush()
-                    os.fsync(stream.fileno())
+            yield partial
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -177,14 +183,8 @@ class LocalStorage:
 
 def _copy(source: Path, target: Path) -> None:
     """Make `target` a copy of its own, whole or not at all."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with explain_os_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+    with _whole(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def open_storage(url: str) -> Storage:

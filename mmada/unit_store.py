@@ -49,11 +49,12 @@ class UnitStore:
         data = self.get_here(key)
         if data is None and self.shared is not None:
             try:
-                data = _verified(self.shared.read(self._name(key)))
+                stored = self.shared.read(self._name(key))
             except InputError:  # no such object
                 return None
+            data = _verified(stored)
             if data is not None:
-                self._keep(key, _with_digest(data))
+                self._keep(key, stored)
         return data
 
     def get_here(self, key: str) -> bytes | None:

@@ -37,9 +37,8 @@ def is_plain(shard: str, data: bytes, index: pl.DataFrame) -> bool:
         if not is_told or (found.codes is None) == ("codes" in members):
             return False
         pictures.append(members.get("codes", b""))
-    codes = np.frombuffer(
-        b"".join(pictures), "<u2"
-    )  # looked at together: a call for each would cost more than all else
+    # Looked at together: a call for each would cost more than all else.
+    codes = np.frombuffer(b"".join(pictures), "<u2")
     return int(codes.max(initial=0)) < NUM_CODES
 
 

@@ -23,11 +23,11 @@ from mmada.rewards import Response
 from mmada.rewards.scoring import Asked, Scorer, Scores
 from mmada.storage import open_storage
 from mmada.training.rollouts import DecodePictures, Group, pack_group, unpack_group
-from mmada.unit_store import UnitStore, unit_key
+from mmada.unit_store import WORK_DIR, UnitStore, unit_key
 
 PHASES: Final = "phases"
 """Where a run keeps its answers and scores, below its states."""
-_HERE: Final = Path(".mmada/phases")
+_HERE: Final = WORK_DIR / "phases"
 """What a machine holds of a run whose states are in an object store."""
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mmada.storage import exclusive, open_storage, settle
+from mmada.unit_store import WORK_DIR
 
 STATE: Final = "state.json"
-_SCRATCH: Final = Path(".mmada/states")
+_SCRATCH: Final = WORK_DIR / "states"
 
 
 class StatePlace(Protocol):
