@@ -17,7 +17,7 @@ from mmada.curation.select import REASONS
 from mmada.errors import InputError, ParamsError
 from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
 from mmada.evaluation.score_store import holm
-from mmada.lineage.manifest import Artifact
+from mmada.lineage.manifest import Artifact, read_artifact
 from mmada.params_data import GateOverride
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
 from mmada.shards.index import read_index
@@ -81,9 +81,12 @@ def ablate(reason: str, params: Params, *, stage: str, steps: int | None) -> Abl
         raise ParamsError(f"training in params.yaml has no {stage!r}; it has: {', '.join(params.training)}")
     folder = WORK_DIR / "ablations" / f"{reason}-{stage}"
     arms = [_Arm(folder / "with", "", stage, steps), _Arm(folder / "without", reason, stage, steps)]
-    shards = [arm.make_shards(params).id for arm in arms]
-    if shards[0] == shards[1]:
-        raise InputError(f"{reason} drops no row that {stage} trains on: with it and without it the model is the same")
+    for make in (_Arm.select, _Arm.make_shards):
+        made = [make(arm, params).id for arm in arms]
+        if made[0] == made[1]:
+            raise InputError(
+                f"{reason} drops no row that {stage} trains on: with it and without it the model is the same"
+            )
     for arm in arms:
         arm.train(params)
     block = arms[0].params(params).training[stage]
@@ -118,14 +121,20 @@ class _Arm:
         raw["selection"]["leave_out"] += [self.left_out] if self.left_out else []
         return parse_params(raw, f"{PARAMS_FILE} for an ablation")
 
-    def make_shards(self, project: Params) -> Artifact:
-        """The folder, and in it everything from selection to shards."""
+    def select(self, project: Params) -> Artifact:
+        """The folder, and in it the selected rows."""
         params = self.params(project)
         parent = Path(project.paths.models) / project.training[self.stage].init
         make_side_project(self.folder, params, [*shared_folders(project), parent], [self.stage], project)
         with chdir(self.folder):
-            selected = run_stage("select", params)
-            run_stage("validate", self._let_pass(params, selected.id))
+            return run_stage("select", params)
+
+    def make_shards(self, project: Params) -> Artifact:
+        """The gate and the stage's shards, of what was selected."""
+        params = self.params(project)
+        with chdir(self.folder):
+            selected = read_artifact(Path(params.paths.selected)).id
+            run_stage("validate", self._let_pass(params, selected))
             return run_stage(f"write_shards@{self.stage}", params)
 
     def train(self, project: Params) -> None:

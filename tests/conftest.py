@@ -76,11 +76,16 @@ _TOGETHER = {
     "tests/e2e/test_real_corpora": "real corpora",
     "tests/e2e/test_serve": "served",
     "tests/browser/": "served",
+    "tests/e2e/test_kill": "copies",
+    "tests/e2e/test_object_store": "copies",
+    "tests/e2e/test_proof": "copies",
+    "tests/e2e/test_rollouts": "copies",
     "tests/e2e/": "small project",
+    "tests/dispatch/test_ray": "cluster",
 }
 """Which tests one worker process runs: those that share something that takes long to make."""
 
-_FIRST = ("small project", "real corpora", "served")
+_FIRST = ("small project", "real corpora", "served", "copies", "cluster")
 
 
 def _place(nodeid: str) -> tuple[int, str]:

@@ -137,8 +137,12 @@ def test_ten_thousand_mixed_comparisons_all_end() -> None:
         ("(1,2)", "(1,3)"),
     ]
     pairs = [(ENDLESS, str(number)) if number % 2500 == 7 else easy[number % 6] for number in range(10_000)]
+
+    def ask(pair: tuple[str, str]) -> str:
+        return compare_answers(*pair, seconds=1.0 if pair[0] == ENDLESS else 60.0)  # a busy machine is no reason
+
     with ThreadPoolExecutor(4) as pool:
-        verdicts = list(pool.map(lambda pair: compare_answers(*pair, seconds=1.0), pairs))
+        verdicts = list(pool.map(ask, pairs))
     for pair, verdict in zip(pairs, verdicts, strict=True):
         assert (verdict == "timeout") == (pair[0] == ENDLESS), pair
 

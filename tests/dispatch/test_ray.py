@@ -64,7 +64,7 @@ class Cluster:
     def await_state(self, job: Job, step: int) -> None:
         """Until a state of this step or a later one is in the store."""
         states = open_states(sent_away(job, self.store).state_dir)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while (states.newest() or "") < f"step-{step:09d}":
             assert time.monotonic() < deadline, f"the job does not get on: {self.log.read_text()}"
             time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_a_job_that_loses_its_machine_ends_with_the_bytes_of_one_that_does_not(
     cluster.await_state(job, 2)
     (used,) = cluster.inputs.glob("machine*/mmada/jobs")
     cluster.ask(f"kill {used.parts[-3]}")
-    code, printed = process.wait(200), cluster.log.read_text()
+    code, printed = process.wait(300), cluster.log.read_text()
     assert code == 0, printed[-5000:]
     assert "was lost; it goes on from step-" in printed
     assert len(list(cluster.inputs.glob("machine*/mmada/jobs"))) == 2

@@ -8,8 +8,12 @@ import yaml
 
 from tests.e2e.project_folder import ROOT, make_project, run
 
-# One thread, because tests run side by side, and small batches; everything else is what docs/your_own_corpus.md does.
+# One thread, because tests run side by side, fewer rows and small batches; all else is what docs/your_own_corpus.md does.
+ITEMS = 16
 SMALL = {
+    "corpora": {"easy_vqa": {"max_rows": 1200}, "gsm8k": {"max_rows": 1500}},
+    "benchmarks": {"gsm8k_heldout": {"max_items": ITEMS}, "easy_vqa_heldout": {"max_items": ITEMS}},
+    "gate": {"min_rows": 1500},
     "vq": {"threads": 1, "steps": 24, "batch_size": 4},
     "training": {
         "stage1": {"threads": 1, "max_steps": 24, "batch_size": 3},
@@ -33,10 +37,10 @@ def test_real_corpora_go_the_whole_road(realdata: Path, tmp_path: Path) -> None:
         assert report["rows_kept"] > 0
     dropped = json.loads((project / "reports" / "select.json").read_text())["dropped"]
     certificate = json.loads((project / "data/facts/certificate.json").read_text())
-    assert certificate["items"] == {"gsm8k_heldout": 48, "easy_vqa_heldout": 48}, "every held-out item is searched for"
+    assert certificate["items"] == {"gsm8k_heldout": ITEMS, "easy_vqa_heldout": ITEMS}, "every held-out item is searched for"
     assert dropped["row_too_long"] > 0, "R1 traces are longer than the window of this small model"
     scores = json.loads((project / "data/scores/stage3/scores.json").read_text())["benchmarks"]
-    assert {name: score["n"] for name, score in scores.items()} == {"gsm8k_heldout": 48, "easy_vqa_heldout": 48}
+    assert {name: score["n"] for name, score in scores.items()} == certificate["items"]
     traced = run(project, "mmada", "trace", "data/models/stage3").stdout
     assert "ingest@coco" in traced
     assert " 0 findings" in run(project, "mmada", "verify", "data/models/stage3").stdout
