@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import yaml
 
-ROWS = 300_000
+ROWS = 1_000_000
 FILES = 10_000
 ROWS_PER_FILE = 100
 

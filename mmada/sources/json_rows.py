@@ -60,7 +60,12 @@ def parse_json(data: bytes, limits: Limits) -> object:
 
 
 def _is_flat(value: object) -> bool:
-    return type(value) is dict and not any(type(field) is dict or type(field) is list for field in value.values())
+    if type(value) is not dict:
+        return False
+    for field in value.values():  # noqa: SIM110  # any() would take as long as decoding the row
+        if type(field) is dict or type(field) is list:
+            return False
+    return True
 
 
 def _nested_deeper(data: bytes, depth: int) -> bool:
@@ -122,28 +127,28 @@ def read_lines(span: Span, limits: Limits) -> Iterator[RawRow]:
     """Rows of a span of lines. Empty lines are no rows, but they count, so that a row's number is its
     line's.
     """
+    most = limits.max_row_bytes + 2  # with the line's end
+    for row, (line, size) in enumerate(_lines(span, most)):
+        if size > most:
+            yield RawRow(row, Defect("row_too_long", f"{size} bytes", excerpt(line[:most])))
+        elif bare := line.strip(_SPACE):
+            yield RawRow(row, parse_json(bare, limits))
+
+
+def _lines(span: Span, most: int) -> Iterator[tuple[bytes, int]]:
+    """Lines of a span without their ends, and their sizes with them; of a longer line than `most`, its first bytes."""
+    head, size = b"", 0  # of a line that has begun: what is kept of it, and what there was
     with span.file.open() as stream:
-        position = stream.seek(span.start)
-        row = 0
-        while position < span.stop and (line := stream.readline(limits.max_row_bytes + 2)):
-            position += len(line)
-            if not line.endswith(b"\n") and position < span.stop:
-                skipped = _skip_line(stream)
-                position += skipped
-                yield RawRow(row, Defect("row_too_long", f"{len(line) + skipped} bytes", excerpt(line)))
-            elif bare := line.strip(_SPACE):
-                yield RawRow(row, parse_json(bare, limits))
-            row += 1
-
-
-def _skip_line(stream: BinaryIO) -> int:
-    """Pass to the next line; how many bytes were left of this one."""
-    size = 0
-    while block := stream.readline(_BLOCK):
-        size += len(block)
-        if block.endswith(b"\n"):
-            break
-    return size
+        left = span.stop - stream.seek(span.start)
+        while block := stream.read(min(_BLOCK, left)):
+            left -= len(block)
+            first, *others = block.split(b"\n")
+            head, size = head + first if size <= most else head, size + len(first)
+            for line in others:
+                yield head, size + 1
+                head, size = line, len(line)
+    if size:
+        yield head, size
 
 
 def split_document(file: RawFile, limits: Limits) -> Iterator[Span]:

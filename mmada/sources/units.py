@@ -170,7 +170,9 @@ def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter
     if isinstance(reference, Defect):
         return _dropped(row, reference)
     prompt = get("prompt", declared.prompt)
-    response = with_thought(str(get("thought", "")), adapter.response(str(get("response", ""))))
+    response = adapter.response(str(get("response", "")))
+    if "thought" in fields:
+        response = with_thought(str(fields["thought"]), response)
     text = (prompt, response, reference, get("kind", ""), get("spec", ""))
     picture = get("image", "")
     if isinstance(picture, str):
