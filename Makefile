@@ -1,5 +1,5 @@
 # A handful of targets; each is one line of meaning. Variables: PYTHON (3.11+), VENV, TORCH_INDEX (another index for torch),
-# PORT and SITE_PORT (of `make serve`).
+# PORT and SITE_PORT (of `make serve`), LONG=1 (of `make test`).
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 4200
@@ -31,8 +31,8 @@ serve: install  ## Prefect server, UI, worker and deployments for this project, 
 	$(BIN)/python -m flows.serve --port $(PORT) --site-port $(SITE_PORT)
 
 # Three at once, also on two cores: many tests wait for servers and processes.
-test: install  ## all tests
-	$(BIN)/python -m pytest -n 3
+test: install  ## the tests; LONG=1: also those that take minutes (the UI, real corpora, kills, Ray), as CI does
+	$(BIN)/python -m pytest -n 3 $(if $(LONG),,-m 'not gpu and not long')
 
 lint: install  ## style, types, layers
 	$(BIN)/ruff check .

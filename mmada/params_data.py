@@ -214,6 +214,10 @@ class Annotation(Section):
     """Pairs below this Jaccard similarity are not recorded, so a selection threshold cannot go lower."""
     near_picture_floor: Share
     """Likewise for the similarity of pictures (curation.alike_pictures)."""
+    embeddings: str
+    """Parquet file with `row_id` and `embedding`, made by any encoder (curation.semantic_duplicates); empty: none."""
+    semantic_floor: Share
+    """Likewise for the cosine similarity of embeddings."""
     decontamination: Decontamination
     verify_seconds: float
 
@@ -229,6 +233,8 @@ class Selection(Section):
     """Multiple of Gopher's limits of repetition in plain text."""
     near_duplicate: Share
     """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
+    semantic_duplicate: Share
+    """Cosine similarity of given embeddings from which on two rows of one task are duplicates."""
     languages: list[str]
     """Wanted ISO 639-1 codes; empty: all. A row that is too short to tell passes."""
     verifiable_only: bool

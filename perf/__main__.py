@@ -18,6 +18,7 @@ from perf.likelihoods import bench_likelihoods
 from perf.losses import bench_losses
 from perf.million_rows import bench_million_rows
 from perf.repetition import bench_repetition
+from perf.semantic import bench_semantic
 from perf.shards import bench_shards
 from perf.show import bench_show
 from perf.unigrpo_toy import bench_unigrpo_toy
@@ -42,6 +43,7 @@ BENCHES = {
     "answers": bench_answers,
     "repetition": bench_repetition,
     "dedup": bench_dedup,
+    "semantic": bench_semantic,
     "decontamination": bench_decontamination,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

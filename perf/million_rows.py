@@ -19,6 +19,8 @@ from mmada.contracts.facts import (
     NEAR_DUPLICATES,
     PICTURE_PAIRS,
     QUESTION_FACTS,
+    SEMANTIC_KEYS,
+    SEMANTIC_PAIRS,
     STORED_FACTS,
     facts_part,
     facts_parts,
@@ -139,7 +141,7 @@ def _make_project(paths: Paths) -> None:
         write_table(filled(some, STORED_FACTS), facts / facts_part(CORPUS, file), STORED_FACTS)
     _write_relations(rows, facts)
     (facts / "certificate.json").write_text(json.dumps({"benchmarks": {}, "index": ""}))
-    floors = {"near_duplicate_floor": 0.7, "near_picture_floor": 0.75}
+    floors = {"near_duplicate_floor": 0.7, "near_picture_floor": 0.75, "semantic_floor": 0.9}
     write_manifest(ingested, stage="ingest", version=1, metadata={})
     write_manifest(facts, stage="annotate", version=1, metadata=floors)
 
@@ -155,6 +157,11 @@ def _write_relations(rows: pl.DataFrame, facts: Path) -> None:
         text_key=pl.min_horizontal("left", "right"), twin=pl.max_horizontal("left", "right"), similarity=0.9
     )
     write_table(pairs, facts / "pairs.parquet", NEAR_DUPLICATES)
-    write_table(pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)), facts / "picture_pairs.parquet", PICTURE_PAIRS)
+    for name, schema in (
+        ("picture_pairs", PICTURE_PAIRS),
+        ("semantic_keys", SEMANTIC_KEYS),
+        ("semantic_pairs", SEMANTIC_PAIRS),
+    ):
+        write_table(pl.DataFrame(schema=pl.Schema(schema)), facts / f"{name}.parquet", schema)
     held = rows.gather_every(1000).select("row_id").with_columns(benchmark=pl.lit("sums"), containment=1.0)
     write_table(filled(held, BENCHMARK_MATCHES), facts / "matches.parquet", BENCHMARK_MATCHES)

@@ -17,6 +17,8 @@ from mmada.workers import run_units
 from tests.absent import absent
 from tests.ray_cluster import KILLS, RAISES, units, work
 
+pytestmark = pytest.mark.long
+
 
 def test_a_cluster_that_loses_a_node_gives_what_local_workers_give(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:

@@ -2,8 +2,9 @@
 
 A facts folder holds a folder per corpus with a part `facts-*.parquet` (STORED_FACTS) for each part of records that
 ingest made, and its `files.parquet`; `pairs.parquet` (NEAR_DUPLICATES), `picture_pairs.parquet` (PICTURE_PAIRS),
-`matches.parquet` (BENCHMARK_MATCHES), `questions.parquet` (QUESTION_FACTS) and `certificate.json`, which says what was
-searched for and in which rows.
+`semantic_keys.parquet` (SEMANTIC_KEYS) and `semantic_pairs.parquet` (SEMANTIC_PAIRS), `matches.parquet`
+(BENCHMARK_MATCHES), `questions.parquet` (QUESTION_FACTS) and `certificate.json`, which says what was searched for and
+in which rows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,16 @@ PICTURE_PAIRS: Final[Schema] = {
     "image_sha256": pl.String,  # the smaller of the two
     "twin": pl.String,
     "similarity": pl.Float64,  # one less the largest difference of a part's colours; params.annotation's floor or more
+}
+
+# Rows that have an embedding (params.annotation.embeddings). Equal for rows of equal task and embedding.
+SEMANTIC_KEYS: Final[Schema] = {"row_id": pl.String, "semantic_key": pl.String}
+
+# Pairs of semantic keys whose embeddings are alike but not the same.
+SEMANTIC_PAIRS: Final[Schema] = {
+    "semantic_key": pl.String,  # the smaller of the two
+    "twin": pl.String,
+    "similarity": pl.Float64,  # cosine, params.annotation's floor or more
 }
 
 # Every benchmark item found in a row.

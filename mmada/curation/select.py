@@ -37,12 +37,19 @@ REASONS: Final[Mapping[str, str]] = {
     "image_poor_reconstruction": "The picture's codes do not give it back (min_psnr).",
     "duplicate_exact": "An equal row is kept.",
     "duplicate_near": "A row that is nearly equal is kept (near_duplicate).",
+    "duplicate_semantic": "A row that means the same is kept, by the given embeddings (semantic_duplicate).",
     "image_near_duplicate": "The same text is kept under a picture that shows the same (image_near_duplicate).",
     "question_surplus": "Enough other rows of the same question are kept (max_rows_per_question).",
 }
 """Every reason with the sentence that explains it and its threshold in params.yaml."""
 
-TWIN_REASONS: Final = ("duplicate_exact", "duplicate_near", "image_near_duplicate", "question_surplus")
+TWIN_REASONS: Final = (
+    "duplicate_exact",
+    "duplicate_near",
+    "duplicate_semantic",
+    "image_near_duplicate",
+    "question_surplus",
+)
 """Reasons that compare kept rows with each other; their value is the row_id of the row that is kept instead."""
 
 _DECIDED: Final = (
@@ -133,7 +140,10 @@ def decide(
     matches: pl.DataFrame,
     *,
     picture_pairs: pl.DataFrame,
+    semantic_keys: pl.DataFrame,
+    semantic_pairs: pl.DataFrame,
     near_duplicate: float,
+    semantic_duplicate: float,
     image_near_duplicate: float,
     max_rows_per_question: int,
     leave_out: Sequence[str],
@@ -143,7 +153,8 @@ def decide(
     and origin.
 
     facts: contracts.facts.FACTS of all corpora, in parts; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES;
-    picture_pairs: PICTURE_PAIRS; `leave_out`: reasons for which no row is dropped; `limits`: those of `thresholds`.
+    picture_pairs, semantic_keys, semantic_pairs: the tables of those names in contracts.facts; `leave_out`: reasons
+    for which no row is dropped; `limits`: those of `thresholds`.
     """
     checks = {name: check for name, check in thresholds(**limits).items() if name not in leave_out}
     reason = pl.coalesce([pl.when(failed).then(pl.lit(name)) for name, (failed, _) in checks.items()])
@@ -157,7 +168,11 @@ def decide(
     if "duplicate_exact" not in leave_out:
         rows = _mark_exact_duplicates(rows)
     if "duplicate_near" not in leave_out:
-        rows = _mark_near_duplicates(rows, pairs.filter(pl.col("similarity") >= near_duplicate))
+        rows = _mark_alike(rows, "duplicate_near", "text_key", pairs.filter(pl.col("similarity") >= near_duplicate))
+    if "duplicate_semantic" not in leave_out and not semantic_keys.is_empty():
+        keyed = rows.join(semantic_keys, on="row_id", how="left", maintain_order="left")
+        alike = semantic_pairs.filter(pl.col("similarity") >= semantic_duplicate)
+        rows = _mark_alike(keyed, "duplicate_semantic", "semantic_key", alike).drop("semantic_key")
     if "image_near_duplicate" not in leave_out:
         rows = _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
     if max_rows_per_question and "question_surplus" not in leave_out:
@@ -188,21 +203,24 @@ def _mark_exact_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
     return _mark(rows, "duplicate_exact", alive.filter(~is_first).join(first, on="content_key", how="left"))
 
 
-def _mark_near_duplicates(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """In order of row_id, every row that is alike to a row already kept."""
-    alike = _twins(pairs, "text_key")
-    alive = rows.with_row_index("position").filter(reason="").select("position", "row_id", "text_key")
-    shared = pl.col("text_key").is_duplicated()
-    affected = alive.filter(shared | pl.col("text_key").is_in(list(alike)))
-    kept: dict[str, str] = {}  # text key -> row_id of the row kept with it
+def _mark_alike(rows: pl.DataFrame, reason: str, name: str, pairs: pl.DataFrame) -> pl.DataFrame:
+    """In order of row_id, every row whose key (column `name`, null if none) is that of a row already kept, or a twin of
+    it.
+    """
+    alike = _twins(pairs, name)
+    alive = (
+        rows.with_row_index("position").filter(pl.col(name).is_not_null(), reason="").select("position", "row_id", name)
+    )
+    affected = alive.filter(pl.col(name).is_duplicated() | pl.col(name).is_in(list(alike)))
+    kept: dict[str, str] = {}  # key -> row_id of the row kept with it
     dropped: dict[int, str] = {}
-    for place, row_id, text_key in affected.iter_rows():
-        twins = [kept[key] for key in sorted({text_key} | alike.get(text_key, set())) if key in kept]
+    for place, row_id, own in affected.iter_rows():
+        twins = [kept[key] for key in sorted({own} | alike.get(own, set())) if key in kept]
         if twins:
             dropped[place] = min(twins)
         else:
-            kept[text_key] = row_id
-    return _mark(rows, "duplicate_near", _marked(dropped))
+            kept[own] = row_id
+    return _mark(rows, reason, _marked(dropped))
 
 
 def _mark_near_pictures(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:

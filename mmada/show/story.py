@@ -20,7 +20,9 @@ from mmada.show.known_rows import Row, find_rows
 from mmada.show.printing import plain, row_json, row_lines
 from mmada.show.scanning import FILE, rows_of
 
-_OF_ALL_ROWS: Final = frozenset({"near_duplicate", "image_near_duplicate", "max_rows_per_question", "leave_out"})
+_OF_ALL_ROWS: Final = frozenset(
+    {"near_duplicate", "semantic_duplicate", "image_near_duplicate", "max_rows_per_question", "leave_out"}
+)
 """Entries of params.selection that judge no row alone."""
 
 

@@ -19,6 +19,8 @@ from mmada.contracts.facts import (
     NEAR_DUPLICATES,
     PICTURE_PAIRS,
     QUESTION_FACTS,
+    SEMANTIC_KEYS,
+    SEMANTIC_PAIRS,
     STORED_FACTS,
     facts_part,
 )
@@ -34,7 +36,8 @@ from mmada.curation.dedup import group_hashes, shown_key, sketch_of, text_keys_o
 from mmada.curation.image_facts import with_image_facts
 from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
 from mmada.curation.question_facts import question_facts
-from mmada.lineage.manifest import Artifact, open_artifact
+from mmada.curation.semantic_duplicates import SemanticDuplicates, no_semantic_duplicates, semantic_duplicates
+from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
 from mmada.params_data import Annotation, Benchmark, Corpus, Decontamination
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
@@ -43,7 +46,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import decode_picture
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 3
+VERSION: Final = 4
 OUT: Final = "facts"
 
 _SKETCHES: Final[Schema] = {"image_sha256": pl.String, "pixels_sha256": pl.String, "sketch": pl.Binary}
@@ -99,6 +102,9 @@ def annotate(
     write_table(pairs, out / "pairs.parquet", NEAR_DUPLICATES)
     alike = _picture_pairs(ingested, annotation.near_picture_floor, store)
     write_table(alike, out / "picture_pairs.parquet", PICTURE_PAIRS)
+    meant = _semantic_duplicates(records, annotation, store)
+    write_table(meant.keys, out / "semantic_keys.parquet", SEMANTIC_KEYS)
+    write_table(meant.pairs, out / "semantic_pairs.parquet", SEMANTIC_PAIRS)
     matches = _matches(records, pictures, index, annotation.decontamination, store)
     write_table(matches, out / "matches.parquet", BENCHMARK_MATCHES)
     searched = certificate(
@@ -116,17 +122,22 @@ def annotate(
             "codes": codes,
             "tokenizer": tokenizer,
         },
+        raw_files={name: file_sha256(Path(name)) for name in [annotation.embeddings] if name},
         rows_in=rows_in,
         rows_kept=rows_in,
         metrics={
             "parts": len(records),
             "near_duplicate_pairs": pairs.height,
             "near_picture_pairs": alike.height,
+            "semantic_pairs": meant.pairs.height,
+            "rows_with_embeddings": meant.keys.height,
+            "embeddings_of_no_row": meant.num_unknown,
             "benchmark_matches": matches.height,
         },
         metadata={
             "near_duplicate_floor": annotation.near_duplicate_floor,
             "near_picture_floor": annotation.near_picture_floor,
+            "semantic_floor": annotation.semantic_floor,
             "benchmark_index": index.digest,
         },
     )
@@ -250,6 +261,13 @@ def _sketch_unit(pictures: pl.DataFrame) -> bytes:
     sketches = [sketch(decode_picture(data, max_pixels=sys.maxsize)).tobytes() for data in pictures["bytes"]]
     table = pictures.drop("bytes").with_columns(sketch=pl.Series(sketches, dtype=pl.Binary))
     return to_parquet(table, _SKETCHES)
+
+
+def _semantic_duplicates(records: Sequence[_Part], annotation: Annotation, store: UnitStore) -> SemanticDuplicates:
+    if not annotation.embeddings:
+        return no_semantic_duplicates()
+    rows = pl.concat(pl.read_parquet(part.file, columns=["row_id", "task"]) for part in records).unique("row_id")
+    return semantic_duplicates(Path(annotation.embeddings), rows, floor=annotation.semantic_floor, store=store)
 
 
 def _matches(

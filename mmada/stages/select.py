@@ -5,7 +5,14 @@ from typing import Final
 
 import polars as pl
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, NEAR_DUPLICATES, PICTURE_PAIRS, read_facts
+from mmada.contracts.facts import (
+    BENCHMARK_MATCHES,
+    NEAR_DUPLICATES,
+    PICTURE_PAIRS,
+    SEMANTIC_KEYS,
+    SEMANTIC_PAIRS,
+    read_facts,
+)
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
@@ -39,6 +46,8 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
         read_table(facts_folder.path / "pairs.parquet", NEAR_DUPLICATES, "near duplicates"),
         read_table(facts_folder.path / "matches.parquet", BENCHMARK_MATCHES, "benchmark matches"),
         picture_pairs=read_table(facts_folder.path / "picture_pairs.parquet", PICTURE_PAIRS, "near pictures"),
+        semantic_keys=read_table(facts_folder.path / "semantic_keys.parquet", SEMANTIC_KEYS, "rows with embeddings"),
+        semantic_pairs=read_table(facts_folder.path / "semantic_pairs.parquet", SEMANTIC_PAIRS, "semantic duplicates"),
         **selection.model_dump(),
     )
     selected = kept_rows(decided)
@@ -63,6 +72,7 @@ def _check_floor(selection: Selection, facts: Artifact) -> None:
     for threshold, recorded in (
         ("near_duplicate", "near_duplicate_floor"),
         ("image_near_duplicate", "near_picture_floor"),
+        ("semantic_duplicate", "semantic_floor"),
     ):
         floor = float(facts.metadata[recorded])
         if getattr(selection, threshold) < floor:

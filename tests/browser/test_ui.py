@@ -13,7 +13,8 @@ from flows.flow_process import MARKS, is_alive
 from tests.browser.chromium import Page, chromium
 from tests.services import Served
 
-pytestmark = pytest.mark.timeout(1200)  # the first test may wait for the small project to be made, and for a server
+# The first test may wait for the small project to be made, and for a server.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 # Icons that Prefect's own page names (`/favicon.ico` in its index.html, `/ico/${state}.svg` before a run's state has
 # been read) and that its package does not hold.

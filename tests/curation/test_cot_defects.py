@@ -11,7 +11,14 @@ import polars as pl
 import pytest
 import yaml
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
+from mmada.contracts.facts import (
+    BENCHMARK_MATCHES,
+    FACTS,
+    NEAR_DUPLICATES,
+    PICTURE_PAIRS,
+    SEMANTIC_KEYS,
+    SEMANTIC_PAIRS,
+)
 from mmada.cot_dialects import parse_trajectory, unified_response
 from mmada.curation.cot_defects import DEFECTS, find_defect
 from mmada.curation.cot_facts import text_facts
@@ -77,10 +84,12 @@ def reasons(rows: list[Row], tokenizer: TextTokenizer, seed: int) -> list[str]:
         other_reference=pl.lit(""), text_key="row_id", content_key="row_id", caption_key="row_id"
     )
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in FACTS.items() if name not in facts.columns]
-    pairs, matches, pictures = (
-        pl.DataFrame(schema=pl.Schema(schema)) for schema in (NEAR_DUPLICATES, BENCHMARK_MATCHES, PICTURE_PAIRS)
+    pairs, matches, pictures, keys, meant = (
+        pl.DataFrame(schema=pl.Schema(schema))
+        for schema in (NEAR_DUPLICATES, BENCHMARK_MATCHES, PICTURE_PAIRS, SEMANTIC_KEYS, SEMANTIC_PAIRS)
     )
-    decided = decide([facts.with_columns(missing)], pairs, matches, picture_pairs=pictures, **LIMITS)
+    others = {"picture_pairs": pictures, "semantic_keys": keys, "semantic_pairs": meant}
+    decided = decide([facts.with_columns(missing)], pairs, matches, **others, **LIMITS)
     return decided.sort("row_id")["reason"].to_list()
 
 

@@ -5,7 +5,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
+from mmada.contracts.facts import (
+    BENCHMARK_MATCHES,
+    FACTS,
+    NEAR_DUPLICATES,
+    PICTURE_PAIRS,
+    SEMANTIC_KEYS,
+    SEMANTIC_PAIRS,
+)
 from mmada.curation.cot_defects import DEFECTS
 from mmada.curation.select import REASONS, decide, kept_rows
 
@@ -30,6 +37,9 @@ LIMITS: dict[str, Any] = {
     "leave_out": (),
     "image_near_duplicate": 0.8,
     "picture_pairs": pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)),
+    "semantic_duplicate": 0.95,
+    "semantic_keys": pl.DataFrame(schema=pl.Schema(SEMANTIC_KEYS)),
+    "semantic_pairs": pl.DataFrame(schema=pl.Schema(SEMANTIC_PAIRS)),
 }
 GOOD: dict[str, Any] = {
     "corpus": "problems",
@@ -207,6 +217,23 @@ def test_one_text_under_pictures_that_show_the_same_is_kept_once() -> None:
     # The second picture asks something else too; the third is like the second only, which is gone for this question.
     assert decided["reason"].to_list() == ["", "image_near_duplicate", "", "", ""]
     assert decided["value"][1] == "r00"
+
+
+def test_rows_that_mean_the_same_are_kept_once() -> None:
+    facts = _facts({"answer_correct": "no"}, {}, {}, {}, {}, {})
+    keys = pl.DataFrame(
+        [(f"r{n:02d}", key) for n, key in enumerate("aaabc")], schema=pl.Schema(SEMANTIC_KEYS), orient="row"
+    )
+    alike = [("a", "b", 0.96), ("a", "c", 0.94)]
+    pairs = pl.DataFrame(alike, schema=pl.Schema(SEMANTIC_PAIRS), orient="row")
+    limits = LIMITS | {"semantic_keys": keys, "semantic_pairs": pairs}
+    decided = decide([facts], _pairs(), _matches(), **limits)
+    # The first is wrong anyway, so that the second is kept; the last has no embedding.
+    same = "duplicate_semantic"
+    assert decided["reason"].to_list() == ["answer_wrong", "", same, same, "", ""]
+    assert decided.filter(reason=same)["value"].to_list() == ["r01", "r01"]
+    left_out = decide([facts], _pairs(), _matches(), **(limits | {"leave_out": (same,)}))
+    assert left_out["reason"].to_list() == ["answer_wrong", "", "", "", "", ""]
 
 
 def test_no_question_keeps_more_rows_than_wanted() -> None:

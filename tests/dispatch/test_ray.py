@@ -23,6 +23,8 @@ from tests.absent import absent
 from tests.dispatch.small_job import make_inputs, make_job, read_inputs
 from tests.services import S3Server
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
 

@@ -14,6 +14,8 @@ from flows.stage_graph import read_stage_graph
 from mmada.dvc_lock import remove_torn_lock
 from tests.e2e.project_folder import ENVIRONMENT, output_ids, repro
 
+pytestmark = pytest.mark.long
+
 
 def start_and_kill(project: Path, address: str, delay: float, *options: str) -> bool:
     """Start one stage through dvc, kill dvc and the stage `delay` seconds into it; False when it ended before."""

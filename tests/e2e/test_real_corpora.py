@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.e2e.project_folder import ROOT, make_project, run
 
-# One thread, because tests run side by side, fewer rows and small batches; all else is what docs/your_own_corpus.md does.
+pytestmark = pytest.mark.long
+
+# One thread, because tests run side by side, fewer rows, small batches; all else is what docs/your_own_corpus.md does.
 ITEMS = 16
 SMALL = {
     "corpora": {"easy_vqa": {"max_rows": 1200}, "gsm8k": {"max_rows": 1500}},
@@ -42,7 +45,7 @@ def test_real_corpora_go_the_whole_road(realdata: Path, tmp_path: Path) -> None:
     )
     assert dropped["row_too_long"] > 0, "R1 traces are longer than the window of this small model"
     scores = json.loads((project / "data/scores/stage3/scores.json").read_text())["benchmarks"]
-    assert {name: score["n"] for name, score in scores.items()} == certificate["items"]
+    assert {name: score["n"] for name, score in scores.items()} == every_item
     traced = run(project, "mmada", "trace", "data/models/stage3").stdout
     assert "ingest@coco" in traced
     assert " 0 findings" in run(project, "mmada", "verify", "data/models/stage3").stdout

@@ -15,6 +15,8 @@ from mmada.training.checkpoint_folders import published_checkpoints
 from tests.e2e.project_folder import run
 from tests.services import Served
 
+pytestmark = pytest.mark.long
+
 
 def _workspaces(served: Served, what: str) -> set[Path]:
     """Workspaces whose request holds `what`, as their branches say."""

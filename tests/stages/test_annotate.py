@@ -198,6 +198,19 @@ def test_selection_gives_each_row_one_reason(params: Params) -> None:
     assert _select(params, require_correct=False).filter(reason="answer_wrong").is_empty()
 
 
+def test_given_embeddings_drop_what_means_the_same(params: Params) -> None:
+    same = [ROWS[number]["row_id"] for number in (0, 2, 5)]  # one of the first two stays, whatever embeddings say
+    vectors = [[1.0, 0.1], [1.0, 0.1], [1.0, 0.0], [1.0, 0.0]]
+    table = pl.DataFrame({"row_id": [*same, "of no row"], "embedding": vectors})
+    table.write_parquet("embeddings.parquet")
+    annotation = params.annotation.model_copy(update={"embeddings": "embeddings.parquet"})
+    _annotate(params.model_copy(update={"annotation": annotation}), "units")
+    ((dropped, kept),) = _select(params).filter(reason="duplicate_semantic").select("row_id", "value").rows()
+    assert same[2] in (dropped, kept)
+    assert kept < dropped
+    assert _select(params, semantic_duplicate=0.999).filter(reason="duplicate_semantic").is_empty()
+
+
 def test_new_rows_cost_only_themselves_and_equal_a_rebuild(params: Params) -> None:
     _annotate(params, "units")
     before = {path.name for path in Path("units").rglob("*") if path.is_file()}

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmada.contracts.facts import BENCHMARK_MATCHES, FACTS, NEAR_DUPLICATES, PICTURE_PAIRS
+from mmada.contracts.facts import (
+    BENCHMARK_MATCHES,
+    FACTS,
+    NEAR_DUPLICATES,
+    PICTURE_PAIRS,
+    SEMANTIC_KEYS,
+    SEMANTIC_PAIRS,
+)
 from mmada.curation.select import decide
 from mmada.params_schema import load_params
 from mmada.vq.image_quality import pixel_std, structure, to_picture
@@ -41,7 +48,12 @@ def reasons(pictures: list[Pixels], side: int) -> list[str]:
         facts = {"pixel_std": pixel_std(seen), "structure": structure(seen), "lost_share": lost_share(seen)}
         rows.append({"row_id": own, "content_key": own, "text_key": own, "psnr": 99.0, **facts})
     empty = (table([], NEAR_DUPLICATES), table([], BENCHMARK_MATCHES))
-    decided = decide([table(rows, FACTS)], *empty, picture_pairs=table([], PICTURE_PAIRS), **SELECTION.model_dump())
+    others = {
+        "picture_pairs": table([], PICTURE_PAIRS),
+        "semantic_keys": table([], SEMANTIC_KEYS),
+        "semantic_pairs": table([], SEMANTIC_PAIRS),
+    }
+    decided = decide([table(rows, FACTS)], *empty, **others, **SELECTION.model_dump())
     return decided["reason"].to_list()
 
 
