@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -159,17 +160,26 @@ def open_s3(url: str) -> S3Storage:
 
     Credentials and endpoint come from the AWS_* environment as it is now; StorageError when it contradicts itself.
     """
-    import boto3
-    from botocore.config import Config
-
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     # Six tries wait about 10 s in all for a store that is away. boto3 would let our number hide the user's variable.
     tries = int(os.environ.get("AWS_MAX_ATTEMPTS", "6"))
-    config = Config(retries={"mode": "standard", "total_max_attempts": tries}, max_pool_connections=_CONNECTIONS)
+    said = tuple(
+        sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_") or name == "HOME")
+    )
     with explain_s3_errors(url, os.environ.get("AWS_ENDPOINT_URL", "AWS")):
-        # A session of its own: boto3's default one keeps the first credentials that it ever saw.
-        client = boto3.Session().client("s3", config=config)
+        client = _client(tries, said, os.getpid())
     return S3Storage(bucket, prefix.rstrip("/") + "/" if prefix else "", client, tries)
+
+
+@lru_cache(maxsize=16)
+def _client(tries: int, said: tuple[tuple[str, str], ...], process: int) -> "S3Client":
+    """A client for all threads of one process under one environment: making one takes a quarter of a second."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(retries={"mode": "standard", "total_max_attempts": tries}, max_pool_connections=_CONNECTIONS)
+    # A session of its own: boto3's default one keeps the first credentials that it ever saw.
+    return boto3.Session().client("s3", config=config)
 
 
 def _version_id(found: str | None) -> str:
