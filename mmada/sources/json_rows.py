@@ -97,30 +97,30 @@ def split_lines(file: RawFile, limits: Limits) -> Iterator[Span]:
             inside = not block.endswith(b"\n")
             while begin < len(block):
                 more = limits.rows_per_unit - ended
-                end = _span_end(block, begin, more, SPAN_BYTES - (position - start))
-                stop = len(block) if end is None else end
-                ended += block.count(b"\n", begin, stop)
+                stop, lines, is_end = _span_end(block, begin, more, SPAN_BYTES - (position - start))
+                ended += lines
                 digest.update(memoryview(block)[begin:stop])
                 position, begin = position + stop - begin, stop
-                if end is not None:
+                if is_end:
                     yield Span(file, start, position, first, ended, digest.hexdigest())
                     start, first, ended, digest = position, first + ended, 0, hashlib.sha256()
     if position > start:
         yield Span(file, start, position, first, ended + inside, digest.hexdigest())
 
 
-def _span_end(block: bytes, begin: int, lines: int, size: int) -> int | None:
-    """Where a span ends that takes so many more lines, or so many more bytes and the rest of their line; None: beyond
-    this block.
+def _span_end(block: bytes, begin: int, lines: int, size: int) -> tuple[int, int, bool]:
+    """How far a span goes in this block that takes so many more lines, or so many more bytes and the rest of their
+    line; how many lines end there; whether the span does.
     """
     by_size = block.find(b"\n", begin + max(0, size - 1))
     stop = len(block) if by_size < 0 else by_size + 1
-    if block.count(b"\n", begin, stop) < lines:
-        return None if by_size < 0 else stop
+    count = block.count(b"\n", begin, stop)
+    if count < lines:
+        return stop, count, by_size >= 0
     end = begin
     for _ in range(lines):
         end = block.index(b"\n", end) + 1
-    return end
+    return end, lines, True
 
 
 def read_lines(span: Span, limits: Limits) -> Iterator[RawRow]:

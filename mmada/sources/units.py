@@ -117,7 +117,10 @@ def parse_rows(task: RowTask) -> pl.DataFrame:
     raw_rows = adapter.read(task.span, task.limits)
     if beside := _read_beside(task):
         raw_rows = (RawRow(raw.row, _joined(raw, beside, task)) for raw in raw_rows)
-    rows = [_row(row, content, columns, adapter, task) for row, content in raw_rows]
+    read = list(raw_rows)
+    if (plain := _plain_rows(read, columns, adapter, task)) is not None:
+        return plain
+    rows = [_row(row, content, columns, adapter, task) for row, content in read]
     values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
     return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
 
@@ -156,6 +159,37 @@ def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -
         return {**beside, **raw.content}
     key = str(raw.content["__key__"]).removeprefix("./")
     return {**raw.content, task.declared.captions.column: beside.get(key)}
+
+
+def _plain_rows(
+    rows: Sequence[RawRow], columns: Mapping[str, str], adapter: Adapter, task: RowTask
+) -> pl.DataFrame | None:
+    """All rows at once, in half the time of `_row`, where each has text in every column and nothing else is asked for,
+    as in most corpora; else None.
+    """
+    declared = task.declared
+    if declared.reference_pattern or {"image", "thought"} & columns.keys() or adapter.response is not str:
+        return None
+    contents = [content for _, content in rows]
+    if set(map(type, contents)) != {dict}:
+        return None
+    fields = {field: [content.get(column) for content in contents] for field, column in columns.items()}  # type: ignore[attr-defined]
+    if any(set(map(type, texts)) != {str} for texts in fields.values()):
+        return None
+    if not all(all(fields[field]) for field in declared.required if field in fields):
+        return None
+    if sum(max(map(len, texts)) for texts in fields.values()) > task.limits.max_row_bytes:
+        return None
+    try:
+        table = pl.DataFrame({"row": [row for row, _ in rows], **fields}, schema_overrides={"row": pl.Int64})
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    empty = {pl.String: "", pl.Int64: 0, pl.Binary: b""}
+    constant = {name: empty[kind] for name, kind in ROWS.items()} | {"prompt": declared.prompt}  # type: ignore[index]
+    return table.select(
+        pl.col(name) if name in table.columns else pl.lit(constant[name], kind).alias(name)
+        for name, kind in ROWS.items()
+    )
 
 
 def _row(row: int, content: object, columns: Mapping[str, str], adapter: Adapter, task: RowTask) -> tuple[object, ...]:
