@@ -11,14 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-from mmada.contracts.facts import (
-    BENCHMARK_MATCHES,
-    FACTS,
-    NEAR_DUPLICATES,
-    PICTURE_PAIRS,
-    SEMANTIC_KEYS,
-    SEMANTIC_PAIRS,
-)
+from mmada.contracts.facts import FACTS
 from mmada.cot_dialects import parse_trajectory, unified_response
 from mmada.curation.cot_defects import DEFECTS, find_defect
 from mmada.curation.cot_facts import text_facts
@@ -27,6 +20,7 @@ from mmada.demo_problems import random_problem
 from mmada.text_tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from tests.conftest import ROOT
 from tests.curation.corruptions import CORRUPTIONS, DIALECTS, Row, written
+from tests.curation.no_relations import NO_MATCHES, NO_OTHERS, NO_PAIRS
 
 LIMITS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))["selection"] | {
     "max_text_tokens": 10**6
@@ -84,12 +78,7 @@ def reasons(rows: list[Row], tokenizer: TextTokenizer, seed: int) -> list[str]:
         other_reference=pl.lit(""), text_key="row_id", content_key="row_id", caption_key="row_id"
     )
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in FACTS.items() if name not in facts.columns]
-    pairs, matches, pictures, keys, meant = (
-        pl.DataFrame(schema=pl.Schema(schema))
-        for schema in (NEAR_DUPLICATES, BENCHMARK_MATCHES, PICTURE_PAIRS, SEMANTIC_KEYS, SEMANTIC_PAIRS)
-    )
-    others = {"picture_pairs": pictures, "semantic_keys": keys, "semantic_pairs": meant}
-    decided = decide([facts.with_columns(missing)], pairs, matches, **others, **LIMITS)
+    decided = decide([facts.with_columns(missing)], NO_PAIRS, NO_MATCHES, **NO_OTHERS, **LIMITS)
     return decided.sort("row_id")["reason"].to_list()
 
 

@@ -15,6 +15,7 @@ from mmada.contracts.facts import (
 )
 from mmada.curation.cot_defects import DEFECTS
 from mmada.curation.select import REASONS, decide, kept_rows
+from tests.curation.no_relations import NO_OTHERS
 
 LIMITS: dict[str, Any] = {
     "max_text_tokens": 100,
@@ -36,10 +37,8 @@ LIMITS: dict[str, Any] = {
     "max_rows_per_question": 0,
     "leave_out": (),
     "image_near_duplicate": 0.8,
-    "picture_pairs": pl.DataFrame(schema=pl.Schema(PICTURE_PAIRS)),
     "semantic_duplicate": 0.95,
-    "semantic_keys": pl.DataFrame(schema=pl.Schema(SEMANTIC_KEYS)),
-    "semantic_pairs": pl.DataFrame(schema=pl.Schema(SEMANTIC_PAIRS)),
+    **NO_OTHERS,
 }
 GOOD: dict[str, Any] = {
     "corpus": "problems",

@@ -10,19 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmada.contracts.facts import (
-    BENCHMARK_MATCHES,
-    FACTS,
-    NEAR_DUPLICATES,
-    PICTURE_PAIRS,
-    SEMANTIC_KEYS,
-    SEMANTIC_PAIRS,
-)
+from mmada.contracts.facts import FACTS
 from mmada.curation.select import decide
 from mmada.params_schema import load_params
 from mmada.vq.image_quality import pixel_std, structure, to_picture
 from mmada.vq.lost_parts import lost_share
 from mmada.vq.preprocess import decode_picture, preprocess
+from tests.curation.no_relations import NO_MATCHES, NO_OTHERS, NO_PAIRS
 from tests.site.small_project import table
 from tests.vq.planted_defects import Pixels, empty_page, missing, noise, one_colour, truncated
 
@@ -47,13 +41,7 @@ def reasons(pictures: list[Pixels], side: int) -> list[str]:
         own = f"{number:06d}"
         facts = {"pixel_std": pixel_std(seen), "structure": structure(seen), "lost_share": lost_share(seen)}
         rows.append({"row_id": own, "content_key": own, "text_key": own, "psnr": 99.0, **facts})
-    empty = (table([], NEAR_DUPLICATES), table([], BENCHMARK_MATCHES))
-    others = {
-        "picture_pairs": table([], PICTURE_PAIRS),
-        "semantic_keys": table([], SEMANTIC_KEYS),
-        "semantic_pairs": table([], SEMANTIC_PAIRS),
-    }
-    decided = decide([table(rows, FACTS)], *empty, **others, **SELECTION.model_dump())
+    decided = decide([table(rows, FACTS)], NO_PAIRS, NO_MATCHES, **NO_OTHERS, **SELECTION.model_dump())
     return decided["reason"].to_list()
 
 
