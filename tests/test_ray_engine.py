@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from mmada.errors import ParamsError
 from mmada.unit_store import UnitStore
 from mmada.workers import run_units
 from tests.absent import absent
-from tests.ray_cluster import KILLS, RAISES, units, work
+from tests.ray_cluster import KILLS, RAISES, private_cluster, units, work
 
 pytestmark = pytest.mark.long
 
@@ -23,9 +22,8 @@ pytestmark = pytest.mark.long
 def test_a_cluster_that_loses_a_node_gives_what_local_workers_give(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
         absent("Ray", "pip install 'mmada-platform[ray]'")
-    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [sys.executable, "-m", "tests.ray_cluster", str(tmp_path)]
-    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=os.environ | private_cluster(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads(done.stdout.splitlines()[-1])
     local = run_units(units(tmp_path / "local.log"), work, UnitStore(tmp_path / "local"), title="t", workers=1)

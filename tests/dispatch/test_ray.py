@@ -21,6 +21,7 @@ from mmada.training.job import Job, run_job
 from mmada.training.state_places import open_states
 from tests.absent import absent
 from tests.dispatch.small_job import make_inputs, make_job, read_inputs
+from tests.ray_cluster import private_cluster
 from tests.services import S3Server
 
 pytestmark = pytest.mark.long
@@ -84,7 +85,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> It
     folder = tmp_path_factory.mktemp("ray")
     store = s3_server.make_bucket(f"training-{secrets.token_hex(4)}")
     make_inputs(folder)
-    variables = {**s3_server.variables, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    variables = {**s3_server.variables, **private_cluster()}
     command = [sys.executable, "-m", "tests.dispatch.ray_machines", str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, **pipes) as machines:

@@ -40,9 +40,8 @@ def test_real_corpora_go_the_whole_road(realdata: Path, tmp_path: Path) -> None:
         assert report["rows_kept"] > 0
     dropped = json.loads((project / "reports" / "select.json").read_text())["dropped"]
     certificate = json.loads((project / "data/facts/certificate.json").read_text())
-    assert certificate["items"] == {"gsm8k_heldout": ITEMS, "easy_vqa_heldout": ITEMS}, (
-        "every held-out item is searched for"
-    )
+    every_item = {"gsm8k_heldout": ITEMS, "easy_vqa_heldout": ITEMS}
+    assert certificate["items"] == every_item, "every held-out item is searched for"
     assert dropped["row_too_long"] > 0, "R1 traces are longer than the window of this small model"
     scores = json.loads((project / "data/scores/stage3/scores.json").read_text())["benchmarks"]
     assert {name: score["n"] for name, score in scores.items()} == every_item
