@@ -31,7 +31,7 @@ serve: install  ## Prefect server, UI, worker and deployments for this project, 
 	$(BIN)/python -m flows.serve --port $(PORT) --site-port $(SITE_PORT)
 
 # Three at once, also on two cores: many tests wait for servers and processes.
-test: install  ## the tests; LONG=1: also those that take minutes (the UI, real corpora, kills, Ray), as CI does
+test: install  ## the tests; LONG=1: also those that take minutes (the Prefect UI, kills of every stage, Ray)
 	$(BIN)/python -m pytest -n 3 $(if $(LONG),,-m 'not gpu and not long')
 
 lint: install  ## style, types, layers

@@ -4,12 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 import yaml
 
 from tests.e2e.project_folder import ROOT, make_project, run
-
-pytestmark = pytest.mark.long
 
 # One thread, because tests run side by side, fewer rows, small batches; all else is what docs/your_own_corpus.md does.
 ITEMS = 16
