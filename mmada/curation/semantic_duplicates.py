@@ -117,9 +117,11 @@ def _read_embeddings(file: Path) -> pl.DataFrame:
 def _pairs_of_task(keys: pl.Series, embeddings: pl.Series, floor: float, store: UnitStore) -> pl.DataFrame:
     """SEMANTIC_PAIRS of distinct vectors in order of their keys."""
     vectors = _matrix(embeddings)
+    directions = _unit_length(vectors)
     units = [
         LateUnit(
-            unit_key("semantic_pairs", VERSION, floor, keys[start:].to_list()), partial(_Strip, vectors, start, floor)
+            unit_key("semantic_pairs", VERSION, floor, keys[start:].to_list()),
+            partial(_Strip, vectors, directions, start, floor),
         )
         for start in range(0, len(keys), _STRIP)
     ]
@@ -146,9 +148,12 @@ def _matrix(embeddings: pl.Series) -> Vectors:
 
 @dataclass(frozen=True)
 class _Strip:
-    """Some vectors, from `start` on, to be compared with each other and with all after them."""
+    """Some vectors, from `start` on, to be compared with each other and with all after them. `directions`: all of them
+    in unit length.
+    """
 
     vectors: Vectors
+    directions: Vectors
     start: int
     floor: float
 
@@ -163,18 +168,19 @@ def _compare_strip(strip: _Strip) -> bytes:
 
 
 def _candidates(strip: _Strip) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    stop = min(strip.start + _STRIP, len(strip.vectors))
-    own = _unit_length(strip.vectors[strip.start : stop])
+    own = strip.directions[strip.start : strip.start + _STRIP]
     for first in range(strip.start, len(strip.vectors), _BLOCK):
-        others = _unit_length(strip.vectors[first : first + _BLOCK])
+        others = strip.directions[first : first + _BLOCK]
         left, right = np.nonzero(own @ others.T >= strip.floor - _SLACK)
         left, right = left + strip.start, right + first
         yield left[left < right], right[left < right]
 
 
 def _unit_length(vectors: Vectors) -> Vectors:
-    wide = vectors.astype(np.float64)
-    unit: Vectors = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
+    """Computed in float64, which is cast in small buffers: a copy of all vectors would take twice their memory."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    unit: Vectors = np.empty_like(vectors)
+    np.divide(vectors, norms[:, None], out=unit, dtype=np.float64, casting="same_kind")
     return unit
 
 
