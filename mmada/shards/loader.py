@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, count, pairwise
 from typing import Final
 
@@ -35,10 +35,12 @@ class _Packed:
 class _Ahead(Dataset[_Packed]):
     """Batches by step, as torch's loader wants them: written by workers into memory that they share with this process.
 
-    The memory is made once: new one for every batch would cost more than all reading does.
+    The memory is made once: new one for every batch would cost more than all reading does. `loader` is one that reads
+    alone, not the one that holds this: torch's workers end at once only where nothing waits for garbage collection.
     """
 
     loader: "Loader"
+    workers: int
     slot_bytes: int
     memory: mmap.mmap
     turns: Iterator[int]
@@ -47,7 +49,8 @@ class _Ahead(Dataset[_Packed]):
     def of(cls, loader: "Loader") -> "_Ahead":
         """Memory for the largest batches that there may be; what is not written to is not taken from the machine."""
         slot_bytes = loader.reader.longest * loader.order.batch_size
-        return cls(loader, slot_bytes, mmap.mmap(-1, loader.workers * _SLOTS * slot_bytes), count())
+        memory = mmap.mmap(-1, loader.workers * _SLOTS * slot_bytes)
+        return cls(replace(loader, workers=0), loader.workers, slot_bytes, memory, count())
 
     def __getitem__(self, step: int) -> _Packed:
         picks = self.loader.picks(step)
@@ -71,7 +74,7 @@ class _Ahead(Dataset[_Packed]):
     def from_step(self, step: int) -> Iterator[_Packed]:
         """All from this step on."""
         steps = range(step, self.loader.last_step)
-        workers = {"num_workers": self.loader.workers, "prefetch_factor": _AHEAD, "multiprocessing_context": "fork"}
+        workers = {"num_workers": self.workers, "prefetch_factor": _AHEAD, "multiprocessing_context": "fork"}
         return iter(DataLoader(self, sampler=steps, batch_size=None, **workers))  # type: ignore[arg-type]  # by name
 
 
@@ -112,6 +115,7 @@ class Loader:
             samples = self.reader.samples([pick.key for pick in picks])
             return [(sample, pick.epoch) for sample, pick in zip(samples, picks, strict=True)]
         if self._ahead is None or step != self._next:
+            self._ahead = None  # its workers end before others start
             ahead = _Ahead.of(self)
             self._ahead = ahead, ahead.from_step(step)
         self._next = step + 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_run_with_workers_continues_the_same_and_may_go_back(
     loader = Loader(reader, _order(reader), STEPS, workers)
     assert [_digest(loader.batch(step)) for step in range(stop, STEPS)] == expected[stop:]
     assert [_digest(loader.batch(step)) for step in (3, 4)] == expected[3:5]
+
+
+def test_workers_end_with_their_loader(reader: ShardReader) -> None:
+    """With the last reference to it: left to garbage collection, each would be waited for in vain for 5 s."""
+    before = set(active_children())
+    loader = Loader(reader, _order(reader), STEPS, workers=2)
+    loader.batch(0)
+    loader.batch(9)  # goes on elsewhere with others
+    assert len(set(active_children()) - before) == 2
+    del loader
+    assert set(active_children()) == before
 
 
 @pytest.mark.parametrize("workers", [0, 2])
