@@ -88,14 +88,19 @@ def test_micro_batches_change_nothing_but_rounding(tokenizer, tmp_path):
         assert (a - b).abs().max() < 2e-4
 
 
-@pytest.mark.parametrize(("muon", "stop"), [(0.0, 4), (0.01, 3)])
-def test_two_processes_train_like_one_and_one_can_continue_them(tokenizer, tokenizer_folder, tmp_path, muon, stop):
-    run_job(tokenizer_folder, tmp_path / "alone", tmp_path / "one.safetensors", muon, 4, ALONE)
-    state, out = tmp_path / "together", tmp_path / "two.safetensors"
+def _together(tokenizer_folder, state, out, muon, stop):
+    """Two processes up to a step; the weights go to `out`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     job = ["-m", "tests.training.two_processes", str(tokenizer_folder), str(state), str(out), str(muon), str(stop)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, *job], check=True, cwd=ROOT, env=environment, timeout=200)
+
+
+@pytest.mark.parametrize(("muon", "stop"), [(0.0, 4), (0.01, 3)])
+def test_two_processes_train_like_one_and_one_can_continue_them(tokenizer, tokenizer_folder, tmp_path, muon, stop):
+    run_job(tokenizer_folder, tmp_path / "alone", tmp_path / "one.safetensors", muon, 4, ALONE)
+    state, out = tmp_path / "together", tmp_path / "two.safetensors"
+    _together(tokenizer_folder, state, out, muon, stop)
     if stop < 4:
         run_job(tokenizer_folder, state, out, muon, 4, ALONE)
     one, two = load_file(tmp_path / "one.safetensors"), load_file(out)
@@ -104,6 +109,18 @@ def test_two_processes_train_like_one_and_one_can_continue_them(tokenizer, token
     for key in one:
         moved, apart = (one[key] - start[key]).norm(), (one[key] - two[key]).norm()
         assert apart < 0.02 * moved, key
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("muon", "stop"), [(0.0, 3), (0.01, 2)])
+def test_two_processes_that_are_resumed_end_with_the_same_bytes(tokenizer_folder, tmp_path, muon, stop):
+    """After a step whose state was saved, and after one whose was not."""
+    for name, stops in (("undisturbed", (4,)), ("resumed", (stop, 4))):
+        for stop_after in stops:
+            _together(tokenizer_folder, tmp_path / name, tmp_path / f"{name}.safetensors", muon, stop_after)
+    undisturbed, resumed = (load_file(tmp_path / f"{name}.safetensors") for name in ("undisturbed", "resumed"))
+    assert undisturbed.keys() == resumed.keys()
+    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
 
 
 @pytest.mark.parametrize("muon", [0.0, 0.02])
