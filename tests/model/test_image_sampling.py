@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmada.errors import ParamsError
-from mmada.model.image_sampling import ImageSampling, fill_image
+from mmada.model.image_sampling import ImageSampling, _draw, fill_image
 from mmada.model.transformer import ATTENTION_POLICIES
 from perf.reference_samplers import plain_image
 from tests.tiny import parity, parity_model, parity_vocab
@@ -57,12 +57,17 @@ def test_equals_the_plain_sampler(policy, steps, temperature, guidance):
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 64), (1, 1, 8192), (3, 100, 1000)])
-def test_multinomial_is_a_race_of_exponentials(shape):
-    """What leaves known places out rests on this."""
-    probs = torch.randn(shape, generator=torch.Generator().manual_seed(0)).softmax(-1).flatten(0, 1)
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_draw_is_that_of_multinomial_over_all_places(shape, share):
+    """Also where most places are known, and their numbers are drawn for nothing."""
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    unknown = torch.rand(shape[:2], generator=torch.Generator().manual_seed(1)) < share
     ours, theirs = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
-    race = torch.empty_like(probs).exponential_(1, generator=ours)
-    assert torch.equal((probs / race).argmax(-1), torch.multinomial(probs, 1, generator=theirs)[:, 0])
+    drawn, likelihood = _draw(logits[unknown], unknown, ours)
+    probs = logits.softmax(-1)
+    expected = torch.multinomial(probs.flatten(0, 1), 1, generator=theirs).view(shape[:2])
+    assert torch.equal(drawn, expected[unknown])
+    assert torch.equal(likelihood, probs.gather(-1, expected[..., None])[..., 0][unknown])
     assert torch.equal(ours.get_state(), theirs.get_state())
 
 
