@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
+# Every stage is a process of its own: without bytecode kept, each compiles this project first, half a second of it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo serve test lint chaos perf test-gpu install clean
 

@@ -46,11 +46,14 @@ def make_project(folder: Path, *patches: Path) -> Path:
 
 
 def run(folder: Path, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project and return what it printed (both streams in stdout)."""
+    """Run a command in the project and return what it printed (both streams in stdout).
+
+    Units stay in its process unless MMADA_WORKERS says otherwise: commands run side by side as it is.
+    """
     result = subprocess.run(
         command,
         cwd=folder,
-        env=ENVIRONMENT | variables,
+        env=ENVIRONMENT | {"MMADA_WORKERS": "1"} | variables,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

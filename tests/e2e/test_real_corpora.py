@@ -29,7 +29,8 @@ def test_real_corpora_go_the_whole_road(realdata: Path, tmp_path: Path) -> None:
     patch.write_text(yaml.safe_dump(SMALL))
     project = make_project(tmp_path / "project", ROOT / "docs" / "params" / "real_corpora.yaml", patch)
     shutil.copytree(realdata, project / "data" / "raw" / "real")
-    run(project, "dvc", "repro", "evaluate@stage3")  # the other evaluations would do the same once more
+    # Two workers, as on two cores. The other evaluations would do the same once more.
+    run(project, "dvc", "repro", "evaluate@stage3", MMADA_WORKERS="2")
 
     for address in ("ingest@coco", "ingest@gsm8k", "ingest@r1_math", "ingest@nlvr", "ingest@easy_vqa", "select"):
         report = json.loads((project / "reports" / f"{address}.json").read_text())
