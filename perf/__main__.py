@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ BENCHES = {
     "semantic": bench_semantic,
     "decontamination": bench_decontamination,
 }
+READ_REAL_CORPORA = {"answers", "repetition", "dedup", "decontamination"}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -53,9 +55,16 @@ def main() -> None:
     """Each benchmark gives a dictionary of numbers with units in their names. Those that are not run keep theirs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(BENCHES)} [default: all]")
-    names = parser.parse_args().names or list(BENCHES)
+    chosen = parser.parse_args().names
+    names = chosen or list(BENCHES)
     if unknown := set(names) - BENCHES.keys():
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    if "MMADA_REALDATA" not in os.environ and (without := READ_REAL_CORPORA & set(names)):
+        reason = f"{', '.join(sorted(without))}: set MMADA_REALDATA to the folder of the real corpora"
+        if chosen:
+            parser.error(reason)
+        sys.stderr.write(f"left out - {reason}\n")
+        names = [name for name in names if name not in without]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results |= {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
     for name in names:

@@ -1,6 +1,6 @@
 """Gopher's repetition filter over plain texts, beside datatrove's in an environment of its own.
 
-MMADA_DATATROVE_PYTHON names that environment's interpreter (`python -m venv`, then `pip install datatrove spacy`).
+MMADA_DATATROVE names that environment's interpreter (`python -m venv`, then `pip install datatrove spacy`).
 """
 
 import json
@@ -36,9 +36,9 @@ def bench_repetition() -> dict[str, float | str]:
     passed = (excess_repetition(pl.Series(texts)) <= 1).tolist()
     rate = len(texts) / (time.process_time() - began)
     found: dict[str, float | str] = {"texts_per_second": rate, "passed": sum(passed) / len(passed)}
-    python = os.environ.get("MMADA_DATATROVE_PYTHON")
+    python = os.environ.get("MMADA_DATATROVE")
     if not python:
-        return found | {"datatrove": "not measured: MMADA_DATATROVE_PYTHON names no interpreter that has it"}
+        return found | {"datatrove": "not measured: MMADA_DATATROVE names no interpreter that has it"}
     ran = subprocess.run([python, "-c", _PEER], input=json.dumps(texts), capture_output=True, text=True, check=True)
     peer = json.loads(ran.stdout)
     peer_rate = len(texts) / peer["seconds"]
