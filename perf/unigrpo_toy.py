@@ -26,7 +26,7 @@ from mmada.training.loop import train
 from mmada.training.objectives import MaskedPrediction, MaskedPredictionSettings, Material, Objective, RowSource
 from mmada.training.parallel import World
 from mmada.training.phases import RewardWeights, open_phases
-from mmada.training.policy_gradient import k3_divergence, standardised
+from mmada.training.policy_gradient import centred, k3_divergence
 from mmada.training.rollouts import RolloutSettings
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from tests.tiny import TEXTS, sample, tiny_model, tiny_vocab
@@ -39,7 +39,7 @@ _ALONE: Final = World(0, 1)
 _WINDOW: Final = 4
 _FORM_STEPS: Final = 150
 _INNER_UPDATES: Final = 4
-_ITERATIONS: Final = 50
+_ITERATIONS: Final = 100
 _SPAN: Final = 5
 """Iterations over which the last reward is averaged."""
 
@@ -89,7 +89,7 @@ def _policy(tokenizer: TextTokenizer, seed: int, folder: Path, scorer: RewardWor
         rollouts=RolloutSettings(16, TextSampling(_WINDOW, _WINDOW, _WINDOW, temperature=1.0), ImageSampling(1)),
         noise=NoiseRule(_INNER_UPDATES, "formula", (0.0, 1.0)),
         estimator=ESTIMATORS["unigrpo"],
-        advantage=standardised,
+        advantage=centred,  # the fewer answers of a group are wrong, the more standardised ones would weigh them
         clip=0.2,
         kl_weight=0.01,
         divergence=k3_divergence,
