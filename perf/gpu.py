@@ -1,8 +1,8 @@
-"""What needs a GPU: MFU of a training step, and decoding speed of the 8B shape. `python3 -m perf.gpu`
+"""What needs a GPU: tokenization of pictures, MFU of a training step, and decoding speed of the 8B shape.
 
-Needs torch, numpy, safetensors and jaxtyping only, takes under five minutes on an H100, and writes
-perf/results/gpu.json. Weights are random: these are costs per step, not qualities. `--tiny` tries every part on
-small shapes, on any machine, and writes nothing.
+`python3 -m perf.gpu` takes under five minutes on an H100 and writes perf/results/gpu.json; its parts `train`,
+`pictures` and `text` need torch, numpy, safetensors and jaxtyping only. Weights are random: these are costs per step,
+not qualities. `--tiny` tries every part on small shapes, on any machine, and writes nothing.
 """
 
 import argparse
@@ -29,7 +29,8 @@ def main() -> None:
     """Every part on its own; results are printed and stored after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small shapes, on a CPU too; writes no results")
-    parser.add_argument("--parts", nargs="+", default=["train", "pictures", "text"], help="which of these, in order")
+    parts = ["tokenize", "train", "pictures", "text"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="which of these, in order")
     parser.add_argument("--seconds", type=float, default=270, help="no part begins anything new after so long")
     options = parser.parse_args()
     if not options.tiny and not torch.cuda.is_available():
@@ -45,17 +46,25 @@ def main() -> None:
     results = _measured_before(results) | results
     measured_by = {"pictures": picture_part, "text": text_part}
     model: Transformer | None = None
+
+    def is_late() -> bool:
+        return time.monotonic() - started > float(options.seconds)
+
     for part in options.parts:
         begun = time.monotonic()
         with reported(results, part):
-            if part == "train":
+            if part in ("tokenize", "train"):
                 model = None
                 release(device)
-                results[part] = train_part(shapes, device, clock, lambda: time.monotonic() - started > options.seconds)
+            if part == "tokenize":
+                from perf.gpu_tokenizing import tokenize_part
+
+                results[part] = tokenize_part(shapes, clock)
+            elif part == "train":
+                results[part] = train_part(shapes, device, clock, is_late)
             else:
                 model = model or random_model(shapes.big, device, torch.bfloat16).eval()
-                measure = measured_by[part]
-                own = measure(shapes, model, clock, lambda: time.monotonic() - started > options.seconds)
+                own = measured_by[part](shapes, model, clock, is_late)
                 results[part] = {"parameters": num_parameters(model), "dtype": "bfloat16", **own}
         release(device)
         sys.stdout.write(f"{part} ({time.monotonic() - begun:.0f} s): {json.dumps(results[part])}\n")

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from mmada.contracts.code_packing import pack_codes
 from mmada.contracts.image_codes import IMAGE_CODES
@@ -52,7 +52,7 @@ class EncodingTask:
 def encode_pictures(task: EncodingTask) -> bytes:
     """The pictures' rows of the token table (IMAGE_CODES, parquet), in order.
 
-    The next pictures are decoded in threads while the network has these, so that it never waits for files.
+    Threads decode the next pictures and judge the last ones while the network has these, so that it waits for neither.
     Raises ParamsError on a machine of another numerics class.
     """
     torch.set_num_threads(THREADS)
@@ -63,38 +63,60 @@ def encode_pictures(task: EncodingTask) -> bytes:
         )
     model = _load(task.magvit)
     names = task.pictures.select("image_sha256", "pixels_sha256").rows()
-    rows: list[tuple[object, ...]] = []
 
-    def prepare(data: bytes) -> Float[np.ndarray, "3 R R"]:
+    def prepare(data: bytes) -> _Prepared:
         picture = decode_picture(data, max_pixels=task.max_pixels)
-        return preprocess(picture, size=(task.resolution, task.resolution), policy=task.crop_policy)
+        pixels = preprocess(picture, size=(task.resolution, task.resolution), policy=task.crop_policy)
+        original = to_picture(pixels)
+        return _Prepared(pixels, original, (pixel_std(original), structure(original), lost_share(original)))
 
     with ThreadPoolExecutor() as pool:
-        prepared = _ahead(pool, prepare, task.pictures["bytes"])
-        while batch := list(islice(prepared, _BATCH)):
-            done = names[len(rows) : len(rows) + len(batch)]
-            rows += [own + facts for own, facts in zip(done, _encode(model, np.stack(batch)), strict=True)]
+        encoded = _encoded(model, _ahead(pool, prepare, task.pictures["bytes"], _DECODED_AHEAD))
+        facts = _ahead(pool, _facts, encoded, _BATCH)
+        rows = [own + of_picture for own, of_picture in zip(names, facts, strict=True)]
     return to_parquet(pl.DataFrame(rows, schema=pl.Schema(IMAGE_CODES), orient="row"), IMAGE_CODES)
 
 
-def _encode(model: MAGVITv2, pixels: Float[np.ndarray, "B 3 R R"]) -> Iterator[tuple[object, ...]]:
-    """Columns of IMAGE_CODES after the first two, picture by picture."""
-    codes: Int[np.ndarray, "B N"] = model.encode(torch.from_numpy(pixels)).cpu().numpy()
-    side = pixels.shape[-1] // model.sizes.factor
-    decoded = to_uint8(model.decode(torch.from_numpy(codes), height=side, width=side))
-    for own, before, after in zip(codes, pixels, decoded, strict=True):
-        original = to_picture(before)
-        packed = pack_codes(own.astype(np.uint16))
-        of_pixels = (pixel_std(original), structure(original), lost_share(original))
-        yield side, side, packed, psnr(original, after), *of_pixels, code_entropy(own), len(np.unique(own))
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture as the network takes it, as it looks, and the facts that need no network."""
+
+    pixels: Float[np.ndarray, "3 R R"]
+    original: UInt8[np.ndarray, "R R 3"]
+    facts: tuple[float, float, float]
 
 
-def _ahead(pool: ThreadPoolExecutor, run: Callable[[T], ResultT], items: Iterable[T]) -> Iterator[ResultT]:
-    """Results in order, a bounded number of them made before they are asked for."""
+@dataclass(frozen=True)
+class _Encoded:
+    prepared: _Prepared
+    codes: Int[np.ndarray, "h w"]
+    decoded: UInt8[np.ndarray, "R R 3"]
+
+
+def _encoded(model: MAGVITv2, pictures: Iterator[_Prepared]) -> Iterator[_Encoded]:
+    """The network's part, in batches."""
+    while batch := list(islice(pictures, _BATCH)):
+        pixels = torch.from_numpy(np.stack([one.pixels for one in batch]))
+        side = pixels.shape[-1] // model.sizes.factor
+        codes = model.encode(pixels)
+        decoded = to_uint8(model.decode(codes, height=side, width=side))
+        grids = codes.view(-1, side, side).cpu().numpy()
+        yield from (_Encoded(*one) for one in zip(batch, grids, decoded, strict=True))
+
+
+def _facts(picture: _Encoded) -> tuple[object, ...]:
+    """Columns of IMAGE_CODES after the first two."""
+    before, codes = picture.prepared, picture.codes.ravel()
+    quality = (psnr(before.original, picture.decoded), *before.facts, code_entropy(codes), len(np.unique(codes)))
+    return *picture.codes.shape, pack_codes(codes.astype(np.uint16)), *quality
+
+
+def _ahead(pool: ThreadPoolExecutor, run: Callable[[T], ResultT], items: Iterable[T], most: int) -> Iterator[ResultT]:
+    """Results in order, `most` of them made before they are asked for."""
     waiting: deque[Future[ResultT]] = deque()
     for item in items:
         waiting.append(pool.submit(run, item))
-        if len(waiting) > _DECODED_AHEAD:
+        if len(waiting) > most:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

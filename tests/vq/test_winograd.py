@@ -32,7 +32,7 @@ def _exact(layers: list[winograd.Layer], x: Tensor, shortcut: Tensor) -> Tensor:
 
 
 def _one_by_one(layers: list[winograd.Layer], x: Tensor, shortcut: Tensor) -> Tensor:
-    """Products added one after the other in float32; how a library adds them, and so rounds, depends on the processor."""
+    """Products added one after the other in float32: how a library adds them, and rounds, depends on the processor."""
     for norm, conv in layers:
         height, width = x.shape[2:]
         padded = functional.pad(functional.silu(norm(x)), (1, 1, 1, 1))[0]
