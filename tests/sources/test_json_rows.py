@@ -45,6 +45,35 @@ def test_a_broken_line_is_a_row_with_a_reason_and_its_neighbours_stand(tmp_path:
     assert rows[-1] == (6, {"a": 2})
 
 
+_DEEP = LIMITS.max_json_depth
+_LINES = st.sampled_from(
+    [
+        b"7", b"[]", b"", b"  ", b"{", b'{"a": 1}', b' {"a": "b"} ', b'{"a": "[[["}\r', b'{"a": "\xff"}',
+        b'{"a": 1e999}', b'{"a": "\\ud800"}', b"\xef\xbb\xbf{}", b'{"a": "' + b"x" * LIMITS.max_row_bytes + b'"}',
+        *(b"[" * depth + b"]" * depth for depth in (_DEEP - 1, _DEEP, _DEEP + 1)),
+        *(b'{"a":' * depth + b"0" + b"}" * depth for depth in (_DEEP, _DEEP + 1)),
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(lines=st.lists(_LINES, max_size=4), more=st.lists(_LINES, max_size=1))
+def test_lines_that_are_read_together_are_what_each_is_alone(
+    tmp_path: Path, lines: list[bytes], more: list[bytes]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join([*lines, *more]))
+    alone = [(row, parse_json(line.strip(), LIMITS)) for row, line in enumerate([*lines, *more]) if line.strip()]
+    assert [(row, _told(content)) for row, content in rows_of(path, "jsonl")] == [
+        (row, _told(content)) for row, content in alone
+    ]
+
+
+def _told(content: object) -> object:
+    """Defects by their reason: how much of a long line is shown depends on how it was read."""
+    return content.reason if isinstance(content, Defect) else content
+
+
 def test_appending_lines_leaves_earlier_spans_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n' * 7)
