@@ -7,6 +7,7 @@ rows show is decoded once, and never again when it comes with other rows.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
@@ -29,7 +30,12 @@ VERSION: Final = 3
 _PICTURES_PER_UNIT: Final = 128
 _MANY_FILES: Final = 1000
 
+_CUT_BYTES: Final = 1 << 30
+"""Of files that are cut before their cuts are kept: one or two seconds of work."""
+
 T = TypeVar("T")
+_Cut = tuple[int, int, int, int, str]
+"""A span without its file: start, stop, first row, rows, digest."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,15 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     spans: list[Span] = []
     sha256: dict[str, str] = {}
     beside: dict[str, Beside] = {}
-    for file, hashing in _watched(_hashed(files, declared), len(files), f"find the rows of {where}"):
-        spans += _spans(file, hashing, declared, reader)
-        sha256 |= {file.location: digest} if (digest := hashing.result()) else {}
-        if (name := declared.beside(file)) and (found := folder.find(name)):
-            sha256[found.location] = sha256.get(found.location) or found.sha256()
-            beside[file.location] = Beside(found, sha256[found.location])
-        if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
-            break
+    with _known_cuts(declared, reader) as known:
+        for file, hashing in _watched(_hashed(files, declared), len(files), f"find the rows of {where}"):
+            spans += _spans(file, hashing, declared, reader.limits, known)
+            sha256 |= {file.location: digest} if (digest := hashing.result()) else {}
+            if (name := declared.beside(file)) and (found := folder.find(name)):
+                sha256[found.location] = sha256.get(found.location) or found.sha256()
+                beside[file.location] = Beside(found, sha256[found.location])
+            if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
+                break
     spans = list(_first_rows(spans, max_rows))
     tasks = [RowTask(span, declared, reader.limits, reader.decode, beside.get(span.file.location)) for span in spans]
     rules = [VERSION, declared.dependencies(), vars(reader.limits)]
@@ -107,24 +114,71 @@ def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
             bar.update()
 
 
-def _spans(file: RawFile, hashing: Future[str], declared: Declaration, reader: Reader) -> list[Span]:
-    """How a file is cut, from the store if it was cut before. A large one is cut while its hash is being computed."""
-    cutting = declared.adapter().split(file, reader.limits)
+class _KnownCuts:
+    """How files are cut, by their sha256 and suffix, from the results of all runs with the same rules.
+
+    What is new is put by for many files together: ten thousand small ones are one result to read, not ten thousand.
+    """
+
+    def __init__(self, memo: UnitStore) -> None:
+        self._memo = memo
+        self._known: dict[str, list[_Cut]] = {}
+        self._new: dict[str, list[_Cut]] = {}
+        self._new_bytes = 0
+        for key in sorted(memo.keys()):
+            if (result := memo.get(key)) is not None:
+                self._known |= json.loads(result)
+
+    def get(self, file: RawFile, sha256: str) -> list[_Cut] | None:
+        """Where its spans lie, if the content was cut before."""
+        return self._known.get(self._name(file, sha256))
+
+    def add(self, file: RawFile, sha256: str, cuts: list[_Cut]) -> None:
+        """Take up how a file is cut."""
+        name = self._name(file, sha256)
+        self._known[name] = self._new[name] = cuts
+        self._new_bytes += file.size
+        if self._new_bytes >= _CUT_BYTES:
+            self.keep()
+
+    def keep(self) -> None:
+        """Put by what is new."""
+        if self._new:
+            self._memo.put(unit_key(sorted(self._new)), json.dumps(self._new, sort_keys=True).encode())
+        self._new, self._new_bytes = {}, 0
+
+    @staticmethod
+    def _name(file: RawFile, sha256: str) -> str:
+        return f"{sha256}{PurePosixPath(file.name).suffix}"
+
+
+@contextmanager
+def _known_cuts(declared: Declaration, reader: Reader) -> Iterator[_KnownCuts]:
+    """The cuts of a format under these limits; new ones are kept whatever happens."""
+    rules = unit_key("spans", VERSION, declared.format, vars(reader.limits))
+    known = _KnownCuts(reader.store.group(f"spans-{rules[:16]}"))
+    try:
+        yield known
+    finally:
+        known.keep()
+
+
+def _spans(file: RawFile, hashing: Future[str], declared: Declaration, limits: Limits, known: _KnownCuts) -> list[Span]:
+    """How a file is cut. A large one is cut while its hash is being computed."""
+    cutting = declared.adapter().split(file, limits)
     if declared.format == HUGGING_FACE:
         return list(cutting)
-    cuts = []
-    while file.size > SPAN_BYTES and not hashing.done() and (span := next(cutting, None)):
+    cuts: list[_Cut] = []
+    while not hashing.done() and file.size > SPAN_BYTES and (span := next(cutting, None)):
         cuts.append(_cut(span))
-    suffix = PurePosixPath(file.name).suffix
-    key = unit_key("spans", VERSION, declared.format, suffix, vars(reader.limits), hashing.result())
-    stored = reader.store.get(key)
+    stored = known.get(file, hashing.result())
     if stored is None:
-        stored = json.dumps([*cuts, *map(_cut, cutting)]).encode()
-        reader.store.put(key, stored)
-    return [Span(file, *cut) for cut in json.loads(stored)]
+        stored = [*cuts, *map(_cut, cutting)]
+        known.add(file, hashing.result(), stored)
+    return [Span(file, *cut) for cut in stored]
 
 
-def _cut(span: Span) -> tuple[int, int, int, int, str]:
+def _cut(span: Span) -> _Cut:
     return span.start, span.stop, span.first_row, span.rows, span.digest
 
 
