@@ -20,7 +20,7 @@ from mmada.shards.plain import is_plain
 from mmada.shards.walk import Finding, FoundSample, walk
 from mmada.workers import num_workers
 
-_WORTH_PROCESSES: Final = 200_000_000
+_WORTH_PROCESSES: Final = 100_000_000
 """Bytes from which on processes of their own save more time than they take to start."""
 
 _Keys = list[tuple[str, int]]
@@ -61,12 +61,15 @@ def _check_names(sha256: Mapping[str, str], present: set[str], shards: Sequence[
 
 
 def _check_all(folder: Path, sha256: Mapping[str, str], shards: Sequence[str]) -> Iterator[tuple[list[Finding], _Keys]]:
+    """Other processes begin with the first shards as soon as they have started, this one at once with the last ones."""
     work = partial(_check_shard, folder, dict(sha256))
     if num_workers() == 1 or sum((folder / shard).stat().st_size for shard in shards) < _WORTH_PROCESSES:
         yield from map(work, shards)
         return
-    with ProcessPoolExecutor(num_workers(), get_context("spawn")) as pool:
-        yield from pool.map(work, shards)
+    with ProcessPoolExecutor(num_workers() - 1, get_context("spawn")) as pool:
+        checking = [pool.submit(work, shard) for shard in shards]
+        own = [work(shard) for shard, other in reversed(list(zip(shards, checking, strict=True))) if other.cancel()]
+        yield from (own.pop() if other.cancelled() else other.result() for other in checking)
 
 
 def _check_shard(folder: Path, sha256: Mapping[str, str], shard: str) -> tuple[list[Finding], _Keys]:

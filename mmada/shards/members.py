@@ -1,12 +1,7 @@
 """The members of one sample inside a shard, as `writer` lays them out."""
 
-from typing import Final
-
 from mmada.errors import ContractError
-from mmada.shards.writer import BLOCK
-
-_NAME: Final = 100
-_SIZE: Final = slice(124, 135)
+from mmada.shards.writer import BLOCK, NAME, SIZE
 
 
 def split_members(data: bytes, key: str, where: str) -> dict[str, bytes]:
@@ -21,9 +16,9 @@ def split_members(data: bytes, key: str, where: str) -> dict[str, bytes]:
     while position < len(data):
         named, start = position + len(stem), position + BLOCK
         if data[position:named] != stem:
-            name = data[position : position + _NAME].partition(b"\0")[0]
+            name = data[position : position + NAME.stop].partition(b"\0")[0]
             raise ContractError(f"{where}: member {name!r} where the index says {key!r}")
-        size = int(data[position + _SIZE.start : position + _SIZE.stop], 8)
+        size = int(data[position + SIZE.start : position + SIZE.stop], 8)
         members[data[named : data.index(0, named)].decode("ascii")] = data[start : start + size]
         position = start + size + -size % BLOCK
     return members

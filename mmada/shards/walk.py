@@ -13,11 +13,8 @@ import numpy as np
 from mmada.contracts.code_packing import NUM_CODES
 from mmada.contracts.sample import check_key, unpack
 from mmada.errors import ContractError
-from mmada.shards.writer import BLOCK, END_OF_TAR, header
+from mmada.shards.writer import BLOCK, CHECKSUM, END_OF_TAR, NAME, SIZE, header
 
-NAME_BYTES: Final = 100
-"""Of a header, for the name."""
-_CHECKSUM: Final = slice(148, 156)
 _EXTENSIONS: Final = ("codes", "json")
 _KINDS: Final = {
     b"x": "a pax header", b"g": "a global pax header", b"L": "a long name of GNU tar", b"K": "a long link of GNU tar",
@@ -112,16 +109,12 @@ def _read_header(block: bytes) -> tuple[str, int] | str:
     if kind != b"0":
         return f"{_KINDS.get(kind, f'type {kind!r}')} where a plain file belongs; other readers may name it otherwise"
     try:
-        name, size = block[:NAME_BYTES].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)
+        name, size = block[NAME].rstrip(b"\0").decode("ascii"), int(block[SIZE], 8)
     except ValueError:
         return "there is no tar header of a member here"
     before, after, total = plain_header(size)
-    checksum = b"%06o\0 " % (total + sum(block[:NAME_BYTES]))
-    if (
-        block[NAME_BYTES : _CHECKSUM.start] != before
-        or block[_CHECKSUM] != checksum
-        or block[_CHECKSUM.stop :] != after
-    ):
+    checksum = b"%06o\0 " % (total + sum(block[NAME]))
+    if block[NAME.stop : CHECKSUM.start] != before or block[CHECKSUM] != checksum or block[CHECKSUM.stop :] != after:
         return f"the header of {name!r} is not as written: it is damaged, or holds a time, an owner or a mode"
     return name, size
 
@@ -130,7 +123,7 @@ def _read_header(block: bytes) -> tuple[str, int] | str:
 def plain_header(size: int) -> tuple[bytes, bytes, int]:
     """What our writer puts between a member's name and the checksum, and behind that; the checksum without the name."""
     block = header("", size)
-    return block[NAME_BYTES : _CHECKSUM.start], block[_CHECKSUM.stop :], int(block[_CHECKSUM][:6], 8)
+    return block[NAME.stop : CHECKSUM.start], block[CHECKSUM.stop :], int(block[CHECKSUM][:6], 8)
 
 
 def _check_key(key: str, shard: str, offset: int, findings: list[Finding]) -> None:

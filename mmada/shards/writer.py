@@ -13,6 +13,10 @@ from typing import Final
 from mmada.contracts.sample import Sample, pack
 
 BLOCK: Final = 512
+# Of a member's header: its name, the octal digits of its size, the checksum.
+NAME: Final = slice(0, 100)
+SIZE: Final = slice(124, 135)
+CHECKSUM: Final = slice(148, 156)
 END_OF_TAR: Final = bytes(2 * BLOCK)
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from mmada.contracts.sample import pack
 from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
+from mmada.shards import check
 from mmada.shards.check import check_shards
 from mmada.shards.index import INDEX, index_name
 from mmada.shards.plain import is_plain
 from mmada.shards.writer import BLOCK, END_OF_TAR, header
-from tests.shards.made import make_sample, write_part
+from tests.shards.made import make_sample, write_part, write_set
 
 SHARD = "captions-a.tar"
 OTHER = "captions-b.tar"
@@ -192,3 +194,23 @@ def test_files_that_are_missing_or_too_many_are_found(
 ) -> None:
     spoil(shards)
     assert [one for one in check_shards(shards) if one.file == file and words in one.problem]
+
+
+def test_processes_beside_this_one_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", "2")
+    write_set(tmp_path / "set", [make_sample(number) for number in range(60)], samples_per_shard=5)
+    shards = sorted((tmp_path / "set").glob("*.tar"))
+    assert len(shards) > 4
+    for shard in (shards[0], shards[-1]):
+        shard.write_bytes(_flipped(shard.read_bytes(), 600))
+    alone = check_shards(tmp_path / "set")
+    assert {finding.file for finding in alone} == {shards[0].name, shards[-1].name}
+    monkeypatch.setattr(check, "_WORTH_PROCESSES", 0)
+    assert check_shards(tmp_path / "set") == alone
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_shards_of_text_alone_or_of_nothing_are_plain(tmp_path: Path, count: int) -> None:
+    samples = [msgspec.structs.replace(make_sample(number), task="lm", codes=None) for number in range(count)]
+    write_part(tmp_path, SHARD, samples)
+    assert is_plain(SHARD, (tmp_path / SHARD).read_bytes(), pl.read_parquet(tmp_path / index_name(SHARD)))
