@@ -164,7 +164,7 @@ def decide(
         part.with_columns(found).select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
         for part in chain([pl.DataFrame(schema=pl.Schema(FACTS))], facts)
     )
-    rows = pl.concat(judged).sort("row_id", "corpus", "source_file", "row")
+    rows = _sorted(pl.concat(judged), "row_id", "corpus", "source_file", "row")
     if "duplicate_exact" not in leave_out:
         rows = _mark_exact_duplicates(rows)
     if "duplicate_near" not in leave_out:
@@ -180,14 +180,21 @@ def decide(
     return rows
 
 
+def _sorted(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """`rows.sort(*by)`, column by column, which `rows` loses: of a million rows `sort` holds 0.3 GB more."""
+    order = rows.select(pl.arg_sort_by(*by)).to_series()
+    return pl.DataFrame({name: rows.drop_in_place(name).gather(order) for name in rows.columns})
+
+
 def kept_rows(decided: pl.DataFrame) -> pl.DataFrame:
     """SELECTED: the kept rows of `decide`, each with the origins of all its exact duplicates."""
-    origin = pl.struct("corpus", "source_file", "file_sha256", "row")
+    origin = ("corpus", "source_file", "file_sha256", "row")
     same_content = (
         decided.filter(pl.col("reason").is_in(["", "duplicate_exact"]))
+        .select("content_key", *origin)
         .sort("corpus", "source_file", "row")
         .group_by("content_key")
-        .agg(origins=origin)
+        .agg(origins=pl.struct(origin))
     )
     kept = decided.filter(reason="").join(same_content, on="content_key", how="left", maintain_order="left")
     # More than 0 only where exact duplicates are kept (leave_out): their samples need keys of their own.
