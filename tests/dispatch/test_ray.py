@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from mmada.dispatch.away import sent_away
+from mmada.errors import PreemptedError
 from mmada.lineage.manifest import open_artifact, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
+from mmada.training.checkpoints import newest_position
 from mmada.training.job import Job, run_job
 from mmada.training.state_places import open_states
 from tests.absent import absent
@@ -128,6 +130,28 @@ def test_a_job_that_loses_its_machine_ends_with_the_bytes_of_one_that_does_not(
     assert record["inputs"]["shards"]["id"] == read_artifact(cluster.inputs / "shards").id
     curves = [json.loads(line) for line in (tmp_path / "away/curves.jsonl").read_text().splitlines()]
     assert [values["step"] for values in curves] == list(range(1, STEPS + 1))
+
+
+def test_a_job_that_is_asked_to_end_saves_its_state_and_goes_on_from_it_when_it_is_run_again(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    steps = 5 * STEPS
+    job = cluster.job(tmp_path / "away", steps)
+    process = cluster.train(job, tmp_path / "away", 1)
+    cluster.await_state(job, 2)
+    process.terminate()
+    assert process.wait(60) == PreemptedError.exit_code, cluster.log.read_text()[-5000:]
+    assert not cluster.processes()
+    assert not (tmp_path / "away" / "model").exists()
+    reached = newest_position(sent_away(job, cluster.store).state_dir).step
+    assert 2 <= reached < steps
+    again = cluster.train(job, tmp_path / "away", 1)
+    assert again.wait(300) == 0, cluster.log.read_text()[-5000:]
+    assert f"{reached} of {steps} steps" in cluster.log.read_text()
+    here = cluster.job(tmp_path / "here", steps)
+    run_job(here)
+    for file in (tmp_path / "here" / "model").iterdir():
+        assert (tmp_path / "away" / "model" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_a_cancelled_job_of_two_machines_is_gone_within_ten_seconds(cluster: Cluster, tmp_path: Path) -> None:
