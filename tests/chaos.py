@@ -145,13 +145,20 @@ def _run_and_kill(project: Path, address: str, rng: random.Random, within: float
 
 def _kill_one(stage: psutil.Process, rng: random.Random) -> int | None:
     """kill -9 of the stage or, one time in two if there are any, of a worker; returns which."""
-    workers = [child for child in stage.children() if "spawn_main" in " ".join(child.cmdline())]
-    victim = rng.choice(workers) if workers and rng.random() < 0.5 else stage
     try:
+        workers = [child for child in stage.children() if _is_worker(child)]
+        victim = rng.choice(workers) if workers and rng.random() < 0.5 else stage
         victim.kill()
     except psutil.NoSuchProcess:
         return None
     return victim.pid
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just ended, and may not have been waited for yet
+        return False
 
 
 def kill_training(folder: Path, kills: int, seed: int) -> None:
