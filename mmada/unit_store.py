@@ -81,6 +81,12 @@ class UnitStore:
                 if len(two) == 2 and key not in here:
                     yield key
 
+    def results(self) -> Iterator[tuple[str, bytes]]:
+        """Every key with its result, in order of keys; damaged ones are left out."""
+        for key in sorted(self.keys()):
+            if (result := self.get(key)) is not None:
+                yield key, result
+
     def _keep(self, key: str, stored: bytes) -> None:
         # Verified when it is read: what a power cut tears is made again.
         atomic_write(self.path(key), stored, durable=False)

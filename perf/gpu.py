@@ -48,7 +48,7 @@ def main() -> None:
     model: Transformer | None = None
 
     def is_late() -> bool:
-        return time.monotonic() - started > float(options.seconds)
+        return time.monotonic() - started > options.seconds
 
     for part in options.parts:
         begun = time.monotonic()

@@ -1,11 +1,9 @@
 """Loss and backward pass of one long row over the published vocabulary, beside logits of every position."""
 
 import json
-import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -16,6 +14,7 @@ from mmada.model.losses import token_log_probs
 from mmada.model.transformer import Transformer, TransformerConfig
 from mmada.model.weights import new_model
 from mmada.vocab import Vocab
+from perf.memory import peak_bytes
 
 LENGTH: Final = 1539
 ROUNDS: Final = 3
@@ -79,10 +78,7 @@ def _run(which: str) -> dict[str, float]:
         started = time.perf_counter()
         _backward(which, model, ids, is_target)
         seconds.append(time.perf_counter() - started)
-    # Not ru_maxrss: that begins with the peak of the process that started this one.
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert peak is not None, "Linux says how much memory a process took"
-    return {"peak_mb": int(peak[1]) / 1024, "seconds": min(seconds)}
+    return {"peak_mb": peak_bytes() / 2**20, "seconds": min(seconds)}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from mmada.contracts.tables import write_table
 from mmada.lineage.manifest import write_manifest
 from mmada.params_schema import Params, Paths, load_params
 from perf.filling import filled
+from perf.memory import peak_bytes
 
 ROWS = 1_000_000
 ROWS_PER_PART = 5_000
@@ -58,14 +59,8 @@ def _measured(work: Callable[[Params], None], params: Params) -> dict[str, float
     return {
         "s": time.perf_counter() - started,
         "processor_s": time.process_time() - before,
-        "peak_gb": _peak_gb(),
+        "peak_gb": peak_bytes() / 1e9,
     }
-
-
-def _peak_gb() -> float:
-    """Of this process; `ru_maxrss` would begin with what its parent held."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e9
 
 
 def _select(params: Params) -> None:

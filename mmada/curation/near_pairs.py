@@ -68,7 +68,7 @@ def near_duplicates(
     """
     pairs = near_duplicate_candidates(documents.sketches, floor=floor)
     memo = store.group(f"jaccard-{unit_key('jaccard', VERSION, shingle)[:16]}")
-    known = [from_parquet(result) for key in sorted(memo.keys()) if (result := memo.get(key)) is not None]
+    known = [from_parquet(result) for _, result in memo.results()]
     wanted = pl.DataFrame({"left": documents.keys[pairs[:, 0]], "right": documents.keys[pairs[:, 1]]})
     compared = pl.concat([pl.DataFrame(schema=pl.Schema(_COMPARED)), *known])
     missing = wanted.with_row_index().join(compared, on=["left", "right"], how="anti")["index"].to_numpy()

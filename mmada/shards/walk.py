@@ -112,7 +112,7 @@ def _read_header(block: bytes) -> tuple[str, int] | str:
         name, size = block[NAME].rstrip(b"\0").decode("ascii"), int(block[SIZE], 8)
     except ValueError:
         return "there is no tar header of a member here"
-    before, after, total = plain_header(size)
+    before, after, total = _plain_header(size)
     checksum = b"%06o\0 " % (total + sum(block[NAME]))
     if block[NAME.stop : CHECKSUM.start] != before or block[CHECKSUM] != checksum or block[CHECKSUM.stop :] != after:
         return f"the header of {name!r} is not as written: it is damaged, or holds a time, an owner or a mode"
@@ -120,7 +120,7 @@ def _read_header(block: bytes) -> tuple[str, int] | str:
 
 
 @lru_cache
-def plain_header(size: int) -> tuple[bytes, bytes, int]:
+def _plain_header(size: int) -> tuple[bytes, bytes, int]:
     """What our writer puts between a member's name and the checksum, and behind that; the checksum without the name."""
     block = header("", size)
     return block[NAME.stop : CHECKSUM.start], block[CHECKSUM.stop :], int(block[CHECKSUM][:6], 8)

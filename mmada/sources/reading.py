@@ -125,9 +125,8 @@ class _KnownCuts:
         self._known: dict[str, list[_Cut]] = {}
         self._new: dict[str, list[_Cut]] = {}
         self._new_bytes = 0
-        for key in sorted(memo.keys()):
-            if (result := memo.get(key)) is not None:
-                self._known |= json.loads(result)
+        for _, result in memo.results():
+            self._known |= json.loads(result)
 
     def get(self, file: RawFile, sha256: str) -> list[_Cut] | None:
         """Where its spans lie, if the content was cut before."""
@@ -234,8 +233,8 @@ def read_named_pictures(
 def _picture_facts(wanted: Mapping[str, RawFile], reader: Reader, title: str) -> pl.DataFrame:
     """Facts of pictures by their sha256 (PICTURE_FACTS, and image_sha256 also where there is a defect)."""
     memo = reader.store.group(f"pictures-{unit_key('pictures', VERSION, vars(reader.limits))[:16]}")
-    results = [result for key in sorted(memo.keys()) if (result := memo.get(key)) is not None]
-    known = pl.concat([pl.DataFrame(schema=pl.Schema(PICTURE_FACTS)), *map(from_parquet, results)])
+    results = (from_parquet(result) for _, result in memo.results())
+    known = pl.concat([pl.DataFrame(schema=pl.Schema(PICTURE_FACTS)), *results])
     there = set(known["image_sha256"])
     missing = [(sha, file) for sha, file in wanted.items() if sha not in there]
     units = []

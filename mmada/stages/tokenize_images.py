@@ -107,10 +107,8 @@ class _KnownCodes:
         self._memo = memo
         self._unit: dict[str, str] = {}
         self._table = lru_cache(_TABLES_AT_HAND)(self._read)
-        for key in sorted(memo.keys()):
-            result = memo.get(key)
-            if result is not None:
-                self.add(key, result)
+        for key, result in memo.results():
+            self.add(key, result)
 
     def __contains__(self, image_sha256: object) -> bool:
         return image_sha256 in self._unit

@@ -37,15 +37,12 @@ def _cut(folder: Path, monkeypatch: pytest.MonkeyPatch, cutting: _Cutting) -> Co
     declared = Declaration("jsonl", str(folder / "raw"), {"prompt": "q"}, ["prompt"])
     with monkeypatch.context() as patched:
         patched.setattr(units, "ADAPTERS", noted)
-        return cut_corpus(declared, "*.jsonl", None, Reader(LIMITS, _undecoded, _store(folder)), where="corpora.rows")
+        reader = Reader(LIMITS, _undecoded, UnitStore(folder / "units"))
+        return cut_corpus(declared, "*.jsonl", None, reader, where="corpora.rows")
 
 
 def _undecoded(data: bytes) -> None:
     raise AssertionError("rows of text have no pictures")
-
-
-def _store(folder: Path) -> UnitStore:
-    return UnitStore(folder / "units")
 
 
 def _results(folder: Path) -> int:
