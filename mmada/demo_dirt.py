@@ -193,8 +193,7 @@ def _thought_unclosed(source: _Source, index: int) -> _Dirty:
 
 def _thought_loop(source: _Source, index: int) -> _Dirty:
     problem = next(source.fresh.problems)
-    first = problem.thought.split("\n")[0]
-    looped = replace(problem, thought="\n".join([first] * _LOOP_TIMES + [problem.thought]))
+    looped = replace(problem, thought="\n".join([problem.thought] * _LOOP_TIMES))
     return _Dirty("thought_loop", PROBLEMS, line(problem_row(looped)), {})
 
 

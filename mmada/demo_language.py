@@ -214,23 +214,28 @@ def _count(scene: Scene, rng: random.Random) -> Asked:
             (f"{colour} things", tuple(t for t in scene.objects if t.colour == colour)),
         ]
     )
-    places = ", ".join(thing.place for thing in wanted) or "none"
-    thought = f"{places}. {len(wanted)} in all."
-    return Asked(f"how many {what} are there?", thought, str(len(wanted)), "count")
+    return Asked(f"how many {what} are there?", _found([thing.place for thing in wanted]), str(len(wanted)), "count")
+
+
+def _found(places: list[str]) -> str:
+    """The places in three words or more, so that no thought is shorter than selection asks for."""
+    if len(places) < 2:
+        return f"only {places[0]} fits" if places else "none of them"
+    return (" and " if len(places) == 2 else " ").join(places)
 
 
 def _colour(scene: Scene, rng: random.Random) -> Asked:
     shapes = Counter(thing.shape for thing in scene.objects)
     thing = rng.choice(scene.objects)
     what = f"the {thing.shape}" if shapes[thing.shape] == 1 else f"the thing at {thing.place}"
-    return Asked(f"what colour is {what}?", f"i see {_article(thing.name)} {thing.place}.", thing.colour, "colour")
+    return Asked(f"what colour is {what}?", f"{thing.place}: {thing.name}", thing.colour, "colour")
 
 
 def _shape(scene: Scene, rng: random.Random) -> Asked:
     colours = Counter(thing.colour for thing in scene.objects)
     thing = rng.choice(scene.objects)
     what = f"the {thing.colour} thing" if colours[thing.colour] == 1 else f"the thing at {thing.place}"
-    return Asked(f"what shape is {what}?", f"{thing.place} holds {_article(thing.name)}.", thing.shape, "shape")
+    return Asked(f"what shape is {what}?", f"{thing.place}: {thing.name}", thing.shape, "shape")
 
 
 def _position(scene: Scene, rng: random.Random) -> list[Asked]:
@@ -246,5 +251,4 @@ def _position(scene: Scene, rng: random.Random) -> list[Asked]:
         words, first, second = ("above", "below"), str(a.row + 1), str(b.row + 1)
     answer = words[0].split()[0] if first < second else words[1].split()[0]
     asked = f"is the {a.name} {words[0].split()[0]} or {words[1]} the {b.name}?"
-    thought = f"{listing((a, b))}. {first} is {'before' if first < second else 'after'} {second}."
-    return [Asked(asked, thought, answer, "position")]
+    return [Asked(asked, f"{a.name} {a.place} {b.name} {b.place}", answer, "position")]

@@ -41,8 +41,8 @@ def random_problem(rng: random.Random, *, held_out: bool) -> tuple[str, Problem]
         if min(totals) >= 0 and max(totals) <= _LARGEST and chosen:
             break
     kind, question = rng.choice((_story, _box, _sum))(rng, start, changes)
-    steps = [_step(before, change, after) for before, change, after in zip(totals, changes, totals[1:], strict=False)]
-    return f"{kind} {content}", Problem(question, "\n".join(steps), str(totals[-1]), f"{kind}{len(changes)}")
+    thought = "\n".join(str(total) for total in totals)
+    return f"{kind} {content}", Problem(question, thought, str(totals[-1]), f"{kind}{len(changes)}")
 
 
 def _content(start: int, changes: list[int]) -> str:
@@ -58,10 +58,6 @@ def _totals(start: int, changes: list[int]) -> list[int]:
     for change in changes:
         totals.append(totals[-1] + change)
     return totals
-
-
-def _step(before: int, change: int, after: int) -> str:
-    return f"{before}{change:+d}={after}"
 
 
 def _story(rng: random.Random, start: int, changes: list[int]) -> tuple[str, str]:

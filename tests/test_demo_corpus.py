@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from mmada.demo_corpus import CorpusSizes, DirtCounts, make_corpus
 from mmada.errors import ParamsError
-from mmada.pictures import CATEGORIES, CELL, PictureSpec, recognise
+from mmada.pictures import CATEGORIES, CELL, COLOURS, SHAPES, PictureSpec, recognise
 
 SIZES = CorpusSizes(400, 1200, 300, 800, 300, 48, 48, 48)
 DIRT = DirtCounts(4, 3, 3, 1, 10, 9, 8, 4, 4, 6)
@@ -26,6 +27,7 @@ TABLES = {
     "text/text.jsonl": (SIZES.texts, ("content",)),
 }
 Row = dict[str, Any]
+_THING = f"(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
 
 
 @pytest.fixture(scope="module", params=[3, 1009])
@@ -140,8 +142,11 @@ def test_answers_about_pictures_are_true(corpus: Path) -> None:
         things = recognise(pixels)
         places = {f"{'abcd'[int(t.column // CELL)]}{int(t.row // CELL) + 1}": t for t in things}
         assert row["solution"].endswith(f"</think>{row['answer']}")
-        for colour, shape, place in re.findall(r"(\w+) (\w+) ([a-d][1-4])", row["solution"]):
-            assert (places[place].colour, places[place].shape) == (colour, shape)
+        named = [(place, thing) for thing, place in re.findall(rf"({_THING}) ([a-d][1-4])", row["solution"])]
+        named += re.findall(rf"([a-d][1-4]): ({_THING})", row["solution"])
+        assert len(named) == {"count": 0, "colour": 1, "shape": 1, "position": 2}[row["kind"]]
+        for place, thing in named:
+            assert f"{places[place].colour} {places[place].shape}" == thing
         if row["kind"] == "count":
             what = re.sub(r"how many |things|are there\?|\s", "", row["question"])
             matching = [t for t in things if what in ("", t.colour) or what.startswith(t.shape)]
@@ -152,11 +157,16 @@ def test_answers_about_pictures_are_true(corpus: Path) -> None:
 
 def test_arithmetic_is_right(corpus: Path) -> None:
     for row in _clean(corpus, "problems/problems.jsonl"):
-        steps = re.findall(r"(\d+)([+-])(\d+)=(\d+)", row["response"])
-        values = [int(a) + (int(b) if sign == "+" else -int(b)) for a, sign, b, _ in steps]
-        assert values == [int(total) for *_, total in steps]
-        assert row["answer"] == steps[-1][3] == row["response"].split("</think>")[1]
-        assert 0 <= min(values) <= max(values) <= 30
+        gains_and_losses = re.findall(
+            r"(?:(?:finds|gets|buys|makes|put in|\+) (\d+))|(?:(?:gives away|loses|sells|breaks|take out|-) (\d+))",
+            row["question"],
+        )
+        start = int(re.findall(r"\d+", row["question"])[0])
+        totals = list(accumulate((int(gain or 0) - int(loss or 0) for gain, loss in gains_and_losses), initial=start))
+        assert len(totals) == int(row["kind"][-1]) + 1
+        assert row["response"] == "<think>{}</think>{}".format("\n".join(map(str, totals)), row["answer"])
+        assert row["answer"] == str(totals[-1])
+        assert 0 <= min(totals) <= max(totals) <= 30
 
 
 def test_held_out_prompts_cover_the_categories(corpus: Path) -> None:

@@ -40,7 +40,7 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
         ("max_loop_share: 0.5", "max_loop_share: 1.5", "selection.max_loop_share"),
         ("format: image_folder", "format: folder", "corpora.captions.format"),
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),
-        ("corpora: {captions: 4,", "corpora: {capshuns: 4,", "training.stage1.data.corpora names ['capshuns']"),
+        ("corpora: {captions: 5.4,", "corpora: {capshuns: 5.4,", "training.stage1.data.corpora names ['capshuns']"),
         ("objective: unigrpo", "objective: masked_prediction", "exactly when its objective is unigrpo"),
         ("noise_start: [0.0, 1.0]", "noise_start: [0.5, 0.1]", "is no range"),
         ("inner_updates: 4\n      likelihood: unigrpo", "inner_updates: 3\n      likelihood: coupled", "in pairs"),

@@ -7,7 +7,7 @@ from mmada.demo_corpus import CorpusSizes, DirtCounts, make_corpus
 from mmada.params_data import DemoCorpus
 from mmada.stage_report import StageReport
 
-VERSION: Final = 3
+VERSION: Final = 4
 OUT: Final = "demo_corpora"
 KEYED_BY: Final = "demo_corpora"
 
