@@ -5,6 +5,7 @@ Numbers stand close together in every problem, so that two problems of one story
 
 import random
 from dataclasses import dataclass
+from itertools import accumulate
 
 from mmada.demo_language import NAMES, THINGS, is_held_out
 from mmada.demo_scenes import random_scene
@@ -33,7 +34,7 @@ def random_problem(rng: random.Random, *, held_out: bool) -> tuple[str, Problem]
     """(content, problem): the content is the sum itself; it alone decides what is held out."""
     while True:
         start, changes = rng.randint(1, 9), [_change(rng) for _ in range(rng.choice((2, 2, 3)))]
-        totals = _totals(start, changes)
+        totals = list(accumulate(changes, initial=start))
         beginnings = [_content(start, changes[:number]) for number in range(2, len(changes) + 1)]
         content = beginnings[-1]
         # A training problem may not hold a whole held-out one as its beginning either.
@@ -51,13 +52,6 @@ def _content(start: int, changes: list[int]) -> str:
 
 def _change(rng: random.Random) -> int:
     return rng.choice((-1, 1)) * rng.randint(1, 9)
-
-
-def _totals(start: int, changes: list[int]) -> list[int]:
-    totals = [start]
-    for change in changes:
-        totals.append(totals[-1] + change)
-    return totals
 
 
 def _story(rng: random.Random, start: int, changes: list[int]) -> tuple[str, str]:

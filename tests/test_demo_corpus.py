@@ -158,7 +158,7 @@ def test_answers_about_pictures_are_true(corpus: Path) -> None:
 def test_arithmetic_is_right(corpus: Path) -> None:
     for row in _clean(corpus, "problems/problems.jsonl"):
         gains_and_losses = re.findall(
-            r"(?:(?:finds|gets|buys|makes|put in|\+) (\d+))|(?:(?:gives away|loses|sells|breaks|take out|-) (\d+))",
+            r"(?:finds|gets|buys|makes|put in|\+) (\d+)|(?:gives away|loses|sells|breaks|take out|-) (\d+)",
             row["question"],
         )
         start = int(re.findall(r"\d+", row["question"])[0])
