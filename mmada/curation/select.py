@@ -52,10 +52,8 @@ TWIN_REASONS: Final = (
 )
 """Reasons that compare kept rows with each other; their value is the row_id of the row that is kept instead."""
 
-_DECIDED: Final = (
-    *("row_id", "corpus", "source_file", "file_sha256", "row"),
-    *("task", "kind", "image_sha256", "content_key", "text_key", "caption_key", "question_key"),
-)
+_PLACED: Final = ("row_id", "corpus", "source_file", "file_sha256", "row", "task", "kind", "content_key")
+_COMPARED: Final = ("image_sha256", "text_key", "caption_key", "question_key")
 
 
 def thresholds(
@@ -161,7 +159,7 @@ def decide(
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
     found = contaminated_by(matches)
     judged = (
-        part.with_columns(found).select(*_DECIDED, reason=reason.fill_null(""), value=value.fill_null(""))
+        part.with_columns(found).select(*_PLACED, *_COMPARED, reason=reason.fill_null(""), value=value.fill_null(""))
         for part in chain([pl.DataFrame(schema=pl.Schema(FACTS))], facts)
     )
     rows = _sorted(pl.concat(judged), "row_id", "corpus", "source_file", "row")
@@ -177,7 +175,7 @@ def decide(
         rows = _mark_near_pictures(rows, picture_pairs.filter(pl.col("similarity") >= image_near_duplicate))
     if max_rows_per_question and "question_surplus" not in leave_out:
         rows = _mark_surplus(rows, max_rows_per_question)
-    return rows
+    return rows.drop(_COMPARED)
 
 
 def _sorted(rows: pl.DataFrame, *by: str) -> pl.DataFrame:

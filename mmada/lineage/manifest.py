@@ -6,6 +6,7 @@ A manifest holds no time, commit, host or history: equal content has an equal id
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,6 @@ from mmada.errors import InputError, IntegrityError
 from mmada.storage import atomic_write
 
 MANIFEST_NAME: Final = "manifest.json"
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,8 @@ class Artifact:
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, 64 hex digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_manifest(
@@ -48,11 +45,13 @@ def write_manifest(
 
     The stage's key is part of what an output is: a training stage that moves no weight is still not its parent.
     """
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(name for name in found if name != MANIFEST_NAME)
+    with ThreadPoolExecutor() as pool:
+        hashed = pool.map(lambda name: file_sha256(folder / name), names)
     files = {
-        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in names
-        if name != MANIFEST_NAME
+        name: {"sha256": sha256, "bytes": (folder / name).stat().st_size}
+        for name, sha256 in zip(names, hashed, strict=True)
     }
     body = {"stage": stage, "key": key, "version": version, "files": files, "metadata": dict(metadata)}
     text = json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -4,11 +4,9 @@ Rows are units of their span; pictures in files of their own are units of their 
 rows show is decoded once, and never again when it comes with other rows.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
@@ -17,6 +15,7 @@ import polars as pl
 from mmada.contracts.tables import from_parquet
 from mmada.progress import progress_bar
 from mmada.sources.captions import Beside
+from mmada.sources.known_facts import KnownFacts, known_facts, known_sha256
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, Span
@@ -29,9 +28,6 @@ VERSION: Final = 3
 
 _PICTURES_PER_UNIT: Final = 128
 _MANY_FILES: Final = 1000
-
-_CUT_BYTES: Final = 1 << 30
-"""Of files that are cut before their cuts are kept: one or two seconds of work."""
 
 T = TypeVar("T")
 _Cut = tuple[int, int, int, int, str]
@@ -72,20 +68,28 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     spans: list[Span] = []
     sha256: dict[str, str] = {}
     beside: dict[str, Beside] = {}
-    with _known_cuts(declared, reader) as known:
-        for file, hashing in _watched(_hashed(files, declared), len(files), f"find the rows of {where}"):
-            spans += _spans(file, hashing, declared, reader.limits, known)
+    rules = unit_key("spans", VERSION, declared.format, vars(reader.limits))
+    # When a file was last changed says nothing on other machines.
+    here = replace(reader.store, shared=None)
+    with (
+        known_facts(reader.store.group(f"spans-{rules[:16]}")) as cuts,
+        known_facts(here.group(f"digests-{unit_key(declared.path)[:16]}")) as digests,
+    ):
+        for file, hashing in _watched(_hashed(files, declared, digests), len(files), f"find the rows of {where}"):
+            spans += _spans(file, hashing, declared, reader.limits, cuts)
             sha256 |= {file.location: digest} if (digest := hashing.result()) else {}
             if (name := declared.beside(file)) and (found := folder.find(name)):
-                sha256[found.location] = sha256.get(found.location) or found.sha256()
+                sha256[found.location] = sha256.get(found.location) or known_sha256(found, digests)
                 beside[file.location] = Beside(found, sha256[found.location])
             if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
                 break
     spans = list(_first_rows(spans, max_rows))
     tasks = [RowTask(span, declared, reader.limits, reader.decode, beside.get(span.file.location)) for span in spans]
-    rules = [VERSION, declared.dependencies(), vars(reader.limits)]
-    digests = [unit_key("rows", rules, task.span.digest, task.beside.sha256 if task.beside else None) for task in tasks]
-    return CorpusSpans(folder, tasks, digests, sha256)
+    read_by = [VERSION, declared.dependencies(), vars(reader.limits)]
+    contents = [
+        unit_key("rows", read_by, task.span.digest, task.beside.sha256 if task.beside else None) for task in tasks
+    ]
+    return CorpusSpans(folder, tasks, contents, sha256)
 
 
 def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
@@ -95,11 +99,13 @@ def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, 
     return open_corpus(path, pattern, where)
 
 
-def _hashed(files: Sequence[RawFile], declared: Declaration) -> Iterator[tuple[RawFile, Future[str]]]:
+def _hashed(
+    files: Sequence[RawFile], declared: Declaration, known: KnownFacts
+) -> Iterator[tuple[RawFile, Future[str]]]:
     """Files with their sha256, which threads find ahead; a dataset of the hub has none of its own ("")."""
     with ThreadPoolExecutor() as pool:
         hub = declared.format == HUGGING_FACE
-        hashing = [pool.submit(str if hub else file.sha256) for file in files]
+        hashing = [pool.submit(str) if hub else pool.submit(known_sha256, file, known) for file in files]
         try:
             yield from zip(files, hashing, strict=True)
         finally:
@@ -114,66 +120,19 @@ def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
             bar.update()
 
 
-class _KnownCuts:
-    """How files are cut, by their sha256 and suffix, from the results of all runs with the same rules.
-
-    What is new is put by for many files together: ten thousand small ones are one result to read, not ten thousand.
-    """
-
-    def __init__(self, memo: UnitStore) -> None:
-        self._memo = memo
-        self._known: dict[str, list[_Cut]] = {}
-        self._new: dict[str, list[_Cut]] = {}
-        self._new_bytes = 0
-        for _, result in memo.results():
-            self._known |= json.loads(result)
-
-    def get(self, file: RawFile, sha256: str) -> list[_Cut] | None:
-        """Where its spans lie, if the content was cut before."""
-        return self._known.get(self._name(file, sha256))
-
-    def add(self, file: RawFile, sha256: str, cuts: list[_Cut]) -> None:
-        """Take up how a file is cut."""
-        name = self._name(file, sha256)
-        self._known[name] = self._new[name] = cuts
-        self._new_bytes += file.size
-        if self._new_bytes >= _CUT_BYTES:
-            self.keep()
-
-    def keep(self) -> None:
-        """Put by what is new."""
-        if self._new:
-            self._memo.put(unit_key(sorted(self._new)), json.dumps(self._new, sort_keys=True).encode())
-        self._new, self._new_bytes = {}, 0
-
-    @staticmethod
-    def _name(file: RawFile, sha256: str) -> str:
-        return f"{sha256}{PurePosixPath(file.name).suffix}"
-
-
-@contextmanager
-def _known_cuts(declared: Declaration, reader: Reader) -> Iterator[_KnownCuts]:
-    """The cuts of a format under these limits; new ones are kept whatever happens."""
-    rules = unit_key("spans", VERSION, declared.format, vars(reader.limits))
-    known = _KnownCuts(reader.store.group(f"spans-{rules[:16]}"))
-    try:
-        yield known
-    finally:
-        known.keep()
-
-
-def _spans(file: RawFile, hashing: Future[str], declared: Declaration, limits: Limits, known: _KnownCuts) -> list[Span]:
-    """How a file is cut. A large one is cut while its hash is being computed."""
+def _spans(file: RawFile, hashing: Future[str], declared: Declaration, limits: Limits, known: KnownFacts) -> list[Span]:
+    """How a file is cut: by its content and its suffix. A large one is cut while its hash is being computed."""
     cutting = declared.adapter().split(file, limits)
     if declared.format == HUGGING_FACE:
         return list(cutting)
     cuts: list[_Cut] = []
     while not hashing.done() and file.size > SPAN_BYTES and (span := next(cutting, None)):
         cuts.append(_cut(span))
-    stored = known.get(file, hashing.result())
+    name = f"{hashing.result()}{PurePosixPath(file.name).suffix}"
+    stored = known.get(name)
     if stored is None:
         stored = [*cuts, *map(_cut, cutting)]
-        known.add(file, hashing.result(), stored)
+        known.add(name, stored, size=file.size)
     return [Span(file, *cut) for cut in stored]
 
 

@@ -50,9 +50,10 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
         semantic_pairs=read_table(facts_folder.path / "semantic_pairs.parquet", SEMANTIC_PAIRS, "semantic duplicates"),
         **selection.model_dump(),
     )
-    selected, dropped = kept_rows(decided), decided.filter(pl.col("reason") != "")
+    selected = kept_rows(decided)
+    dropped = decided.filter(pl.col("reason") != "").select(name for name in DROPS if name != "excerpt")
     rows_in = decided.height
-    del decided  # with a million rows every table counts: a fifth of a gigabyte here
+    del decided  # with a million rows every table counts: a third of a gigabyte here
     by_reason = dict(dropped.group_by("reason").len().sort("reason").iter_rows())
     if selected.is_empty():
         raise InputError(f"selection keeps none of {rows_in} rows ({by_reason}); loosen `selection` in params.yaml")
