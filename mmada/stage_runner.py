@@ -31,8 +31,6 @@ from mmada.stage_report import StageReport, write_report
 from mmada.storage import exclusive, explain_os_errors
 from mmada.unit_store import WORK_DIR, open_unit_store
 
-"""Unfinished work, locks and the unit store; git-ignored, safe to delete."""
-
 _FROM_RUNNER: Final = frozenset({"out", "key", "paths", "store", "checkpoint", "registered"})
 """`registered`: names of all benchmarks. Stages refuse data that was not searched for one; it changes no byte."""
 _CHECKPOINTS: Final = "checkpoints"  # keys of models.yaml, not a section of params.yaml

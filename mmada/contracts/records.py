@@ -78,6 +78,13 @@ def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: 
     return hashlib.sha256(content).hexdigest()
 
 
+def row_ids(task: str, rows: pl.DataFrame) -> pl.Series:
+    """`row_id` of every row of a table with `prompt`, `response`, `reference` and `image_sha256`."""
+    content = rows.select("prompt", "response", "reference", "image_sha256").iter_rows()
+    digests = [hashlib.sha256(_ENCODER.encode((task, *fields))).digest() for fields in content]
+    return pl.Series("row_id", digests, dtype=pl.Binary).bin.encode("hex")
+
+
 def rows_digest(row_ids: pl.Series) -> str:
     """sha256 of a set of row ids, whatever their order and however often each is there."""
     digest = hashlib.sha256()

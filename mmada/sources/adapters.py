@@ -8,14 +8,8 @@ from mmada.sources.arrow_ipc import read_arrow, split_arrow
 from mmada.sources.conversations import read_llava, read_messages
 from mmada.sources.hugging_face import hub_spans, read_hub
 from mmada.sources.image_folder import read_table_rows, split_table
-from mmada.sources.json_rows import (
-    read_array_or_lines,
-    read_document,
-    read_lines,
-    split_array_or_lines,
-    split_document,
-    split_lines,
-)
+from mmada.sources.json_documents import read_array_or_lines, read_document, split_array_or_lines, split_document
+from mmada.sources.json_lines import read_lines, split_lines
 from mmada.sources.parquet import read_parquet, split_parquet
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Limits, Span

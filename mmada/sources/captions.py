@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from mmada.sources.json_rows import is_array, read_array_or_lines, read_object, split_array_or_lines
+from mmada.sources.json_documents import is_array, read_array_or_lines, split_array_or_lines
+from mmada.sources.json_values import read_object
 from mmada.sources.parquet import read_parquet, split_parquet
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Defect, Limits

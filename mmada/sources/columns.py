@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from mmada.sources.json_rows import parse_json
+from mmada.sources.json_values import parse_json
 from mmada.sources.raw_rows import Defect, Limits
 
 _MISSING: Final = object()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mmada.sources.json_rows import read_array_or_lines
+from mmada.sources.json_documents import read_array_or_lines
 from mmada.sources.raw_rows import Defect, Limits, RawRow, Span
 from mmada.sources.trajectories import with_thought
 

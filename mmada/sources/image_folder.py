@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 import polars as pl
 from polars.exceptions import PolarsError
 
-from mmada.sources.json_rows import read_lines, split_lines
+from mmada.sources.json_lines import read_lines, split_lines
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span, excerpt
 from mmada.unit_store import unit_key

@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from mmada.contracts.ingested import STORED_RECORDS
-from mmada.contracts.records import DROPS, PICTURES, row_id
+from mmada.contracts.records import DROPS, PICTURES, row_ids
 from mmada.contracts.tables import to_parquet
 from mmada.sources.picture_files import promised_format, read_known_pictures
 from mmada.sources.raw_files import RawFile
@@ -127,10 +127,8 @@ def _with_named_pictures(table: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFra
 
 
 def _records(kept: pl.DataFrame, labels: Labels) -> pl.DataFrame:
-    content = kept.select("prompt", "response", "reference", "image_sha256").iter_rows()
-    ids = [row_id(labels.task, *fields) for fields in content]
     return kept.with_columns(
-        row_id=pl.Series(ids, dtype=pl.String),
+        row_id=row_ids(labels.task, kept),
         task=pl.lit(labels.task),
         source=pl.lit(labels.source),
         licence=pl.lit(labels.licence),
@@ -139,11 +137,11 @@ def _records(kept: pl.DataFrame, labels: Labels) -> pl.DataFrame:
 
 def _misnamed(kept: pl.DataFrame, column: str) -> pl.DataFrame:
     """Remarks (DROPS) on rows whose picture is of another format than its name says, or the tar member's (`column`)."""
-    names = kept.select("image", "format").unique()
+    names = kept.filter(pl.col("format") != "").select("image", "format").unique()
     rows = [
         (image, is_, f"called {promised}, but its bytes are {is_}")
         for image, is_ in names.iter_rows()
-        if is_ and (promised := promised_format(image or f"member.{column}")) not in ("", is_)
+        if (promised := promised_format(image or f"member.{column}")) not in ("", is_)
     ]
     remarks = pl.DataFrame(rows, schema={"image": pl.String, "format": pl.String, "remark": pl.String}, orient="row")
     found = kept.join(remarks, on=["image", "format"], how="inner", maintain_order="left")

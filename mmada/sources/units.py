@@ -14,7 +14,7 @@ from mmada.contracts.tables import to_parquet
 from mmada.sources.adapters import ADAPTERS, hub_adapter
 from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
-from mmada.sources.json_rows import read_object
+from mmada.sources.json_values import read_object
 from mmada.sources.picture_files import Decode, picture_facts, read_known_pictures
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span

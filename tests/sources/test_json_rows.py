@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmada.sources.json_rows import parse_json, split_lines
+from mmada.sources.json_lines import split_lines
+from mmada.sources.json_values import parse_json
 from mmada.sources.raw_files import LocalFile
 from mmada.sources.raw_rows import Defect
 from tests.sources.reading_rows import LIMITS, reasons, rows_of

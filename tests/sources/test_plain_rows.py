@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mmada.sources import units
-from mmada.sources.json_rows import split_lines
+from mmada.sources.json_lines import split_lines
 from mmada.sources.raw_files import LocalFile
 from mmada.sources.raw_rows import Defect
 from mmada.sources.units import Declaration, RowTask, parse_rows

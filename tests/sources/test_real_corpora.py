@@ -8,7 +8,7 @@ import pytest
 
 from mmada.params_data import Corpus, Ingest
 from mmada.sources.adapters import ADAPTERS
-from mmada.sources.json_rows import parse_json
+from mmada.sources.json_values import parse_json
 from mmada.sources.raw_rows import Defect
 from mmada.stages.ingest import ingest, limits
 from mmada.unit_store import UnitStore
