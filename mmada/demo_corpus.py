@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from mmada.demo_dirt import DirtCounts, Fresh, HeldOut, plant
 from mmada.demo_language import (
+    MOST_REPEATS,
     QUESTION_KINDS,
     Asked,
     caption,
@@ -25,6 +26,7 @@ from mmada.demo_language import (
     is_held_out,
     prompt_for,
     questions,
+    too_few,
 )
 from mmada.demo_problems import random_problem, random_text
 from mmada.demo_rows import caption_row, drawing_row, jsonl, png, problem_row, question_row, text_row
@@ -62,8 +64,8 @@ def make_corpus(out: Path, *, seed: int, sizes: CorpusSizes, dirt: DirtCounts) -
     held_out, files = _held_out(seed, sizes)
     scenes = _scenes(random.Random(f"scenes {seed}"), held_out=False)
     problem_rng, text_rng = random.Random(f"problems {seed}"), random.Random(f"texts {seed}")
-    problems = _distinct(lambda: random_problem(problem_rng, held_out=False))
-    texts = _distinct(lambda: (text := random_text(text_rng), text))
+    problems = _distinct("word problems", lambda: random_problem(problem_rng, held_out=False))
+    texts = _distinct("texts", lambda: (text := random_text(text_rng), text))
     rng = random.Random(f"rows {seed}")
     pictures = {f"{index:05d}.png": next(scenes) for index in range(sizes.pictures)}
     tables = {
@@ -97,14 +99,18 @@ def _write_files(out: Path, files: dict[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-def _distinct(draw_one: Callable[[], tuple[Any, T]]) -> Iterator[T]:
-    """Items with keys not seen before, without end."""
+def _distinct(what: str, draw_one: Callable[[], tuple[Any, T]]) -> Iterator[T]:
+    """Items with keys not seen before. Raises ParamsError when there are no more."""
     seen = set()
+    repeats = 0
     while True:
         key, item = draw_one()
         if key not in seen:
             seen.add(key)
+            repeats = 0
             yield item
+        elif (repeats := repeats + 1) > MOST_REPEATS:
+            raise too_few(what, len(seen))
 
 
 def _scenes(rng: random.Random, *, held_out: bool) -> Iterator[Scene]:
@@ -114,7 +120,7 @@ def _scenes(rng: random.Random, *, held_out: bool) -> Iterator[Scene]:
             if is_held_out(scene.content) == held_out:
                 return scene, scene
 
-    return _distinct(draw_one)
+    return _distinct("scenes", draw_one)
 
 
 def _question_rows(rng: random.Random, pictures: dict[str, Scene], number: int) -> list[dict[str, Any]]:
@@ -129,7 +135,7 @@ def _question_rows(rng: random.Random, pictures: dict[str, Scene], number: int) 
 def _held_out(seed: int, sizes: CorpusSizes) -> tuple[HeldOut, dict[str, bytes]]:
     """The evaluation's items, and their files below heldout/."""
     rng = random.Random(f"held out {seed}")
-    problem_source = _distinct(lambda: random_problem(rng, held_out=True))
+    problem_source = _distinct("held-out word problems", lambda: random_problem(rng, held_out=True))
     problems = [next(problem_source) for _ in range(sizes.heldout_problems)]
     asked = _held_out_questions(rng, _scenes(rng, held_out=True), sizes.heldout_questions)
     prompts = held_out_prompts(sizes.heldout_prompts, rng)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -202,3 +202,8 @@ def test_dirt_has_the_defect_that_it_is_listed_for(corpus: Path) -> None:
 def test_more_rows_than_the_pictures_carry_are_refused() -> None:
     with pytest.raises(ParamsError, match="three questions"):
         CorpusSizes(10, 31, 10, 1, 1, 1, 1, 1)
+
+
+def test_more_prompts_than_there_are_is_an_error_and_not_a_run_without_end(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"different prompts for drawings.*lower that number"):
+        make_corpus(tmp_path, seed=3, sizes=replace(SIZES, heldout_prompts=1_000_000), dirt=DIRT)
