@@ -98,8 +98,8 @@ def _score_row(
         "score": f"{body['correct'] / body['n']:.1%}",
         "95 % interval": f"{body['low']:.1%} - {body['high']:.1%}",
         "items": body["n"],
-        "constant": f"{body['constant']['correct'] / body['n']:.1%}",
-        "permuted": f"{body['permuted']['correct'] / body['n']:.1%}",
+        "constant": f"{body['constant']['share']:.1%}",
+        "permuted": f"{body['permuted']['share']:.1%}",
         "change from parent": "parent not evaluated" if entry.parent else "no parent",
         "p": "",
     }

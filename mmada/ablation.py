@@ -33,13 +33,13 @@ FALSE_DIFFERENCES: Final = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """A benchmark with the filter and without it. `comparison`: with minus without, paired; `p_value`: that of all
-    benchmarks together, by Holm's method.
+    """A benchmark: shares of right answers with the filter and without it. `comparison`: with minus without, paired;
+    `p_value`: that of all benchmarks together, by Holm's method.
     """
 
     benchmark: str
-    correct_with: int
-    correct_without: int
+    share_with: float
+    share_without: float
     comparison: Comparison
     p_value: float
 
@@ -167,7 +167,7 @@ def _effects(with_filter: Path, without: Path) -> list[Effect]:
     compared = {name: compare(with_filter, without, name, seed=BOOTSTRAP_SEED) for name in sorted(scores[0])}
     adjusted = holm({name: one.p_value for name, one in compared.items()})
     return [
-        Effect(name, scores[0][name]["correct"], scores[1][name]["correct"], one, adjusted[name])
+        Effect(name, scores[0][name]["share"], scores[1][name]["share"], one, adjusted[name])
         for name, one in compared.items()
     ]
 
@@ -189,7 +189,7 @@ def report_lines(ablation: Ablation) -> Iterator[str]:
 
 def _effect_line(effect: Effect) -> str:
     one = effect.comparison
-    shares = f"{effect.correct_with / one.n:.1%} with, {effect.correct_without / one.n:.1%} without"
+    shares = f"{effect.share_with:.1%} with, {effect.share_without:.1%} without"
     points = f"{100 * one.difference:+.1f} points ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
     verdict = "no difference seen" if not effect.is_seen else "better with" if one.difference > 0 else "better without"
     only = f"right only with {one.only_first}, only without {one.only_second} of {one.n}"

@@ -12,8 +12,9 @@ of trials, where Wilson's falls to 79 to 84 % beside 0 and 1 (tests/test_interva
 """
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of `correct` out of `n` (Wilson 1927, JASA 22:209), 95 %; [0, 1] without trials.
+def wilson(correct: float, n: float) -> tuple[float, float]:
+    """Wilson's score interval of `correct` out of `n` (Wilson 1927, JASA 22:209), 95 %; [0, 1] without trials. Both may
+    be effective numbers, which need not be whole.
 
     Raises ValueError unless 0 <= correct <= n.
     """

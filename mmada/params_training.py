@@ -39,11 +39,18 @@ class Sampling(Section):
     """Confidence from which text is revealed at once, whatever `text_steps` says: faster, approximate."""
 
     @model_serializer(mode="wrap")
-    def _short_cuts_where_taken(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Digests and records of exact decoding are those of the time before there were short cuts."""
+    def _what_is_chosen(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Digests and records of exact decoding and one answer an item are those of the time before the choice."""
         dumped: dict[str, Any] = dump(self)
-        exact = {"cache": "none", "threshold": None}
-        return {name: value for name, value in dumped.items() if name not in exact or value != exact[name]}
+        plain = {"cache": "none", "threshold": None, "answers_per_item": 1}
+        return {name: value for name, value in dumped.items() if name not in plain or value != plain[name]}
+
+
+class Answering(Sampling):
+    """How the items of a benchmark are answered."""
+
+    answers_per_item: Positive = 1
+    """A score is over all of them; GenEval asks for 4 drawings a prompt."""
 
 
 class Optimiser(Section):
@@ -218,10 +225,10 @@ class Evaluation(Section):
     batch_size: Positive
     seed: int
     threads: Positive
-    decoding: dict[Key, dict[Key, Sampling]]
+    decoding: dict[Key, dict[Key, Answering]]
     """Checkpoint -> benchmark -> how it is decoded; `default` stands for every name that is not listed."""
 
-    def decoding_for(self, name: str, model_key: str) -> Mapping[str, Sampling]:
+    def decoding_for(self, name: str, model_key: str) -> Mapping[str, Answering]:
         """Benchmark -> how a checkpoint is decoded: by its own entry, or that of the training stage that made it.
 
         `model_key`: key in the model's manifest; a model without one is an untrained one (`init`).

@@ -15,10 +15,8 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from mmada.contracts.tables import read_table
 from mmada.errors import InputError, ParamsError
-from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE
-from mmada.evaluation.measured_scores import GRADED_ITEMS
+from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, correct_by_item
 from mmada.evaluation.metrics import bootstrap_difference
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
 from mmada.side_project import SHARED, make_side_project, shared_folders
@@ -162,10 +160,8 @@ def _compared(benchmark: str, scores: Sequence[Path], stages: Sequence[str]) -> 
 
 
 def _correct(benchmark: str, folders: Sequence[Path]) -> Float[np.ndarray, "seeds items"]:
-    """Whether each item was answered right, in order of items."""
-    files = [folder / f"items-{benchmark}.parquet" for folder in folders]
-    tables = [read_table(file, GRADED_ITEMS, "graded items").sort("item_id") for file in files]
-    return np.array([table["correct"].to_numpy() for table in tables], dtype=np.float64)
+    """The share of right answers to each item, in order of items."""
+    return np.array([correct_by_item(folder, benchmark) for folder in folders])
 
 
 def _mean(correct: Float[np.ndarray, "seeds items"]) -> Mean:

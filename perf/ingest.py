@@ -64,7 +64,7 @@ def bench_ingest() -> dict[str, float]:
 
 def _row(number: int) -> str:
     start = number * 7919 % (len(_WORDS) - 200)
-    question, response = " ".join(_WORDS[start : start + 40]), " ".join(_WORDS[start + 40 : start + 180])
+    question, response = " ".join(_WORDS[start : start + 40]), " ".join(_WORDS[start + 40 : start + 140])
     return json.dumps({"id": number, "question": question, "response": response, "answer": str(number)}) + "\n"
 
 

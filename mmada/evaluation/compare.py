@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from jaxtyping import Float
+
 from mmada.contracts.tables import read_table
 from mmada.errors import ContractError
-from mmada.evaluation.measured_scores import GRADED_ITEMS
+from mmada.evaluation.measured_scores import GRADED_ITEMS, by_item
 from mmada.evaluation.metrics import Share, bootstrap_difference, mcnemar
 from mmada.lineage.manifest import open_artifact
 
@@ -22,7 +25,8 @@ BOOTSTRAP_SEED: Final = 0
 class Comparison:
     """Two checkpoints on the same items. `difference`: first minus second; `low`, `high`: its 95 % interval.
 
-    `p_value`: exact McNemar test of the items that one of the two gets right.
+    `only_first`, `only_second`: items that one of the two gets right, or right more often where several answers to each
+    are sampled. `p_value`: exact McNemar test of these (then a sign test).
     """
 
     n: int
@@ -45,23 +49,26 @@ def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparis
             raise ContractError(
                 f"{benchmark}: {first} and {second} have different {part}; evaluate both again to compare"
             )
-    tables = [
-        read_table(folder / f"items-{benchmark}.parquet", GRADED_ITEMS, "graded items").sort("item_id")
-        for folder in (first, second)
-    ]
-    a, b = (table.get_column("correct").to_list() for table in tables)
+    a, b = (correct_by_item(folder, benchmark) for folder in (first, second))
     low, high = bootstrap_difference(a, b, seed=seed)
-    only_first = sum(x and not y for x, y in zip(a, b, strict=True))
-    only_second = sum(y and not x for x, y in zip(a, b, strict=True))
+    only_first, only_second = int((a > b).sum()), int((b > a).sum())
     return Comparison(
         n=len(a),
         only_first=only_first,
         only_second=only_second,
-        difference=(only_first - only_second) / len(a),
+        difference=float((a - b).mean()),
         low=low,
         high=high,
         p_value=mcnemar(only_first, only_second),
     )
+
+
+def correct_by_item(folder: Path, benchmark: str) -> Float[np.ndarray, "items"]:
+    """Of each item, in order of their ids, the share of answers that were right, by a folder of scores."""
+    graded = read_table(folder / f"items-{benchmark}.parquet", GRADED_ITEMS, "graded items")
+    items = by_item(graded)
+    shares: Float[np.ndarray, items] = (items["correct"] / items["answers"]).to_numpy()
+    return shares
 
 
 @dataclass(frozen=True)

@@ -75,25 +75,26 @@ class Answer:
 
 
 def answer_items(
-    speaker: Speaker, queries: Sequence[Query], decoding: Decoding, store: UnitStore, *, title: str
+    speaker: Speaker, queries: Sequence[Query], decoding: Decoding, store: UnitStore, *, title: str, first: int = 0
 ) -> list[Answer]:
-    """One answer per query, in order."""
+    """One answer per query, in order. `first`: place of the first query among all; another place, another answer."""
     answers: list[Answer] = []
     with progress_bar(title, len(queries), "item") as bar:
         for start in range(0, len(queries), decoding.batch_size):
             batch = queries[start : start + decoding.batch_size]
-            key = unit_key("answers", speaker.identity, decoding.identity(), start, _asked(batch))
+            place = first + start
+            key = unit_key("answers", speaker.identity, decoding.identity(), place, _asked(batch))
             stored = store.get(key)
             if stored is None:
-                stored = _generate(speaker, batch, decoding, start)
+                stored = _generate(speaker, batch, decoding, place)
                 store.put(key, stored)
             answers += [Answer(text, tuple(codes)) for text, codes in json.loads(stored)]
             bar.update(len(batch))
     return answers
 
 
-def _generate(speaker: Speaker, batch: Sequence[Query], decoding: Decoding, start: int) -> bytes:
-    seed = int(hashlib.sha256(f"{decoding.seed}:{start}".encode()).hexdigest()[:15], 16)
+def _generate(speaker: Speaker, batch: Sequence[Query], decoding: Decoding, place: int) -> bytes:
+    seed = int(hashlib.sha256(f"{decoding.seed}:{place}".encode()).hexdigest()[:15], 16)
     generated = generate(
         speaker.model,
         decoding.task,

@@ -8,12 +8,12 @@ import polars as pl
 
 from mmada.contracts.records import Schema
 from mmada.errors import ContractError
-from mmada.evaluation.metrics import Share, share
+from mmada.evaluation.metrics import Share, share, share_of_answers
 from mmada.unit_store import unit_key
 
-# One graded item; what was generated is kept, so that a new verifier grades it without the model.
+# One graded answer; what was generated is kept, so that a new verifier grades it without the model.
 GRADED_ITEMS: Final[Schema] = {
-    "item_id": pl.String,
+    "item_id": pl.String,  # of the item; its second answer has ":2" behind it, and so on
     "category": pl.String,
     "prompt": pl.String,
     "reference": pl.String,  # gold answer, "" for drawings
@@ -82,20 +82,36 @@ def measure(
     """The score of graded items (GRADED_ITEMS). `constant_correct`: category -> items that the best constant
     gets right.
     """
-    categories = {}
-    for (category,), rows in graded.group_by(["category"], maintain_order=True):
-        name = str(category)
-        categories[name] = (
-            share(_true(rows, "correct"), rows.height),
-            share(_true(rows, "permuted_correct"), rows.height),
-            share(constant_correct[name], rows.height),
-        )
-    totals = [share(sum(s[part].correct for s in categories.values()), graded.height) for part in range(3)]
-    return MeasuredScore(identity, kind, totals[0], totals[1], totals[2], categories)
+    categories = {
+        str(category): _shares(rows, constant_correct[str(category)])
+        for (category,), rows in graded.group_by(["category"], maintain_order=True)
+    }
+    return MeasuredScore(identity, kind, *_shares(graded, sum(constant_correct.values())), categories)
 
 
-def _true(rows: pl.DataFrame, column: str) -> int:
-    return int(rows.get_column(column).sum())
+def _shares(graded: pl.DataFrame, constant_correct: int) -> tuple[Share, Share, Share]:
+    items = by_item(graded)
+    per_item = graded.height // items.height
+    own, blind = (
+        share_of_answers(items.get_column(name).to_list(), per_item) for name in ("correct", "permuted_correct")
+    )
+    return own, blind, share(constant_correct, items.height)
+
+
+def answer_id(item_id: str, number: int) -> str:
+    """`item_id` in GRADED_ITEMS of an item's answer, counted from 0."""
+    return f"{item_id}:{number + 1}" if number else item_id
+
+
+def by_item(graded: pl.DataFrame) -> pl.DataFrame:
+    """Items (item_id) of GRADED_ITEMS in order of their ids: `answers`, and how many of them are `correct` and
+    `permuted_correct`.
+    """
+    return (
+        graded.group_by(pl.col("item_id").str.split(":").list.first())
+        .agg(pl.len().alias("answers"), pl.col("correct", "permuted_correct").sum())
+        .sort("item_id")
+    )
 
 
 def _triple(shares: Sequence[Share]) -> dict[str, Any]:

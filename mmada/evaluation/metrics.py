@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mmada.intervals import wilson
 
@@ -43,6 +43,24 @@ def share(correct: int, n: int) -> Share:
     """
     low, high = wilson(correct, n)
     return Share(n, correct, low, high)
+
+
+def share_of_answers(correct: Sequence[int] | Int[np.ndarray, "items"], per_item: int) -> Share:
+    """The share of right answers where every item was answered `per_item` times, `correct` of them rightly.
+
+    Answers to one item are alike and tell less than as many items would: Wilson's interval is that of so many
+    independent answers as have a share that varies like the mean of the items' own shares (the effective sample size of
+    Korn and Graubard 1998, Survey Methodology 24:193). Raises ValueError as `share`.
+    """
+    items, total = len(correct), int(sum(correct))
+    n = items * per_item
+    plain = share(total, n)
+    if per_item == 1 or items < 2:
+        return plain
+    alone, together = plain.value * (1 - plain.value), float(np.var(np.asarray(correct) / per_item, ddof=1)) / items
+    effective = float(np.clip(alone / together, items, n)) if together else float(items if alone == 0 else n)
+    low, high = wilson(plain.value * effective, effective)
+    return Share(n, total, low, high)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from mmada.evaluation.benchmarks.kinds import BenchmarkKind, Item, Produced, bes
 from mmada.evaluation.ceiling import objects_kept
 from mmada.evaluation.compare import SCORES_FILE
 from mmada.evaluation.decoding import Decoding, Speaker, answer_items
-from mmada.evaluation.measured_scores import GRADED_ITEMS, MeasuredScore, ScoreIdentity, measure
+from mmada.evaluation.measured_scores import GRADED_ITEMS, MeasuredScore, ScoreIdentity, answer_id, measure
 from mmada.evaluation.metrics import Share, share
 from mmada.evaluation.permutation import partners
 from mmada.lineage.manifest import Artifact, open_artifact
@@ -33,7 +33,7 @@ from mmada.model.weights import load_model, load_vocab
 from mmada.numerics import compute_device, numerics_class
 from mmada.params_data import Benchmark
 from mmada.params_schema import Paths
-from mmada.params_training import Evaluation, Sampling
+from mmada.params_training import Answering, Evaluation
 from mmada.stage_report import StageReport
 from mmada.text_tokenizer import load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
@@ -164,8 +164,8 @@ def evaluate(
         own = _pictures(artifact)
         pictures.append(own)
         asked = _ask(name, artifact, own, codec)
-        sampling = decoding.get(name, decoding["default"])
-        graded, scores[name] = _score(asked, speaker, codec, sampling, evaluation, store, key)
+        answering = decoding.get(name, decoding["default"])
+        graded, scores[name] = _score(asked, speaker, codec, answering, evaluation, store, key)
         write_table(graded, out / f"items-{name}.parquet", GRADED_ITEMS)
     draws = any(score.kind == "pictures" for score in scores.values())
     shown = pl.concat(pictures).unique("image_sha256").sort("image_sha256")
@@ -216,46 +216,54 @@ def _score(
     asked: _Asked,
     speaker: Speaker,
     codec: _PictureCodec,
-    sampling: Sampling,
+    answering: Answering,
     evaluation: Evaluation,
     store: UnitStore,
     key: str,
 ) -> tuple[pl.DataFrame, MeasuredScore]:
     kind, items = asked.kind, asked.items
-    task = kind.task(sampling.think)
-    text, image = sampling_settings(sampling)
+    task = kind.task(answering.think)
+    text, image = sampling_settings(answering)
     drawn = codec.num_tokens if task in ("t2i", "r2i") else 0
     decoding = Decoding(task, text, image, drawn, evaluation.batch_size, evaluation.seed)
+    partner = partners([item.item_id for item in items], [item.category for item in items], seed=evaluation.seed)
 
-    def produce(shown: Sequence[Item], title: str) -> list[Produced]:
-        """Answers to the items' prompts, with the pictures of the items `shown` in their places."""
+    def produce(shown: Sequence[Item], number: int, title: str) -> list[Produced]:
+        """The answers of this number to the items' prompts, with the pictures of the items `shown` in their places."""
         queries = [
             Query(item.prompt, asked.codes.get(other.image_sha256)) for item, other in zip(items, shown, strict=True)
         ]
-        answers = answer_items(speaker, queries, decoding, store, title=title)
+        title = f"{title}, answers {number + 1}" if number else title
+        answers = answer_items(speaker, queries, decoding, store, title=title, first=number * len(items))
         return [Produced(answer.text, codec.draw(answer.codes) if drawn else None) for answer in answers]
 
-    produced = produce(items, f"{key}: {asked.name}")
-    partner = partners([item.item_id for item in items], [item.category for item in items], seed=evaluation.seed)
-    if kind.permutes_pictures:
-        blind = produce([items[place] for place in partner], f"{key}: {asked.name}, pictures permuted")
-    else:
-        blind = [produced[place] for place in partner]
-    graded = _graded(asked, produced, blind)
+    graded: list[pl.DataFrame] = []
+    constants: Mapping[str, int] = {}
+    for number in range(answering.answers_per_item):  # the pictures of one number at a time are in memory
+        produced = produce(items, number, f"{key}: {asked.name}")
+        if kind.permutes_pictures:
+            others = [items[place] for place in partner]
+            blind = produce(others, number, f"{key}: {asked.name}, pictures permuted")
+        else:
+            blind = [produced[place] for place in partner]
+        constants = constants or best_constants(kind, items, produced)
+        graded.append(_graded(asked, number, produced, blind))
+    once = decoding.identity()
     identity = ScoreIdentity(
         model=speaker.identity,
         items=asked.artifact.id,
         verifier=kind.verifier,
-        decoding=unit_key(decoding.identity()),
+        decoding=unit_key(once if answering.answers_per_item == 1 else [*once, answering.answers_per_item]),
     )
-    return graded, measure(identity, asked.kind_name, graded, best_constants(kind, items, produced))
+    table = pl.concat(graded)
+    return table, measure(identity, asked.kind_name, table, constants)
 
 
-def _graded(asked: _Asked, produced: Sequence[Produced], blind: Sequence[Produced]) -> pl.DataFrame:
+def _graded(asked: _Asked, number: int, produced: Sequence[Produced], blind: Sequence[Produced]) -> pl.DataFrame:
     kind = asked.kind
     rows = [
         (
-            item.item_id,
+            answer_id(item.item_id, number),
             item.category,
             item.prompt,
             item.reference,

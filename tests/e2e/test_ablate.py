@@ -60,7 +60,7 @@ def test_what_is_unknown_is_refused(finished: Path, arguments: tuple[str, ...], 
 def effect(only_with: int, only_without: int, p_value: float) -> Effect:
     difference = (only_with - only_without) / 200
     comparison = Comparison(200, only_with, only_without, difference, difference - 0.02, difference + 0.02, p_value)
-    return Effect("sums", 100 + only_with, 100 + only_without, comparison, p_value)
+    return Effect("sums", (100 + only_with) / 200, (100 + only_without) / 200, comparison, p_value)
 
 
 @pytest.mark.parametrize(

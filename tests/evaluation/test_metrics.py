@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mmada.evaluation.metrics import bootstrap_difference, mcnemar, share
+from mmada.evaluation.metrics import Share, bootstrap_difference, mcnemar, share, share_of_answers
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,34 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         draws = rng.binomial(n, p, size=4000)
         covered = np.mean([share(int(k), n).low <= p <= share(int(k), n).high for k in draws])
         assert covered > 0.92
+
+
+@pytest.mark.parametrize("alike", [0.3, 1.0, 30.0])
+def test_several_answers_to_an_item_give_an_interval_that_covers(alike: float) -> None:
+    """Items are right with probabilities of a beta distribution of mean 0.3; with a small sum of its parameters answers
+    to one item are nearly all right or all wrong, with a large one they are as good as independent.
+    """
+    rng, items, per_item = np.random.default_rng(0), 60, 4
+    found: list[Share] = []
+    for _ in range(2000):
+        chances = rng.beta(0.3 * alike, 0.7 * alike, size=items)
+        found.append(share_of_answers(rng.binomial(per_item, chances), per_item))
+    assert np.mean([one.low <= 0.3 <= one.high for one in found]) == pytest.approx(0.95, abs=0.02)
+    widths = [one.high - one.low for one in found]
+    once, independent = (share(int(0.3 * n), n) for n in (items, items * per_item))
+    assert np.mean(widths) < once.high - once.low
+    if alike == 30.0:
+        assert np.mean(widths) == pytest.approx(independent.high - independent.low, rel=0.1)
+
+
+def test_one_answer_an_item_and_answers_all_alike() -> None:
+    correct = [1] * 7 + [0] * 13
+    assert share_of_answers(correct, 1) == share(7, 20)
+    alike, once = share_of_answers([4 * one for one in correct], 4), share(7, 20)
+    assert (alike.n, alike.correct) == (80, 28)
+    assert (alike.low, alike.high) == pytest.approx((once.low, once.high))
+    none = share_of_answers([0] * 20, 4)
+    assert (none.n, none.low, none.high) == (80, 0.0, share(0, 20).high)
 
 
 def test_no_items_say_nothing_and_wrong_counts_are_refused() -> None:

@@ -186,6 +186,29 @@ def test_checkpoints_are_compared_item_by_item(project: Path, benchmarks: dict[s
         compare(tmp_path / "first", tmp_path / "other", "shown", seed=0)
 
 
+def test_several_answers_to_an_item(project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
+    """The first are those of a single decoding; blind ones come from other items; comparisons are of items."""
+    warm = SAMPLING | {"text_temperature": 1.0}
+    once = run(project, benchmarks, "first", tmp_path / "once", tmp_path / "units", **warm)
+    run(project, benchmarks, "first", tmp_path / "thrice", tmp_path / "units", **warm, answers_per_item=3)
+    scores = run(project, benchmarks, "second", tmp_path / "second", tmp_path / "units", **warm, answers_per_item=3)
+    for name, body in scores["benchmarks"].items():
+        first, graded = (
+            read_table(tmp_path / folder / f"items-{name}.parquet", GRADED_ITEMS, name) for folder in ("once", "thrice")
+        )
+        assert graded.head(6).equals(first)
+        assert graded.height == body["n"] == 18
+        assert graded["item_id"].n_unique() == 18
+        assert body["constant"]["n"] == 6
+        assert body["identity"]["id"] != once["benchmarks"][name]["identity"]["id"]
+        found = compare(tmp_path / "thrice", tmp_path / "second", name, seed=0)
+        other = read_table(tmp_path / "second" / f"items-{name}.parquet", GRADED_ITEMS, name)
+        assert found.n == 6
+        assert found.difference == pytest.approx((graded["correct"].sum() - other["correct"].sum()) / 18)
+    drawn = pl.read_parquet(tmp_path / "thrice/items-drawn.parquet")
+    assert drawn["picture"].n_unique() > 6, "each answer is sampled anew"
+
+
 def test_a_model_of_another_picture_tokenizer_is_refused(
     project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path
 ) -> None:
