@@ -84,7 +84,7 @@ def _publish_scores(store: ScoreStore, entries: Sequence[Entry]) -> None:
         create_table_artifact(
             table=table,
             key=f"scores-{key}",
-            description=f"Scores of **{entry.name}** (`{entry.checkpoint[:12]}`): share of correct items, with "
+            description=f"Scores of **{entry.name}** (`{entry.checkpoint[:12]}`): share of right answers, with "
             "95 % intervals, baselines, and the paired change from the parent",
         )
         _drawings(store, entry)
@@ -97,7 +97,7 @@ def _score_row(
         "benchmark": name,
         "score": f"{body['correct'] / body['n']:.1%}",
         "95 % interval": f"{body['low']:.1%} - {body['high']:.1%}",
-        "items": body["n"],
+        "answers": body["n"],
         "constant": f"{body['constant']['share']:.1%}",
         "permuted": f"{body['permuted']['share']:.1%}",
         "change from parent": "parent not evaluated" if entry.parent else "no parent",

@@ -126,8 +126,8 @@ def _categories(measured: Mapping[str, Mapping[str, Mapping[str, Mapping[str, fl
     rows: list[Sequence[Content]] = []
     for category in names:
         parts = [part["categories"].get(category) for part in measured.values()]
-        items = next(int(part["n"]) for part in parts if part is not None)
-        rows.append([category, items, *("-" if part is None else share_text(part) for part in parts)])
+        answers = next(int(part["n"]) for part in parts if part is not None)
+        rows.append([category, answers, *("-" if part is None else share_text(part) for part in parts)])
     return folded(
-        "Shares per category", table(["category", "items", *measured], rows, "scores"), is_open=len(names) <= 8
+        "Shares per category", table(["category", "answers", *measured], rows, "scores"), is_open=len(names) <= 8
     )
