@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 # Every stage is a process of its own: without bytecode kept, each compiles this project first, half a second of it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve test lint chaos perf test-gpu install clean
+.PHONY: help demo proof serve test lint chaos perf test-gpu install clean
 
 help:  ## what can be done here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
