@@ -67,8 +67,7 @@ def correct_by_item(folder: Path, benchmark: str) -> Float[np.ndarray, "items"]:
     """Of each item, in order of their ids, the share of answers that were right, by a folder of scores."""
     graded = read_table(folder / f"items-{benchmark}.parquet", GRADED_ITEMS, "graded items")
     items = by_item(graded)
-    shares: Float[np.ndarray, items] = (items["correct"] / items["answers"]).to_numpy()
-    return shares
+    return np.asarray(items["correct"] / items["answers"])
 
 
 @dataclass(frozen=True)
