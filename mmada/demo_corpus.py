@@ -18,22 +18,24 @@ from typing import Any, TypeVar
 
 from mmada.demo_dirt import DirtCounts, Fresh, HeldOut, plant
 from mmada.demo_language import (
-    MOST_REPEATS,
     QUESTION_KINDS,
     Asked,
     caption,
-    held_out_prompts,
+    held_out_prompt,
     is_held_out,
     prompt_for,
     questions,
-    too_few,
 )
 from mmada.demo_problems import random_problem, random_text
 from mmada.demo_rows import caption_row, drawing_row, jsonl, png, problem_row, question_row, text_row
 from mmada.demo_scenes import Scene, random_scene
 from mmada.errors import ParamsError
+from mmada.pictures import CATEGORIES, PictureSpec
 
 __all__ = ["CorpusSizes", "DirtCounts", "make_corpus"]
+
+_MOST_REPEATS = 10_000
+"""Draws in a row that may bring nothing new before there is taken to be no more."""
 
 T = TypeVar("T")
 
@@ -109,8 +111,11 @@ def _distinct(what: str, draw_one: Callable[[], tuple[Any, T]]) -> Iterator[T]:
             seen.add(key)
             repeats = 0
             yield item
-        elif (repeats := repeats + 1) > MOST_REPEATS:
-            raise too_few(what, len(seen))
+        elif (repeats := repeats + 1) > _MOST_REPEATS:
+            raise ParamsError(
+                f"demo_corpora: after {len(seen)} different {what}, {_MOST_REPEATS:,} more draws brought no new one; "
+                "lower that number in `counts`"
+            )
 
 
 def _scenes(rng: random.Random, *, held_out: bool) -> Iterator[Scene]:
@@ -138,7 +143,7 @@ def _held_out(seed: int, sizes: CorpusSizes) -> tuple[HeldOut, dict[str, bytes]]
     problem_source = _distinct("held-out word problems", lambda: random_problem(rng, held_out=True))
     problems = [next(problem_source) for _ in range(sizes.heldout_problems)]
     asked = _held_out_questions(rng, _scenes(rng, held_out=True), sizes.heldout_questions)
-    prompts = held_out_prompts(sizes.heldout_prompts, rng)
+    prompts = _held_out_prompts(rng, sizes.heldout_prompts)
     files = {f"heldout/images/{index:05d}.png": png(scene) for index, (scene, _) in enumerate(asked)}
     files["heldout/problems.jsonl"] = jsonl(
         {"question": problem.question, "answer": problem.answer, "kind": problem.kind} for problem in problems
@@ -160,4 +165,18 @@ def _held_out_questions(rng: random.Random, scenes: Iterator[Scene], number: int
         scene = next(scenes)
         wanted = QUESTION_KINDS[len(chosen) % len(QUESTION_KINDS)]
         chosen += [(scene, one) for one in questions(scene, rng) if one.kind == wanted]
+    return chosen
+
+
+def _held_out_prompts(rng: random.Random, number: int) -> list[tuple[str, PictureSpec]]:
+    """Different prompts for drawings, the categories in turn."""
+    chosen: list[tuple[str, PictureSpec]] = []
+
+    def draw_one() -> tuple[str, tuple[str, PictureSpec]]:
+        prompt, spec = held_out_prompt(CATEGORIES[len(chosen) % len(CATEGORIES)], rng)
+        return prompt, (prompt, spec)
+
+    source = _distinct("prompts for drawings", draw_one)
+    while len(chosen) < number:
+        chosen.append(next(source))
     return chosen

@@ -12,9 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from mmada.demo_scenes import Scene, SceneObject
-from mmada.errors import ParamsError
 from mmada.pictures import (
-    CATEGORIES,
     COLOURS,
     SHAPES,
     Category,
@@ -27,8 +25,6 @@ from mmada.pictures import (
 NAMES = ("tom", "ann", "sam", "mia", "ben", "eva", "max", "zoe")
 THINGS = ("books", "cups", "pens", "balls", "coins", "cards", "shells", "stamps")
 _WORDS = {1: "one", 2: "two", 3: "three", 4: "four"}
-MOST_REPEATS = 10_000
-"""Draws in a row that may bring nothing new before there is taken to be no more."""
 QUESTION_KINDS = ("count", "colour", "shape", "position")
 _PLURAL_OF_CROSS = "crosses"
 _CAPTION_LEADS = ("", "", "a picture of ", "this shows ", "here we see ")
@@ -104,26 +100,13 @@ def random_spec(category: Category, rng: random.Random) -> PictureSpec:
     return PictureSpec(category, pair, relation)
 
 
-def too_few(what: str, found: int) -> ParamsError:
-    """The error of who asks for more items than seem to exist."""
-    return ParamsError(
-        f"demo_corpora: after {found} different {what}, {MOST_REPEATS:,} more draws brought no new one; "
-        "lower that number in `counts`"
-    )
-
-
-def held_out_prompts(number: int, rng: random.Random) -> list[tuple[str, PictureSpec]]:
-    """Different held-out prompts, the categories in turn. Raises ParamsError when there are not so many."""
-    prompts: dict[str, PictureSpec] = {}
-    repeats = 0
-    while len(prompts) < number:
-        spec = random_spec(CATEGORIES[len(prompts) % len(CATEGORIES)], rng)
+def held_out_prompt(category: Category, rng: random.Random) -> tuple[str, PictureSpec]:
+    """A held-out prompt of a category."""
+    while True:
+        spec = random_spec(category, rng)
         prompt = drawing_prompt(spec, rng)
-        if _is_spec_held_out(spec, prompt) and prompt not in prompts:
-            prompts[prompt], repeats = spec, 0
-        elif (repeats := repeats + 1) > MOST_REPEATS:
-            raise too_few("prompts for drawings", len(prompts))
-    return list(prompts.items())
+        if _is_spec_held_out(spec, prompt):
+            return prompt, spec
 
 
 def _specs_of(scene: Scene) -> list[PictureSpec]:
