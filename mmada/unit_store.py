@@ -52,7 +52,7 @@ class UnitStore:
                 stored = self.shared.read(self._name(key))
             except InputError:  # no such object
                 return None
-            data = _verified(stored)
+            data = _verified(stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:])
             if data is not None:
                 self._keep(key, stored)
         return data
@@ -60,7 +60,8 @@ class UnitStore:
     def get_here(self, key: str) -> bytes | None:
         """Result of a unit if this machine has it whole."""
         try:
-            return _verified(self.path(key).read_bytes())
+            with self.path(key).open("rb") as stream:
+                return _verified(stream.read(_DIGEST_BYTES), stream.read())
         except FileNotFoundError:
             return None
 
@@ -105,6 +106,5 @@ def _with_digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest() + data
 
 
-def _verified(stored: bytes) -> bytes | None:
-    digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+def _verified(digest: bytes, data: bytes) -> bytes | None:
     return data if hashlib.sha256(data).digest() == digest else None

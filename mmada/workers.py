@@ -26,6 +26,9 @@ T = TypeVar("T")
 _ALONE_SECONDS: Final = 1.0
 """How long units are run in this process first: workers take one to three seconds of imports each to start."""
 
+_WORTH_SECONDS: Final = 4.0
+"""What is left is worth their start at once if it would take this process longer."""
+
 _AHEAD_BYTES: Final = 256 * 2**20
 """Memory that results may fill while they wait for one that comes before them."""
 
@@ -94,7 +97,8 @@ def run_units(
     books = _Books(SetAside(title), progress)
     pending = iter(units)
     with progress, _noted_while_it_runs(title, store, books) as has_died:
-        left = yield from _in_this_process(pending, run, store, books, _seconds_alone(workers, has_died))
+        seconds = _seconds_alone(workers, has_died)
+        left = yield from _in_this_process(pending, run, store, books, seconds, total)
         if left is not None:
             engine = _open_engine(run, workers, gpus, reads)
             yield from _side_by_side(itertools.chain([left], pending), engine, store, books)
@@ -177,18 +181,22 @@ def _in_this_process(
     store: UnitStore,
     books: _Books,
     seconds: float,
+    total: int | None,
 ) -> Generator[bytes, None, Unit[T] | LateUnit[T] | None]:
-    """Units one by one, until they have run for `seconds`; returns the first that is left then, or None.
+    """Units one by one, until they have run for `seconds` or would run for long; returns the first that is left then,
+    or None.
 
     Stored results are given at once: threads for them would take longer than reading them does.
     """
-    until: float | None = None
-    for unit in pending:
+    worked, ran, quickest = 0.0, 0, math.inf
+    for seen, unit in enumerate(pending):
         stored = store.get_here(unit.key)
         if stored is None:
-            until = time.monotonic() + seconds if until is None else until
-            if time.monotonic() >= until:
+            # As many of those to come are stored as of those before. (The first one also loads what it needs.)
+            to_come = quickest * ran / max(seen, 1) * ((total or 0) - seen) if ran > 1 else 0.0
+            if worked >= seconds or (seconds < math.inf and to_come > _WORTH_SECONDS):
                 return unit
+        begun = time.monotonic()
         try:
             result = _result(unit, run, store) if stored is None else _Result(stored, is_new=False)
         except Exception as error:
@@ -197,6 +205,9 @@ def _in_this_process(
             books.note_result(result)
             if not books.set_aside:
                 yield result.data
+        if stored is None:
+            took = time.monotonic() - begun
+            worked, ran, quickest = worked + took, ran + 1, min(quickest, took)
     return None
 
 

@@ -1,5 +1,6 @@
 """Units: done once, in order, lazily, the same for any number of workers; a failure costs what failed, nothing else."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -97,6 +98,36 @@ def test_each_unit_runs_once_and_results_keep_their_order(store: UnitStore, log:
     assert list(run_units(units, double, store, title="t", workers=count)) == expected
     assert list(run_units(units, double, store, title="t", workers=count)) == expected
     assert runs(log) == [3, 5, 9]
+
+
+@pytest.mark.parametrize(("stored", "new", "alone"), [(0, 100, 2), (0, 40, 11), (0, 10, 10), (0, 2, 2), (97, 3, 3)])
+def test_workers_start_at_once_when_much_is_to_come(
+    store: UnitStore, monkeypatch: pytest.MonkeyPatch, stored: int, new: int, alone: int
+) -> None:
+    """A unit takes a tenth of a second, which is less than any start; `alone`: how many this process runs itself."""
+    now = 0.0
+    ran_here: list[int] = []
+
+    def run(number: int) -> bytes:
+        nonlocal now
+        now += 0.1
+        ran_here.append(number)
+        return b""
+
+    class _Started(Exception):  # noqa: N818  # no error
+        pass
+
+    def open_engine(*_: object) -> None:
+        raise _Started
+
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(workers, "_open_engine", open_engine)
+    for number in range(stored):
+        store.put(unit_key(number), b"")
+    units = [Unit(unit_key(number), number) for number in range(stored + new)]
+    with contextlib.suppress(_Started):
+        list(run_units(units, run, store, title="t", workers=2))
+    assert len(ran_here) == alone
 
 
 def test_only_new_units_run(store: UnitStore, log: Path) -> None:

@@ -8,8 +8,14 @@ from mmada.sources.arrow_ipc import read_arrow, split_arrow
 from mmada.sources.conversations import read_llava, read_messages
 from mmada.sources.hugging_face import hub_spans, read_hub
 from mmada.sources.image_folder import read_table_rows, split_table
-from mmada.sources.json_documents import read_array_or_lines, read_document, split_array_or_lines, split_document
-from mmada.sources.json_lines import read_lines, split_lines
+from mmada.sources.json_documents import (
+    read_array_or_lines,
+    read_document,
+    split_array_or_lines,
+    split_document,
+    texts_of_lines,
+)
+from mmada.sources.json_lines import read_lines, read_texts, split_lines
 from mmada.sources.parquet import read_parquet, split_parquet
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Limits, Span
@@ -19,8 +25,8 @@ from mmada.sources.webdataset import read_tar, split_tar
 _CONVERSATION: Final = (("prompt", "prompt"), ("response", "response"), ("image", "image"))
 
 ADAPTERS: Final[dict[str, Adapter]] = {
-    "jsonl": Adapter(split_lines, read_lines),
-    "json_or_lines": Adapter(split_array_or_lines, read_array_or_lines),
+    "jsonl": Adapter(split_lines, read_lines, texts=read_texts),
+    "json_or_lines": Adapter(split_array_or_lines, read_array_or_lines, texts=texts_of_lines),
     "json": Adapter(split_document, read_document),
     "parquet": Adapter(split_parquet, read_parquet),
     "arrow": Adapter(split_arrow, read_arrow),

@@ -5,10 +5,10 @@ by their first character.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, Final, TypeAlias
 
-from mmada.sources.json_lines import read_lines, split_lines
+from mmada.sources.json_lines import read_lines, read_texts, split_lines
 from mmada.sources.json_values import BLOCK, IN_STRING, OPENING, OUTSIDE, SPACE, parse_json
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span, excerpt
@@ -150,6 +150,11 @@ def split_array_or_lines(file: RawFile, limits: Limits) -> Iterator[Span]:
 def read_array_or_lines(span: Span, limits: Limits) -> Iterator[RawRow]:
     """Rows of a span that `split_array_or_lines` made."""
     return read_document(span, limits) if is_array(span.file) else read_lines(span, limits)
+
+
+def texts_of_lines(span: Span, limits: Limits, columns: Collection[str]) -> dict[str, list[str]] | None:
+    """`json_lines.read_texts` of such a span; None where it is of an array."""
+    return None if is_array(span.file) else read_texts(span, limits, columns)
 
 
 def is_array(file: RawFile) -> bool:

@@ -26,8 +26,15 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _whole_number(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python makes a number of: they are kept as they stand
+        return digits
+
+
 _UNKNOWN: Final = object()
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_int=_whole_number)
 
 
 def parse_json(data: bytes, limits: Limits) -> object:
@@ -41,9 +48,7 @@ def parse_json(data: bytes, limits: Limits) -> object:
     try:
         value = decode_fast(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        value = (
-            _UNKNOWN  # the other decoder takes byte order marks, half surrogates and huge exponents, or says why not
-        )
+        value = _UNKNOWN  # the other decoder takes byte order marks, half surrogates and huge numbers, or says why not
     if _is_flat(value):  # nearly all rows are, and their brackets need no counting
         return value
     if _nested_deeper(data, limits.max_json_depth):

@@ -3,6 +3,7 @@ not ten thousand.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,19 +67,29 @@ def known_facts(memo: UnitStore) -> Iterator[KnownFacts]:
         known.keep()
 
 
-def known_sha256(file: RawFile, known: KnownFacts) -> str:
-    """sha256 of a file's bytes. One of this machine is read only if it may have changed since it was hashed: by its
-    size, its inode, or when its content or its inode changed last. The last no program can set: a file that was edited
-    and got its old time back is hashed again.
+def known_sha256(file: RawFile, known: KnownFacts) -> str | None:
+    """sha256 of a file's bytes as far as it need not be read for it; else None, and `find_sha256` finds it.
+
+    One of this machine is read only if it may have changed since it was hashed: by its size, its inode, or when its
+    content or its inode changed last. The last no program can set: a file that was edited and got its old time back is
+    hashed again.
     """
     if not isinstance(file, LocalFile):  # its digest is pinned
         return file.sha256()
-    now, before = time.time_ns(), file.path.stat()
-    changed = max(before.st_mtime_ns, before.st_ctime_ns)
-    name = f"{file.location} {before.st_size} {before.st_ino} {before.st_mtime_ns} {before.st_ctime_ns}"
-    digest = known.get(name)
+    return known.get(_state(file, file.path.stat()))
+
+
+def find_sha256(file: RawFile, known: KnownFacts) -> str:
+    """sha256 of a file's bytes, which is known from then on unless the file has only just changed."""
+    digest = known_sha256(file, known)
     if digest is None:
+        assert isinstance(file, LocalFile)
+        now, before = time.time_ns(), file.path.stat()
         digest = file.sha256()
-        if changed < now - _SETTLED_NS:
-            known.add(name, digest, size=before.st_size)
-    return str(digest)
+        if max(before.st_mtime_ns, before.st_ctime_ns) < now - _SETTLED_NS:
+            known.add(_state(file, before), digest, size=before.st_size)
+    return digest
+
+
+def _state(file: LocalFile, stat: os.stat_result) -> str:
+    return f"{file.location} {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 from typing import Final, Protocol
@@ -60,7 +61,7 @@ class LocalFile:
     root: Path
     name: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Where it lies."""
         return self.root / self.name

@@ -15,7 +15,7 @@ import polars as pl
 from mmada.contracts.tables import from_parquet
 from mmada.progress import progress_bar
 from mmada.sources.captions import Beside
-from mmada.sources.known_facts import KnownFacts, known_facts, known_sha256
+from mmada.sources.known_facts import KnownFacts, find_sha256, known_facts, known_sha256
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, Span
@@ -23,7 +23,7 @@ from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, Pictur
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raised when a unit makes other bytes of equal input (decoding of pictures included)."""
 
 _PICTURES_PER_UNIT: Final = 128
@@ -77,9 +77,9 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     ):
         for file, hashing in _watched(_hashed(files, declared, digests), len(files), f"find the rows of {where}"):
             spans += _spans(file, hashing, declared, reader.limits, cuts)
-            sha256 |= {file.location: digest} if (digest := hashing.result()) else {}
+            sha256 |= {file.location: digest} if (digest := _result(hashing)) else {}
             if (name := declared.beside(file)) and (found := folder.find(name)):
-                sha256[found.location] = sha256.get(found.location) or known_sha256(found, digests)
+                sha256[found.location] = sha256.get(found.location) or find_sha256(found, digests)
                 beside[file.location] = Beside(found, sha256[found.location])
             if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
                 break
@@ -101,15 +101,23 @@ def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, 
 
 def _hashed(
     files: Sequence[RawFile], declared: Declaration, known: KnownFacts
-) -> Iterator[tuple[RawFile, Future[str]]]:
-    """Files with their sha256, which threads find ahead; a dataset of the hub has none of its own ("")."""
+) -> Iterator[tuple[RawFile, str | Future[str]]]:
+    """Files with their sha256, which threads find ahead where it is not known; a dataset of the hub has none of its own
+    ("").
+    """
+    if declared.format == HUGGING_FACE:
+        yield from ((file, "") for file in files)
+        return
     with ThreadPoolExecutor() as pool:
-        hub = declared.format == HUGGING_FACE
-        hashing = [pool.submit(str) if hub else pool.submit(known_sha256, file, known) for file in files]
+        hashing = [known_sha256(file, known) or pool.submit(find_sha256, file, known) for file in files]
         try:
             yield from zip(files, hashing, strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _result(hashing: str | Future[str]) -> str:
+    return hashing if isinstance(hashing, str) else hashing.result()
 
 
 def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
@@ -120,15 +128,19 @@ def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
             bar.update()
 
 
-def _spans(file: RawFile, hashing: Future[str], declared: Declaration, limits: Limits, known: KnownFacts) -> list[Span]:
+def _spans(
+    file: RawFile, hashing: str | Future[str], declared: Declaration, limits: Limits, known: KnownFacts
+) -> list[Span]:
     """How a file is cut: by its content and its suffix. A large one is cut while its hash is being computed."""
     cutting = declared.adapter().split(file, limits)
     if declared.format == HUGGING_FACE:
         return list(cutting)
     cuts: list[_Cut] = []
-    while not hashing.done() and file.size > SPAN_BYTES and (span := next(cutting, None)):
+    while isinstance(hashing, Future) and not hashing.done() and file.size > SPAN_BYTES:
+        if (span := next(cutting, None)) is None:
+            break
         cuts.append(_cut(span))
-    name = f"{hashing.result()}{PurePosixPath(file.name).suffix}"
+    name = f"{_result(hashing)}{PurePosixPath(file.name).suffix}"
     stored = known.get(name)
     if stored is None:
         stored = [*cuts, *map(_cut, cutting)]

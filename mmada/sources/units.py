@@ -2,7 +2,7 @@
 processes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -114,12 +114,19 @@ def parse_rows(task: RowTask) -> pl.DataFrame:
     """The span as a table of schema ROWS."""
     adapter = task.declared.adapter()
     columns = {**dict(adapter.columns), **task.declared.columns}
+    beside = _read_beside(task)
+    asks_for_text = _asks_for_text(columns, adapter, task.declared)
+    if asks_for_text and not beside:
+        texts = adapter.texts(task.span, task.limits, set(columns.values()))
+        if texts and (table := _text_rows(range(task.span.rows), texts, columns, task)) is not None:
+            return table
     raw_rows = adapter.read(task.span, task.limits)
-    if beside := _read_beside(task):
+    if beside:
         raw_rows = (RawRow(raw.row, _joined(raw, beside, task)) for raw in raw_rows)
     read = list(raw_rows)
-    if (plain := _plain_rows(read, columns, adapter, task)) is not None:
-        return plain
+    texts = _texts(read, columns.values()) if asks_for_text else None
+    if texts and (table := _text_rows([row for row, _ in read], texts, columns, task)) is not None:
+        return table
     rows = [_row(row, content, columns, adapter, task) for row, content in read]
     values = zip(*rows, strict=True) if rows else ([] for _ in ROWS)
     return pl.DataFrame(dict(zip(ROWS, values, strict=True)), schema=pl.Schema(ROWS))
@@ -161,27 +168,34 @@ def _joined(raw: RawRow, beside: Mapping[str, object] | Defect, task: RowTask) -
     return {**raw.content, task.declared.captions.column: beside.get(key)}
 
 
-def _plain_rows(
-    rows: Sequence[RawRow], columns: Mapping[str, str], adapter: Adapter, task: RowTask
-) -> pl.DataFrame | None:
-    """All rows at once, in half the time of `_row`, where each has text in every column and nothing else is asked for,
-    as in most corpora; else None.
-    """
-    declared = task.declared
-    if declared.reference_pattern or {"image", "thought"} & columns.keys() or adapter.response is not str:
-        return None
+def _asks_for_text(columns: Mapping[str, str], adapter: Adapter, declared: Declaration) -> bool:
+    """Whether a row's fields are the texts of its columns as they stand there, as in most corpora."""
+    return not (declared.reference_pattern or {"image", "thought"} & columns.keys()) and adapter.response is str
+
+
+def _texts(rows: Sequence[RawRow], columns: Iterable[str]) -> dict[str, list[str]] | None:
+    """Texts of all rows by column; None unless each row is an object with a text in each column."""
     contents = [content for _, content in rows]
     if set(map(type, contents)) != {dict}:
         return None
-    fields = {field: [content.get(column) for content in contents] for field, column in columns.items()}  # type: ignore[attr-defined]
-    if any(set(map(type, texts)) != {str} for texts in fields.values()):
+    texts = {column: [content.get(column) for content in contents] for column in columns}  # type: ignore[attr-defined]
+    return texts if all(set(map(type, values)) == {str} for values in texts.values()) else None
+
+
+def _text_rows(
+    numbers: Sequence[int], texts: Mapping[str, Sequence[str]], columns: Mapping[str, str], task: RowTask
+) -> pl.DataFrame | None:
+    """All rows at once, in half the time of `_row`, by their numbers and the texts of their columns; None where one of
+    them has a defect.
+    """
+    declared = task.declared
+    if not all(all(texts[columns[field]]) for field in declared.required if field in columns):
         return None
-    if not all(all(fields[field]) for field in declared.required if field in fields):
+    if sum(max(map(len, texts[column])) for column in columns.values()) > task.limits.max_row_bytes:
         return None
-    if sum(max(map(len, texts)) for texts in fields.values()) > task.limits.max_row_bytes:
-        return None
+    fields = {field: texts[column] for field, column in columns.items()}
     try:
-        table = pl.DataFrame({"row": [row for row, _ in rows], **fields}, schema_overrides={"row": pl.Int64})
+        table = pl.DataFrame({"row": numbers, **fields}, schema_overrides={"row": pl.Int64})
     except UnicodeEncodeError:  # half of a surrogate pair
         return None
     empty = {pl.String: "", pl.Int64: 0, pl.Binary: b""}

@@ -35,7 +35,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
 from mmada.workers import LateUnit, Unit, run_units
 
-VERSION: Final = 2
+VERSION: Final = 3
 OUT: Final = "ingested"
 KEYED_BY: Final = "corpora"
 

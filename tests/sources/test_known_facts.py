@@ -8,7 +8,7 @@ import pytest
 
 from mmada.lineage.manifest import file_sha256
 from mmada.sources import known_facts as module
-from mmada.sources.known_facts import known_facts, known_sha256
+from mmada.sources.known_facts import find_sha256, known_facts
 from mmada.sources.raw_files import LocalFile
 from mmada.unit_store import UnitStore
 
@@ -29,7 +29,7 @@ def _hashed(folder: Path, names: list[str]) -> tuple[dict[str, str], list[str]]:
             return super().sha256()
 
     with known_facts(UnitStore(folder / "units").group("digests")) as known:
-        return {name: known_sha256(_Noted(folder, name), known) for name in names}, read
+        return {name: find_sha256(_Noted(folder, name), known) for name in names}, read
 
 
 @pytest.fixture
