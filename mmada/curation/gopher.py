@@ -3,6 +3,7 @@
 All texts at once: pieces of text are rolling hashes, and only those that occur again are looked at one by one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,9 +55,9 @@ def repetition(texts: pl.Series, words: pl.Series) -> dict[str, Numbers]:
     ):
         found[f"dup_{name}_frac"], duplicated = _duplicates(parts)
         found[f"dup_{name}_char_frac"] = duplicated / chars
-    spaced, solid = _sequence(words, blank=" "), _sequence(words, blank="")
-    for n in (2, 3, 4):
-        found[f"top_{n}_gram"] = _top_chars(spaced, n, len(texts)) / chars
+    spaced, solid = _sequences(words)
+    for n, top in _top_chars(spaced, len(texts)):
+        found[f"top_{n}_gram"] = top / chars
     for n in range(5, 11):
         found[f"duplicated_{n}_n_grams"] = _repeated_chars(solid, n, len(texts)) / chars
     return found
@@ -83,18 +84,23 @@ class _Sequence:
     inverse_powers: Hashes  # of that base, more than characters
 
 
-def _sequence(words: pl.Series, *, blank: str) -> _Sequence:
+def _sequences(words: pl.Series) -> tuple[_Sequence, _Sequence]:
+    """The words of all texts with a blank behind each, and without."""
     flat = words.explode(empty_as_null=False)
-    lengths = flat.str.len_chars().to_numpy().astype(np.int64) + len(blank)
-    ends = np.cumsum(lengths)
-    text = blank.join([*flat.to_list(), ""])
-    letters = np.frombuffer(text.encode("utf-32-le"), "<u4")
-    values = mix(np.arange(1, letters.max(initial=0) + 2, dtype=np.uint64))[letters]
-    factors, inverse_powers = powers(1 << letters.size.bit_length())
-    with np.errstate(over="ignore"):
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values * factors[: letters.size])])
     owners = np.repeat(np.arange(len(words)), words.list.len().to_numpy().astype(np.int64))
-    return _Sequence(owners, ends - lengths, ends - len(blank), sums, inverse_powers)
+    ends = np.cumsum(flat.str.len_chars().to_numpy().astype(np.int64) + 1) - 1  # and the places of blanks
+    letters = np.frombuffer(" ".join([*flat.to_list(), ""]).encode("utf-32-le"), "<u4")
+    values = mix(np.arange(1, letters.max(initial=0) + 2, dtype=np.uint64))[letters]
+    before = np.arange(ends.size)  # blanks before each word
+    spaced = _sequence(owners, np.append(0, ends + 1)[:-1], ends, values)
+    return spaced, _sequence(owners, spaced.starts - before, ends - before, np.delete(values, ends))
+
+
+def _sequence(owners: Places, starts: Places, ends: Places, values: Hashes) -> _Sequence:
+    factors, inverse_powers = powers(1 << values.size.bit_length())
+    with np.errstate(over="ignore"):
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values * factors[: values.size])])
+    return _Sequence(owners, starts, ends, sums, inverse_powers)
 
 
 @dataclass(frozen=True)
@@ -111,17 +117,18 @@ class _Repeats:
 
 def _grams(words: _Sequence, n: int) -> Places:
     """First words of all n-grams that lie within one text."""
-    places = np.arange(max(0, words.owners.size - n + 1))
-    within: Places = places[words.owners[places] == words.owners[places + n - 1]]
+    last = max(0, words.owners.size - n + 1)
+    within: Places = np.flatnonzero(words.owners[:last] == words.owners[n - 1 :][:last])
     return within
 
 
-def _repeats(words: _Sequence, n: int) -> _Repeats:
-    places = _grams(words, n)
+def _repeats(words: _Sequence, n: int, places: Places) -> _Repeats:
+    """Repeats among the n-grams that begin at `places`."""
     starts, ends, owners = words.starts[places], words.ends[places + n - 1], words.owners[places]
+    salts = mix(np.arange(1, owners.max(initial=0) + 2, dtype=np.uint64))  # equal n-grams of two texts are none
     with np.errstate(over="ignore"):
         hashes = (words.sums[ends] - words.sums[starts]) * words.inverse_powers[starts]
-        keys = mix(hashes ^ mix(owners.astype(np.uint64) + np.uint64(1)))
+        keys = mix(hashes ^ salts[owners])
     ordered = np.sort(keys)  # without an index: several times faster, and few n-grams repeat
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     bins = np.zeros(1 << _BIN_BITS, np.bool_)  # most n-grams share no bin with a repeated one
@@ -131,25 +138,32 @@ def _repeats(words: _Sequence, n: int) -> _Repeats:
     return _Repeats(owners[perhaps], places[perhaps], (ends - starts)[perhaps], kinds, firsts, times)
 
 
-def _top_chars(words: _Sequence, n: int, num_texts: int) -> Numbers:
-    """Characters of all occurrences of the n-gram that occurs most often; of equals, of the first."""
-    top = np.zeros(num_texts)
-    places = _grams(words, n)
-    texts, first = np.unique(words.owners[places], return_index=True)
-    top[texts] = words.ends[places[first] + n - 1] - words.starts[places[first]]
-    grams = _repeats(words, n)
-    owners = grams.owners[grams.firsts]
-    order = np.lexsort((grams.firsts, -grams.times, owners))
-    best = order[np.unique(owners[order], return_index=True)[1]]
-    best = best[grams.times[best] > 1]
-    top[owners[best]] = grams.chars[grams.firsts[best]] * grams.times[best]
-    return top
+def _top_chars(words: _Sequence, num_texts: int) -> Iterator[tuple[int, Numbers]]:
+    """For n from 2 to 4: n, and characters of all occurrences of the n-gram that occurs most often; of equals, of the
+    first.
+    """
+    places = _grams(words, 2)
+    for n in (2, 3, 4):
+        top = np.zeros(num_texts)
+        all_places = _grams(words, n)
+        first = np.flatnonzero(np.diff(words.owners[all_places], prepend=-1))
+        top[words.owners[all_places[first]]] = words.ends[all_places[first] + n - 1] - words.starts[all_places[first]]
+        grams = _repeats(words, n, places)
+        owners = grams.owners[grams.firsts]
+        order = np.lexsort((grams.firsts, -grams.times, owners))
+        best = order[np.flatnonzero(np.diff(owners[order], prepend=-1))]
+        best = best[grams.times[best] > 1]
+        top[owners[best]] = grams.chars[grams.firsts[best]] * grams.times[best]
+        yield n, top
+        # A longer n-gram that occurs again begins where a shorter one does.
+        is_repeated = grams.times[grams.kinds] > 1
+        places = np.intersect1d(grams.places[is_repeated], _grams(words, n + 1), assume_unique=True)
 
 
 def _repeated_chars(words: _Sequence, n: int, num_texts: int) -> Numbers:
     """Characters of n-grams that were read before, reading on behind each one that was."""
     repeated = np.zeros(num_texts)
-    grams = _repeats(words, n)
+    grams = _repeats(words, n, _grams(words, n))
     firsts = grams.places[grams.firsts[grams.kinds]]
     again = np.flatnonzero(firsts != grams.places)
     columns = (grams.places[again], firsts[again], grams.kinds[again], grams.owners[again], grams.chars[again])
