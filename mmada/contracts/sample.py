@@ -49,7 +49,7 @@ class Sample(msgspec.Struct, frozen=True):
 _Side = Annotated[int, msgspec.Meta(gt=0)]
 
 
-class _Fields(msgspec.Struct):
+class Fields(msgspec.Struct):
     """What `K.json` holds."""
 
     task: Task
@@ -63,9 +63,9 @@ class _Fields(msgspec.Struct):
     grid: tuple[_Side, _Side] | None = None  # rows, columns of the picture's codes
 
 
-_TEXT_FIELDS: Final = tuple(name for name in _Fields.__struct_fields__ if name != "grid")
+_TEXT_FIELDS: Final = tuple(name for name in Fields.__struct_fields__ if name != "grid")
 _CODES: Final = np.dtype("<u2")
-_DECODER: Final = msgspec.json.Decoder(_Fields)
+_DECODER: Final = msgspec.json.Decoder(Fields)
 
 
 def sample_key(row_id: str, task: Task, ordinal: int) -> str:
@@ -101,23 +101,31 @@ def pack(sample: Sample) -> dict[str, bytes]:
     return dict(sorted(members.items()))
 
 
+def read_fields(key: str, text: bytes, codes_bytes: int) -> Fields:
+    """What `K.json` holds, beside so many bytes of codes. Raises ContractError naming the key and the field that is
+    wrong.
+    """
+    try:
+        found = _DECODER.decode(text)
+    except msgspec.MsgspecError as error:
+        raise ContractError(f"sample {key}: {key}.json is no sample ({error})") from None
+    if found.grid is not None and codes_bytes != 2 * found.grid[0] * found.grid[1]:
+        rows, columns = found.grid
+        raise ContractError(
+            f"sample {key}: {codes_bytes} bytes of codes where a {rows}x{columns} grid needs {2 * rows * columns}"
+        )
+    return found
+
+
 def unpack(key: str, members: Mapping[str, bytes]) -> Sample:
     """The sample that `pack` wrote. Raises ContractError naming the key and the field that is wrong."""
     if "json" not in members:
         raise ContractError(f"sample {key}: member {key}.json is missing from the shard")
-    try:
-        found = _DECODER.decode(members["json"])
-    except msgspec.MsgspecError as error:
-        raise ContractError(f"sample {key}: {key}.json is no sample ({error})") from None
+    payload = members.get("codes", b"")
+    found = read_fields(key, members["json"], len(payload))
     codes = None
     if found.grid is not None:
-        rows, columns = found.grid
-        payload = members.get("codes", b"")
-        if len(payload) != 2 * rows * columns:
-            raise ContractError(
-                f"sample {key}: {len(payload)} bytes of codes where a {rows}x{columns} grid needs {2 * rows * columns}"
-            )
-        codes = np.frombuffer(payload, _CODES).astype(np.uint16).reshape(rows, columns)
+        codes = np.frombuffer(payload, _CODES).astype(np.uint16).reshape(found.grid)
     return Sample(
         key,
         found.task,

@@ -13,7 +13,7 @@ from jaxtyping import Int, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mmada.contracts.code_packing import NUM_CODES
-from mmada.contracts.sample import KEY_PATTERN, unpack
+from mmada.contracts.sample import KEY_PATTERN, read_fields
 from mmada.errors import ContractError
 from mmada.params_section import PICTURE_TASKS
 from mmada.shards.writer import BLOCK, CHECKSUM, END_OF_TAR, NAME, SIZE, header
@@ -34,13 +34,12 @@ def is_plain(shard: str, data: bytes, index: pl.DataFrame) -> bool:
     for (key, task, corpus, row_id, offset, length, crc32), (codes, text) in zip(rows, places, strict=True):
         if zlib.crc32(view[offset : offset + length]) != crc32:
             return False
-        members = {"json": data[text]} if codes is None else {"codes": data[codes], "json": data[text]}
         try:
-            found = unpack(key, members)
+            found = read_fields(key, data[text], 0 if codes is None else codes.stop - codes.start)
         except ContractError:
             return False
         is_told = (found.task, found.corpus, found.row_id) == (task, corpus, row_id) and row_id[:32] == key[:32]
-        if not is_told or (found.codes is None) != (codes is None):
+        if not is_told or (found.grid is None) != (codes is None):
             return False
     # Looked at together: a call for each would cost more than all else.
     pictures = np.frombuffer(b"".join(view[codes] for codes, _ in places if codes is not None), "<u2")
