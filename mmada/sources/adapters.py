@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from mmada.sources.arrow_ipc import read_arrow, split_arrow
+from mmada.sources.arrow_ipc import arrow_texts, read_arrow, split_arrow
 from mmada.sources.conversations import read_llava, read_messages
 from mmada.sources.hugging_face import hub_spans, read_hub
 from mmada.sources.image_folder import read_table_rows, split_table
@@ -16,7 +16,7 @@ from mmada.sources.json_documents import (
     texts_of_lines,
 )
 from mmada.sources.json_lines import read_lines, read_texts, split_lines
-from mmada.sources.parquet import read_parquet, split_parquet
+from mmada.sources.parquet import parquet_texts, read_parquet, split_parquet
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Limits, Span
 from mmada.sources.trajectories import without_echo
@@ -28,8 +28,8 @@ ADAPTERS: Final[dict[str, Adapter]] = {
     "jsonl": Adapter(split_lines, read_lines, texts=read_texts),
     "json_or_lines": Adapter(split_array_or_lines, read_array_or_lines, texts=texts_of_lines),
     "json": Adapter(split_document, read_document),
-    "parquet": Adapter(split_parquet, read_parquet),
-    "arrow": Adapter(split_arrow, read_arrow),
+    "parquet": Adapter(split_parquet, read_parquet, texts=parquet_texts),
+    "arrow": Adapter(split_arrow, read_arrow, texts=arrow_texts),
     "webdataset": Adapter(split_tar, read_tar),
     "image_folder": Adapter(split_table, read_table_rows),
     "llava": Adapter(split_array_or_lines, read_llava, _CONVERSATION),

@@ -5,13 +5,13 @@ after it. A span is cut between messages, so that reading one costs its own byte
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import BufferedReader
 from typing import Final
 
 import pyarrow as pa
 
-from mmada.sources.parquet import BROKEN, batch_rows
+from mmada.sources.parquet import BROKEN, batch_rows, batch_texts
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span
 from mmada.unit_store import unit_key
@@ -46,15 +46,27 @@ def read_arrow(span: Span, limits: Limits) -> Iterator[RawRow]:
     """Rows of a span, values as Python's."""
     row = 0
     try:
-        with span.file.open() as stream:
-            part = io.BufferedReader(_Part(_head(stream), stream, span.start, span.stop))
-            with pa.ipc.open_stream(pa.PythonFile(part, mode="r")) as table:
-                for batch in table:
-                    for content in batch_rows(batch):
-                        yield RawRow(row, content)
-                        row += 1
+        for batch in _batches(span):
+            for content in batch_rows(batch):
+                yield RawRow(row, content)
+                row += 1
     except BROKEN as error:
         yield RawRow(row, Defect("malformed_file", f"no readable Arrow table: {error}"[:200]))
+
+
+def arrow_texts(span: Span, limits: Limits, columns: Collection[str]) -> dict[str, list[str]] | None:
+    """Some columns of a span (see raw_rows.Adapter) without an object for every other value."""
+    try:
+        return batch_texts(_batches(span), columns, span.rows)
+    except BROKEN:
+        return None
+
+
+def _batches(span: Span) -> Iterator[pa.RecordBatch]:
+    with span.file.open() as stream:
+        part = io.BufferedReader(_Part(_head(stream), stream, span.start, span.stop))
+        with pa.ipc.open_stream(pa.PythonFile(part, mode="r")) as table:
+            yield from table
 
 
 class _Part(io.RawIOBase):

@@ -1,6 +1,7 @@
 """Parquet tables, read by row groups in small batches, so that memory is bounded also where one group is huge."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterable, Iterator
 from io import BufferedReader
 from typing import Final
 
@@ -14,8 +15,8 @@ from mmada.unit_store import unit_key
 BATCH_ROWS: Final = 64
 """Table rows that are Python objects at one time."""
 
-BROKEN: Final = (pa.ArrowException, EOFError, OSError, ValueError, MemoryError)
-"""What Arrow raises on bytes that are not what they say."""
+BROKEN: Final = (pa.ArrowException, EOFError, OSError, ValueError, OverflowError, MemoryError)
+"""What Arrow raises on bytes that are not what they say, and on times that Python has no value for."""
 
 _READ_BYTES: Final = 1 << 20
 _MOST_ROWS: Final = 100_000_000
@@ -49,15 +50,22 @@ def read_parquet(span: Span, limits: Limits) -> Iterator[RawRow]:
     """Rows of a span; values are Python's (a picture column may hold bytes or Hugging Face's {bytes, path})."""
     row = 0
     try:
-        with span.file.open() as stream:
-            for batch in _batches(_open(stream), span.start, span.stop):
-                for content in batch_rows(batch):
-                    yield RawRow(row, content)
-                    row += 1
+        for batch in _batches(span):
+            for content in batch_rows(batch):
+                yield RawRow(row, content)
+                row += 1
         if row < span.rows:
             raise pa.ArrowInvalid(f"{span.rows} rows are promised and {row} are there")
     except BROKEN as error:
         yield RawRow(row, Defect("malformed_file", f"no readable parquet: {error}"[:200]))
+
+
+def parquet_texts(span: Span, limits: Limits, columns: Collection[str]) -> dict[str, list[str]] | None:
+    """Some columns of a span (see raw_rows.Adapter) without an object for every other value."""
+    try:
+        return batch_texts(_batches(span), columns, span.rows)
+    except BROKEN:
+        return None
 
 
 def batch_rows(batch: pa.RecordBatch) -> Iterator[object]:
@@ -65,9 +73,7 @@ def batch_rows(batch: pa.RecordBatch) -> Iterator[object]:
 
     Raises what is in BROKEN when the batch as a whole does not hold together.
     """
-    batch.validate()
-    if batch.num_rows > 8 * batch.nbytes + BATCH_ROWS:  # a column of type null has any number of rows in no bytes
-        raise pa.ArrowInvalid(f"{batch.num_rows} rows in {batch.nbytes} bytes")
+    _check(batch)
     for start in range(0, batch.num_rows, BATCH_ROWS):
         some = batch.slice(start, BATCH_ROWS)
         try:
@@ -82,6 +88,60 @@ def batch_rows(batch: pa.RecordBatch) -> Iterator[object]:
             yield from rows
 
 
+def batch_texts(batches: Iterable[pa.RecordBatch], columns: Collection[str], rows: int) -> dict[str, list[str]] | None:
+    """Texts of some columns of all `rows` rows of the batches; None where a value is no text, or where `batch_rows` may
+    find a defect.
+
+    Raises what is in BROKEN.
+    """
+    texts: dict[str, list[str]] = {column: [] for column in columns}
+    is_plain = None
+    for batch in batches:
+        is_plain = _is_plain(batch.schema, columns) if is_plain is None else is_plain
+        if not is_plain:
+            return None
+        _check(batch)
+        batch.validate(full=True)
+        for column, values in texts.items():
+            own = batch.column(column)
+            if own.null_count:
+                return None
+            values += own.to_pylist()
+    return texts if {len(values) for values in texts.values()} == {rows} else None
+
+
+def _is_plain(schema: pa.Schema, columns: Collection[str]) -> bool:
+    """Whether there are texts in these columns, and nothing in the others that Python may have no value for."""
+    if not all(map(_has_a_value_for_all_bytes, schema.types)):
+        return False
+    kinds = [schema.field(column).type for column in columns if schema.names.count(column) == 1]
+    return len(kinds) == len(columns) and all(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in kinds
+    )
+
+
+def _has_a_value_for_all_bytes(kind: pa.DataType) -> bool:
+    """Whether Python has a value for whatever a valid column of this type holds: not so for times, for example."""
+    nested = [kind.field(number).type for number in range(kind.num_fields)]
+    if nested:
+        return (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_struct(kind)) and all(
+            map(_has_a_value_for_all_bytes, nested)
+        )
+    return any(check(kind) for check in _PLAIN_TYPES)
+
+
+_PLAIN_TYPES: Final = (
+    *(pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_null),
+    *(pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary),
+)
+
+
+def _check(batch: pa.RecordBatch) -> None:
+    batch.validate()
+    if batch.num_rows > 8 * batch.nbytes + BATCH_ROWS:  # a column of type null has any number of rows in no bytes
+        raise pa.ArrowInvalid(f"{batch.num_rows} rows in {batch.nbytes} bytes")
+
+
 def _values(batch: pa.RecordBatch) -> list[dict[str, object]]:
     batch.validate(full=True)  # else bytes that are no offsets are followed out of memory
     rows: list[dict[str, object]] = batch.to_pylist()
@@ -92,17 +152,63 @@ def _open(stream: BufferedReader) -> pq.ParquetFile:
     return pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
 
 
-def _batches(table: pq.ParquetFile, start: int, stop: int) -> Iterator[pa.RecordBatch]:
-    """Rows [start, stop) of the table, which lie in one row group."""
-    group = first = 0
-    while first + table.metadata.row_group(group).num_rows <= start:
-        first += table.metadata.row_group(group).num_rows
-        group += 1
-    for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False):
-        skipped = max(0, start - first)
-        wanted = batch.slice(skipped, max(0, stop - first - skipped))
-        first += batch.num_rows
-        if wanted.num_rows:
-            yield wanted
-        if first >= stop:
-            return
+class _RowGroup:
+    """The row group of a file that holds a row, read from its first row on: no row can be had without those before."""
+
+    def __init__(self, file: RawFile, row: int) -> None:
+        self.file, self.size = file, file.size
+        self._stream = file.open()
+        table = _open(self._stream)
+        group = self.position = 0
+        while self.position + table.metadata.row_group(group).num_rows <= row:
+            self.position += table.metadata.row_group(group).num_rows
+            group += 1
+        self.end = self.position + table.metadata.row_group(group).num_rows
+        self._batches = table.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
+        self._rest: pa.RecordBatch | None = None
+
+    def holds(self, file: RawFile, row: int) -> bool:
+        """Whether that row is still to be read here."""
+        return file == self.file and self.position <= row < self.end and file.size == self.size
+
+    def read(self, stop: int) -> Iterator[pa.RecordBatch]:
+        """What comes next, up to row `stop` of the file."""
+        while self.position < stop and (batch := self._rest or next(self._batches, None)) is not None:
+            own = batch.slice(0, stop - self.position)
+            self._rest = batch.slice(own.num_rows) if own.num_rows < batch.num_rows else None
+            self.position += own.num_rows
+            yield own
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Kept(threading.local):
+    """The row group that this thread read last, where rows of it are left."""
+
+    group: _RowGroup | None = None
+
+
+_KEPT: Final = _Kept()
+
+
+def _batches(span: Span) -> Iterator[pa.RecordBatch]:
+    """Rows of a span, which lie in one row group.
+
+    A large group has many spans. It goes on where this thread's last one ended, or rows would be decoded once for every
+    span behind them.
+    """
+    group, _KEPT.group = _KEPT.group, None
+    if group is not None and not group.holds(span.file, span.start):
+        group.close()
+        group = None
+    group = group or _RowGroup(span.file, span.start)
+    try:
+        for _ in group.read(span.start):
+            pass
+        yield from group.read(span.stop)
+        if group.position == span.stop < group.end:
+            _KEPT.group = group
+    finally:
+        if _KEPT.group is not group:
+            group.close()
