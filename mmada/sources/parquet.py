@@ -1,6 +1,5 @@
 """Parquet tables, read by row groups in small batches, so that memory is bounded also where one group is huge."""
 
-import threading
 from collections.abc import Collection, Iterable, Iterator
 from io import BufferedReader
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmada.sources.forward_reading import read_forward
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span
 from mmada.unit_store import unit_key
@@ -153,10 +153,9 @@ def _open(stream: BufferedReader) -> pq.ParquetFile:
 
 
 class _RowGroup:
-    """The row group of a file that holds a row, read from its first row on: no row can be had without those before."""
+    """The row group of a file that holds a row, in batches."""
 
     def __init__(self, file: RawFile, row: int) -> None:
-        self.file, self.size = file, file.size
         self._stream = file.open()
         table = _open(self._stream)
         group = self.position = 0
@@ -167,12 +166,7 @@ class _RowGroup:
         self._batches = table.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
         self._rest: pa.RecordBatch | None = None
 
-    def holds(self, file: RawFile, row: int) -> bool:
-        """Whether that row is still to be read here."""
-        return file == self.file and self.position <= row < self.end and file.size == self.size
-
     def read(self, stop: int) -> Iterator[pa.RecordBatch]:
-        """What comes next, up to row `stop` of the file."""
         while self.position < stop and (batch := self._rest or next(self._batches, None)) is not None:
             own = batch.slice(0, stop - self.position)
             self._rest = batch.slice(own.num_rows) if own.num_rows < batch.num_rows else None
@@ -183,32 +177,6 @@ class _RowGroup:
         self._stream.close()
 
 
-class _Kept(threading.local):
-    """The row group that this thread read last, where rows of it are left."""
-
-    group: _RowGroup | None = None
-
-
-_KEPT: Final = _Kept()
-
-
 def _batches(span: Span) -> Iterator[pa.RecordBatch]:
-    """Rows of a span, which lie in one row group.
-
-    A large group has many spans. It goes on where this thread's last one ended, or rows would be decoded once for every
-    span behind them.
-    """
-    group, _KEPT.group = _KEPT.group, None
-    if group is not None and not group.holds(span.file, span.start):
-        group.close()
-        group = None
-    group = group or _RowGroup(span.file, span.start)
-    try:
-        for _ in group.read(span.start):
-            pass
-        yield from group.read(span.stop)
-        if group.position == span.stop < group.end:
-            _KEPT.group = group
-    finally:
-        if _KEPT.group is not group:
-            group.close()
+    """Rows of a span, which lie in one row group."""
+    return read_forward(span, "parquet", _RowGroup)

@@ -7,15 +7,17 @@ archive that expands beyond reason is given up.
 
 import bz2
 import gzip
+import itertools
 import lzma
 import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
+from mmada.sources.forward_reading import read_forward
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span
 from mmada.unit_store import unit_key
@@ -96,9 +98,7 @@ def read_tar(span: Span, limits: Limits) -> Iterator[RawRow]:
     row = 0
     try:
         with _opened(span.file, span.start) as (archive, is_plain):
-            for group in _groups(archive, bound, skip=0 if is_plain else span.start):
-                if row == span.rows and span.stop != _TO_THE_END:
-                    return
+            for group in _groups_of(span, archive, bound) if is_plain else _groups_by_number(span, bound):
                 yield RawRow(row, _content(group, bound))
                 row += 1
         if is_plain and span.stop == _TO_THE_END and not _ends_with_zeros(span.file):
@@ -122,6 +122,35 @@ def _opened(file: RawFile, start: int) -> Iterator[tuple[tarfile.TarFile, bool]]
             yield archive, decompress is None
 
 
+def _groups_of(span: Span, archive: tarfile.TarFile, bound: int) -> Iterator["_Group"]:
+    """Samples of a span, with which a plain tar is open."""
+    return itertools.islice(_groups(archive, bound), None if span.stop == _TO_THE_END else span.rows)
+
+
+def _groups_by_number(span: Span, bound: int) -> Iterator["_Group"]:
+    """Samples of a span of a compressed tar."""
+    stop = sys.maxsize if span.stop == _TO_THE_END else span.stop
+    return read_forward(span, ("tar", bound), lambda file, _: _CompressedTar(file, bound), stop=stop)
+
+
+class _CompressedTar:
+    """The samples of a compressed tar, by their numbers."""
+
+    def __init__(self, file: RawFile, bound: int) -> None:
+        self._files = ExitStack()
+        archive, _ = self._files.enter_context(_opened(file, 0))
+        self._groups = _groups(archive, bound)
+        self.position, self.end = 0, sys.maxsize
+
+    def read(self, stop: int) -> Iterator["_Group"]:
+        for group in itertools.islice(self._groups, stop - self.position):
+            self.position += 1
+            yield group
+
+    def close(self) -> None:
+        self._files.close()
+
+
 def _content(group: _Group, bound: int) -> dict[str, object] | Defect:
     if len(group.names) > MAX_MEMBERS:
         return Defect("row_too_long", f"more than {MAX_MEMBERS} members", group.key[:200])
@@ -139,18 +168,15 @@ def _ends_with_zeros(file: RawFile) -> bool:
     return len(tail) == _BLOCK and not any(tail)
 
 
-def _groups(archive: tarfile.TarFile, bound: int, skip: int = 0) -> Iterator[_Group]:
-    """Runs of members with one key after the first `skip`, with their bytes up to `bound`; folders, links and devices
-    are no members.
-    """
+def _groups(archive: tarfile.TarFile, bound: int) -> Iterator[_Group]:
+    """Runs of members with one key, with their bytes up to `bound`; folders, links and devices are no members."""
     group: _Group | None = None
-    number = -1
     members = _members(archive)
     while True:
         try:
             member = next(members, None)
         except _GIVEN_UP:  # in a header: the members before it are whole
-            if group is not None and number >= skip:
+            if group is not None:
                 yield group
             raise
         if member is None:
@@ -159,17 +185,17 @@ def _groups(archive: tarfile.TarFile, bound: int, skip: int = 0) -> Iterator[_Gr
         stem, _, extension = base.partition(".")
         key = folder + slash + stem
         if group is None or key != group.key:
-            if group is not None and number >= skip:
+            if group is not None:
                 yield group
-            group, number = _Group(key, member.offset), number + 1
+            group = _Group(key, member.offset)
         group.size += member.size
         if len(group.names) <= MAX_MEMBERS:
             group.names.append(extension)
-        if number < skip or group.size > bound or len(group.names) > MAX_MEMBERS:
+        if group.size > bound or len(group.names) > MAX_MEMBERS:
             group.fields.clear()
         else:
             group.fields[extension] = _data(archive, member)
-    if group is not None and number >= skip:
+    if group is not None:
         yield group
 
 

@@ -1,7 +1,6 @@
-"""Parquet and Arrow tables: columns that are read alone give what whole rows give, and no row is decoded twice."""
+"""Parquet and Arrow tables: columns that are read alone give what whole rows give."""
 
 import datetime
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mmada.sources import parquet, units
+from mmada.sources import units
 from mmada.sources.adapters import ADAPTERS
-from mmada.sources.parquet import read_parquet, split_parquet
+from mmada.sources.parquet import split_parquet
 from mmada.sources.raw_files import LocalFile
 from mmada.sources.raw_rows import Defect, no_texts
 from mmada.sources.units import Declaration, RowTask, parse_rows
@@ -88,36 +87,3 @@ def test_two_columns_of_one_name_are_no_texts(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "rows")
     (span,) = split_parquet(LocalFile(tmp_path, "rows"), LIMITS)
     assert ADAPTERS["parquet"].texts(span, LIMITS, {"q"}) is None
-
-
-def test_spans_of_a_row_group_may_be_read_in_any_order(tmp_path: Path) -> None:
-    rows = 500
-    pq.write_table(pa.table({"n": range(rows)}), tmp_path / "rows", row_group_size=400)
-    spans = list(split_parquet(LocalFile(tmp_path, "rows"), replace(LIMITS, rows_per_unit=30)))
-    random.Random(0).shuffle(spans)
-    for span in spans:
-        assert [raw.content for raw in read_parquet(span, LIMITS)] == [
-            {"n": row} for row in range(span.start, span.stop)
-        ]
-
-
-def test_spans_that_are_read_in_order_decode_a_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pq.write_table(pa.table({"n": range(400)}), tmp_path / "rows", row_group_size=200)
-    spans = list(split_parquet(LocalFile(tmp_path, "rows"), replace(LIMITS, rows_per_unit=30)))
-    assert len(spans) == 14
-    begun = []
-    real = parquet._RowGroup
-    monkeypatch.setattr(parquet, "_RowGroup", lambda file, row: begun.append(row) or real(file, row))
-    for span in spans[::2]:  # as a worker does that shares them with another
-        assert len(list(read_parquet(span, LIMITS))) == span.rows
-    assert begun == [0, 230]
-
-
-def test_a_file_that_became_another_is_read_anew(tmp_path: Path) -> None:
-    for rows in (400, 300):
-        pq.write_table(pa.table({"n": range(rows)}), tmp_path / "rows")
-        spans = list(split_parquet(LocalFile(tmp_path, "rows"), replace(LIMITS, rows_per_unit=100)))
-        for span in spans[rows == 300 :][:2]:
-            assert [raw.content for raw in read_parquet(span, LIMITS)] == [
-                {"n": row} for row in range(span.start, span.stop)
-            ]
