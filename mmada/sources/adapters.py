@@ -1,12 +1,11 @@
 """The formats that a corpus can declare, by name."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 from mmada.sources.arrow_ipc import arrow_texts, read_arrow, split_arrow
 from mmada.sources.conversations import read_llava, read_messages
-from mmada.sources.hugging_face import hub_spans, read_hub
+from mmada.sources.hugging_face import read_hub, split_hub
 from mmada.sources.image_folder import read_table_rows, split_table
 from mmada.sources.json_documents import (
     read_array_or_lines,
@@ -17,8 +16,7 @@ from mmada.sources.json_documents import (
 )
 from mmada.sources.json_lines import read_lines, read_texts, split_lines
 from mmada.sources.parquet import parquet_texts, read_parquet, split_parquet
-from mmada.sources.raw_files import RawFile
-from mmada.sources.raw_rows import Adapter, Limits, Span
+from mmada.sources.raw_rows import Adapter
 from mmada.sources.trajectories import without_echo
 from mmada.sources.webdataset import read_tar, split_tar
 
@@ -40,8 +38,4 @@ ADAPTERS: Final[dict[str, Adapter]] = {
 
 def hub_adapter(path: str, revision: str, split: str) -> Adapter:
     """The adapter of a Hugging Face dataset, pinned."""
-
-    def spans(file: RawFile, limits: Limits) -> Iterator[Span]:
-        return hub_spans(path, revision, split)
-
-    return Adapter(spans, partial(read_hub, path=path, revision=revision, split=split))
+    return Adapter(partial(split_hub, path=path, revision=revision, split=split), read_hub)

@@ -2,33 +2,95 @@
 cached whole.
 """
 
-from collections.abc import Iterator, Mapping
+import itertools
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from mmada.errors import InputError
-from mmada.sources.raw_files import LocalFile, LocalFolder
+from mmada.sources.forward_reading import read_forward
+from mmada.sources.raw_files import LocalFolder, RawFile
 from mmada.sources.raw_rows import Limits, RawRow, Span
 from mmada.unit_store import unit_key
 
 
-def hub_spans(path: str, revision: str, split: str) -> Iterator[Span]:
-    """One span per data file of the dataset. The digest is the commit's, or for a local folder that of its
-    files.
-    """
+@dataclass(frozen=True)
+class HubFile:
+    """One data file of a dataset, which the library finds and reads by its number."""
+
+    path: str
+    revision: str
+    split: str
+    number: int
+    of: int
+    content: str
+    """Digest of all files of a local folder; "" where the commit pins them."""
+
+    @property
+    def name(self) -> str:
+        return f"shard-{self.number:05d}-of-{self.of:05d}"
+
+    @property
+    def location(self) -> str:
+        return f"{self.path}/{self.name}"
+
+    @property
+    def size(self) -> int:
+        return 0
+
+    def sha256(self) -> str:
+        """A digest of what pins its bytes."""
+        return unit_key(self.content or self.path, self.revision, self.split, self.number, self.of)
+
+    def open(self) -> BufferedReader:
+        raise NotImplementedError("the library reads it")
+
+
+def hub_content(path: str) -> str:
+    """Digest of the files of a local folder, "" for a dataset of the hub."""
     content = [(file.name, file.sha256()) for file in LocalFolder(Path(path)).files("**/*")]
+    return unit_key(content) if content else ""
+
+
+def split_hub(file: RawFile, limits: Limits, *, path: str, revision: str, split: str) -> Iterator[Span]:
+    """Spans of the rows of every data file, counted as they are streamed: who needs few rows stops early."""
+    content = hub_content(path)
     dataset = _load(path, revision, split)
-    for shard in range(dataset.num_shards):
-        digest = unit_key(content or path, revision, split, shard, dataset.num_shards)
-        name = f"shard-{shard:05d}-of-{dataset.num_shards:05d}"
-        yield Span(LocalFile(Path(path), name), shard, dataset.num_shards, 0, 0, digest)
+    for number in range(dataset.num_shards):
+        data_file = HubFile(path, revision, split, number, dataset.num_shards, content)
+        rows = _undecoded(dataset.shard(dataset.num_shards, number))
+        start = 0
+        while count := sum(1 for _ in itertools.islice(rows, limits.rows_per_unit)):
+            digest = unit_key(data_file.sha256(), start, start + count)
+            yield Span(data_file, start, start + count, start, count, digest)
+            start += count
 
 
-def read_hub(span: Span, limits: Limits, *, path: str, revision: str, split: str) -> Iterator[RawRow]:
-    """Rows of one data file; pictures come as {bytes, path}, undecoded."""
-    dataset = _load(path, revision, split).shard(span.stop, span.start)
-    for row, fields in enumerate(_undecoded(dataset)):
+def read_hub(span: Span, limits: Limits) -> Iterator[RawRow]:
+    """Rows of a span; pictures come as {bytes, path}, undecoded."""
+    for row, fields in enumerate(read_forward(span, "hub", lambda file, _: _HubRows(file))):
         yield RawRow(row, dict(fields))
+
+
+class _HubRows:
+    """The rows of one data file."""
+
+    def __init__(self, file: RawFile) -> None:
+        assert isinstance(file, HubFile)
+        dataset = _load(file.path, file.revision, file.split).shard(file.of, file.number)
+        self._rows = _undecoded(dataset)
+        self.position, self.end = 0, sys.maxsize
+
+    def read(self, stop: int) -> Iterator[Mapping[str, Any]]:
+        for row in itertools.islice(self._rows, stop - self.position):
+            self.position += 1
+            yield row
+
+    def close(self) -> None:
+        self._rows.close()
 
 
 def _load(path: str, revision: str, split: str) -> Any:
@@ -43,7 +105,7 @@ def _load(path: str, revision: str, split: str) -> Any:
         ) from error
 
 
-def _undecoded(dataset: Any) -> Iterator[Mapping[str, Any]]:
+def _undecoded(dataset: Any) -> Generator[Mapping[str, Any], None, None]:
     import datasets
 
     for name, feature in (dataset.features or {}).items():

@@ -15,6 +15,7 @@ import polars as pl
 from mmada.contracts.tables import from_parquet
 from mmada.progress import progress_bar
 from mmada.sources.captions import Beside
+from mmada.sources.hugging_face import HubFile
 from mmada.sources.known_facts import KnownFacts, find_sha256, known_facts, known_sha256
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
@@ -56,7 +57,7 @@ class CorpusSpans:
 
     def file_sha256(self, task: RowTask) -> str:
         """sha256 of the file that a span is of."""
-        return self.sha256.get(task.span.file.location, task.span.digest)
+        return self.sha256.get(task.span.file.location) or task.span.file.sha256()
 
 
 def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader: Reader, *, where: str) -> CorpusSpans:
@@ -76,7 +77,10 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
         known_facts(here.group(f"digests-{unit_key(declared.path)[:16]}")) as digests,
     ):
         for file, hashing in _watched(_hashed(files, declared, digests), len(files), f"find the rows of {where}"):
-            spans += _spans(file, hashing, declared, reader.limits, cuts)
+            if declared.format == HUGGING_FACE:
+                spans += _hub_spans(file, declared, reader.limits, cuts, max_rows)
+            else:
+                spans += _spans(file, hashing, declared, reader.limits, cuts)
             sha256 |= {file.location: digest} if (digest := _result(hashing)) else {}
             if (name := declared.beside(file)) and (found := folder.find(name)):
                 sha256[found.location] = sha256.get(found.location) or find_sha256(found, digests)
@@ -133,8 +137,6 @@ def _spans(
 ) -> list[Span]:
     """How a file is cut: by its content and its suffix. A large one is cut while its hash is being computed."""
     cutting = declared.adapter().split(file, limits)
-    if declared.format == HUGGING_FACE:
-        return list(cutting)
     cuts: list[_Cut] = []
     while isinstance(hashing, Future) and not hashing.done() and file.size > SPAN_BYTES:
         if (span := next(cutting, None)) is None:
@@ -146,6 +148,20 @@ def _spans(
         stored = [*cuts, *map(_cut, cutting)]
         known.add(name, stored, size=file.size)
     return [Span(file, *cut) for cut in stored]
+
+
+def _hub_spans(
+    folder: RawFile, declared: Declaration, limits: Limits, known: KnownFacts, max_rows: int | None
+) -> list[Span]:
+    """How a dataset of the hub is cut. Its rows are counted by streaming them, where a commit pins it once for good."""
+    name = unit_key("hub", declared.path, declared.revision, declared.split)
+    is_pinned = not Path(declared.path).exists()
+    if is_pinned and (stored := known.get(name)) is not None:
+        return [Span(HubFile(**file), *cut) for file, *cut in stored]
+    spans = list(_first_rows(declared.adapter().split(folder, limits), max_rows))
+    if is_pinned and max_rows is None:
+        known.add(name, [(vars(span.file), *_cut(span)) for span in spans], size=0)
+    return spans
 
 
 def _cut(span: Span) -> _Cut:

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from mmada.errors import InputError
-from mmada.sources.adapters import hub_adapter
-from mmada.sources.raw_files import LocalFile, open_corpus
+from mmada.sources.raw_files import open_corpus
 from mmada.sources.raw_rows import Defect
 from mmada.sources.trajectories import without_echo
 from tests.sources.reading_rows import LIMITS, reasons, rows_of
@@ -202,18 +201,6 @@ def test_messages_of_both_dialects_put_earlier_turns_into_the_prompt(tmp_path: P
 def test_a_trajectory_loses_the_prompt_that_it_repeats_and_nothing_else() -> None:
     assert without_echo("Solve this. Solution: <think>a</think>4") == "<think>a</think>4"
     assert without_echo("no thought: 4") == "no thought: 4"
-
-
-def test_hub_datasets_are_read_from_a_local_folder_shard_by_shard(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
-    for part in range(2):
-        table = pl.DataFrame({"text": [f"{part}-{n}" for n in range(3)]})
-        table.write_parquet(tmp_path / f"train-{part:05d}-of-00002.parquet")
-    adapter = hub_adapter(str(tmp_path), "0" * 40, "train")
-    spans = list(adapter.split(LocalFile(tmp_path, ""), LIMITS))
-    texts = [raw.content["text"] for span in spans for raw in adapter.read(span, LIMITS)]  # type: ignore[index]  # an object
-    assert texts == ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"]
-    assert len({span.digest for span in spans}) == len(spans) == 2
 
 
 def test_missing_and_empty_corpora_say_what_to_do(tmp_path: Path) -> None:
