@@ -61,8 +61,14 @@ def read_parquet(span: Span, limits: Limits) -> Iterator[RawRow]:
 
 
 def parquet_texts(span: Span, limits: Limits, columns: Collection[str]) -> dict[str, list[str]] | None:
-    """Some columns of a span (see raw_rows.Adapter) without an object for every other value."""
+    """Some columns of a span (see raw_rows.Adapter) without an object for every other value.
+
+    What the file says of itself is asked first: a row group that was begun in vain would be decoded anew for its rows.
+    """
     try:
+        with span.file.open() as stream:
+            if not _promises_texts(_open(stream), span.start, columns):
+                return None
         return batch_texts(_batches(span), columns, span.rows)
     except BROKEN:
         return None
@@ -152,16 +158,33 @@ def _open(stream: BufferedReader) -> pq.ParquetFile:
     return pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
 
 
+def _group_of(metadata: pq.FileMetaData, row: int) -> tuple[int, int]:
+    """Number and first row of the row group that holds a row."""
+    group = first = 0
+    while first + metadata.row_group(group).num_rows <= row:
+        first += metadata.row_group(group).num_rows
+        group += 1
+    return group, first
+
+
+def _promises_texts(table: pq.ParquetFile, row: int, columns: Collection[str]) -> bool:
+    """Whether the row group that holds a row has, by schema and statistics, a text in each row of these columns."""
+    if not _is_plain(table.schema_arrow, columns):
+        return False
+    group = table.metadata.row_group(_group_of(table.metadata, row)[0])
+    for column in map(group.column, range(group.num_columns)):
+        if column.path_in_schema in columns and column.statistics is not None and column.statistics.null_count:
+            return False
+    return True
+
+
 class _RowGroup:
     """The row group of a file that holds a row, in batches."""
 
     def __init__(self, file: RawFile, row: int) -> None:
         self._stream = file.open()
         table = _open(self._stream)
-        group = self.position = 0
-        while self.position + table.metadata.row_group(group).num_rows <= row:
-            self.position += table.metadata.row_group(group).num_rows
-            group += 1
+        group, self.position = _group_of(table.metadata, row)
         self.end = self.position + table.metadata.row_group(group).num_rows
         self._batches = table.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
         self._rest: pa.RecordBatch | None = None

@@ -84,6 +84,21 @@ def test_spans_in_order_decode_once(
     assert len(begun) == (2 if kind == "parquet" else 1)  # row groups; archives
 
 
+@pytest.mark.parametrize("others", [{"s": [None] * _ROWS}, {"t": pa.array([0] * _ROWS, pa.timestamp("s"))}])
+def test_a_row_group_without_the_texts_that_are_asked_for_is_not_begun_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict[str, object]
+) -> None:
+    texts = pa.array([None, *["x"] * (_ROWS - 1)])
+    pq.write_table(pa.table({"n": range(_ROWS), "s": texts, **others}), tmp_path / "rows")
+    begun = []
+    real = parquet._RowGroup
+    monkeypatch.setattr(parquet, "_RowGroup", lambda *arguments: begun.append(1) or real(*arguments))
+    for span in _spans("parquet", tmp_path):
+        assert ADAPTERS["parquet"].texts(span, _BY_30, {"s"}) is None
+        assert len(_numbers("parquet", span)) == span.rows
+    assert len(begun) == 1
+
+
 def test_a_file_that_became_another_is_read_anew(tmp_path: Path, kind: str, write: Callable[[Path, int], None]) -> None:
     write(tmp_path / "rows", _ROWS)
     assert _numbers(kind, _spans(kind, tmp_path)[0]) == list(range(30))
