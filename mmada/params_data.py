@@ -113,7 +113,7 @@ class Corpus(Section):
     captions: CaptionFile | None = None
     """Where captions stand in a file of their own; a sample without one is dropped as missing_field."""
     max_rows: Positive | None = None
-    """Read only the first rows of the corpus (smoke runs)."""
+    """Read only the first raw rows of the corpus (smoke runs): lines, table rows, samples, conversations."""
     revision: str = ""
     """Commit hash of a Hugging Face dataset; required for `huggingface`."""
     split: str = "train"

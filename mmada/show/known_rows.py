@@ -1,5 +1,6 @@
 """A row by its id or by its place in a raw file: what it says, where it came from, what became of it."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Row:
     """One row, or (with row_id "") a raw row that ingest could not read.
 
     `record`: its content; `origins`: every raw row with that content, each with its file's sha256 and `fate` ("kept",
-    "not selected yet", or the stage, reason and value that dropped it); `remarks`: what ingest noted; `facts`: FACTS
+    "not selected yet", or the stage, reason and value that dropped it); `remarks`: see _remarks; `facts`: FACTS
     without what other fields say; `shards`: where it lies in which training stage's shards. `not_made`: stages that
     have not made their part yet.
     """
@@ -80,11 +81,18 @@ def _find(wanted: str | Place, asked: str, known: pl.DataFrame, params: Params) 
     here = _is_at(vars(wanted))
     files = parts_with_place(folder, wanted.source_file, wanted.row)
     if (stored := rows_of(files, STORED_RECORDS, here, ["row_id"])).height:
-        row_id = stored["row_id"][0]
+        row_id = _of_one_row(list(stored["row_id"].unique(maintain_order=True)), asked)
         return _read_row(row_id, _ids([row_id], params), params)
     if (dropped := rows_of(parts(folder, "dropped"), DROPS, here)).height:
         return _unread_row(dropped.row(0, named=True), params)
     raise InputError(f"{asked!r}: {folder} has no such row, neither read nor dropped; rows count from 0 in each file")
+
+
+def _of_one_row(ids: Sequence[str], asked: str) -> str:
+    """The id of a raw row. Raises InputError where it gave several rows, as the exchanges of a conversation are."""
+    if len(ids) > 1:
+        raise InputError(f"{asked!r} gave {len(ids)} rows; ask for one of them by its id:\n  " + "\n  ".join(ids))
+    return ids[0]
 
 
 def _unread_row(drop: Mapping[str, Any], params: Params) -> Row:
@@ -96,13 +104,14 @@ def _unread_row(drop: Mapping[str, Any], params: Params) -> Row:
 def _read_row(row_id: str, places: pl.DataFrame, params: Params) -> Row:
     """Everything known of a row that is stored at these places."""
     first = places.row(0, named=True)
-    (record,) = rows_of([Path(first[FILE])], STORED_RECORDS, _is_at(first)).rows(named=True)
+    is_it = pl.col("row_id") == row_id
+    record = rows_of([Path(first[FILE])], STORED_RECORDS, is_it).row(0, named=True)
     not_made = []
     picture = picture_of_row(record["image_sha256"], Path(first[FILE]), params) if record["image_sha256"] else None
     if picture is not None and picture.codes is None:
         not_made.append("tokenize_images")
     file = Path(params.paths.facts) / facts_part(first["corpus"], Path(first[FILE]))
-    facts = rows_of([file], STORED_FACTS, _is_at(first)).drop(FILE).rows(named=True)
+    facts = rows_of([file], STORED_FACTS, is_it).drop(FILE).rows(named=True)
     others = {*STORED_RECORDS, "file_sha256"} | (set() if picture is None else set(picture.facts))
     origins, is_selected = _origins(row_id, places, params)
     shards = _shards(row_id, params)
@@ -126,17 +135,17 @@ def _origins(row_id: str, places: pl.DataFrame, params: Params) -> tuple[list[di
     selected, same = Path(params.paths.selected), pl.col("row_id") == row_id
     kept = rows_of([selected / "selected.parquet"], SELECTED, same, ["corpus"])
     dropped = rows_of([selected / "dropped.parquet"], DROPS, same)
-    drops = {tuple(row[name] for name in _PLACE): _fate("select", row) for row in dropped.rows(named=True)}
+    drops = defaultdict[tuple[Any, ...], list[str]](list)  # several of a place: an exchange that is there twice
+    for row in dropped.rows(named=True):
+        drops[tuple(row[name] for name in _PLACE)].append(_fate("select", row))
     sha256 = _file_sha256s(places, params)
-    origins = [
-        {
-            **place,
-            "file_sha256": sha256[place["corpus"], place["source_file"]],
-            "fate": drops.get(tuple(place.values()), "kept" if kept.height else "not selected yet"),
-        }
-        for place in places.select(_PLACE).rows(named=True)
-    ]
-    return origins, bool(kept.height or drops)
+    otherwise = "kept" if kept.height else "not selected yet"
+    origins = []
+    for place in places.select(_PLACE).rows(named=True):
+        fates = drops[tuple(place.values())]
+        file_sha256 = sha256[place["corpus"], place["source_file"]]
+        origins.append({**place, "file_sha256": file_sha256, "fate": fates.pop() if fates else otherwise})
+    return origins, bool(kept.height or dropped.height)
 
 
 def _fate(stage: str, drop: Mapping[str, Any]) -> str:
@@ -144,11 +153,18 @@ def _fate(stage: str, drop: Mapping[str, Any]) -> str:
 
 
 def _remarks(places: pl.DataFrame) -> list[str]:
-    noted = [Path(file) for file in places[FILE].unique().sort()]
-    files = [file.with_name(same_part(file, "noted")) for file in noted]
+    """What ingest noted of these raw rows, and what else of them it dropped, such as exchanges of a conversation."""
+    noted = [f"{drop['reason']}: {drop['value']}" for drop in _beside(places, "noted")]
+    return noted + [f"another row of it was {_fate('ingest', drop)}" for drop in _beside(places, "dropped")]
+
+
+def _beside(places: pl.DataFrame, kind: str) -> list[dict[str, Any]]:
+    """Reasons and values (DROPS) of one kind of part for the raw rows at these places, each once."""
+    records = [Path(file) for file in places[FILE].unique().sort()]
+    files = [file.with_name(same_part(file, kind)) for file in records]
     found = rows_of(files, DROPS, pl.col("row").is_in(places["row"].implode()), [*_PLACE, "reason", "value"])
     ours = found.join(places, on=_PLACE, how="semi")
-    return [f"{reason}: {value}" for reason, value in ours.select("reason", "value").unique(maintain_order=True).rows()]
+    return ours.select("reason", "value").unique(maintain_order=True).rows(named=True)
 
 
 def _shards(row_id: str, params: Params) -> list[dict[str, Any]]:

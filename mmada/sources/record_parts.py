@@ -50,7 +50,7 @@ class SpanPictures:
 
 @dataclass(frozen=True)
 class RecordTask:
-    """A span to be made into records. `most`: rows to take of it, all if None; `pictures`: None if not known yet."""
+    """A span to be made into records. `most`: raw rows to take of it, all if None; `pictures`: None if not known yet."""
 
     rows: RowTask
     labels: Labels
@@ -62,7 +62,7 @@ class RecordTask:
 def read_record_parts(task: RecordTask) -> bytes:
     """The span's files (unit_files): NAMES alone, or COUNTS and the parts `records`, `dropped` and `pictures-<n>`."""
     table = parse_rows(task.rows)
-    table = table if task.most is None else table.head(task.most)
+    table = table if task.most is None else table.filter(pl.col("row") < task.most)
     names = table["image"].unique(maintain_order=True).drop_nulls().to_list()
     named = [name for name in names if name]
     if named and task.pictures is None:

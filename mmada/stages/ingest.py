@@ -35,7 +35,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
 from mmada.workers import LateUnit, Unit, run_units
 
-VERSION: Final = 3
+VERSION: Final = 4
 OUT: Final = "ingested"
 KEYED_BY: Final = "corpora"
 

@@ -93,12 +93,12 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     ).join(dropped, on=_PLACE, how="semi", maintain_order="left")
     text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
     excerpts = [
-        pl.read_parquet(files[some["part"][0]], columns=[*_PLACE, "prompt", "response"])[some["position"]].select(
-            *_PLACE, excerpt=text
+        pl.read_parquet(files[some["part"][0]], columns=["row_id", "prompt", "response"])[some["position"]].select(
+            "row_id", excerpt=text
         )
         for some in places.partition_by("part", maintain_order=True)
     ]
-    empty = pl.DataFrame(schema={name: DROPS[name] for name in (*_PLACE, "excerpt")})
-    return dropped.join(
-        pl.concat([empty, *excerpts]), on=_PLACE, how="left", maintain_order="left", validate="1:1"
-    ).select(list(DROPS))
+    empty = pl.DataFrame(schema={name: DROPS[name] for name in ("row_id", "excerpt")})
+    # By id: a conversation gives several rows of one place.
+    by_id = pl.concat([empty, *excerpts]).unique("row_id", keep="any")
+    return dropped.join(by_id, on="row_id", how="left", maintain_order="left", validate="m:1").select(list(DROPS))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mmada.cli import app
 from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.ingested import part_name
-from mmada.contracts.records import DROPS, RECORDS
+from mmada.contracts.records import DROPS, RECORDS, SELECTED
 from mmada.contracts.tables import write_table
 from mmada.errors import ContractError, InputError, MmadaError
 from tests.ingested import write_ingested
@@ -117,6 +117,31 @@ def test_rows_of_equal_content_are_one_row_with_all_its_origins_and_their_remark
     assert [origin["row"] for origin in row["origins"]] == [0, 2]
     assert row["remarks"] == ["r: v2"]
     assert "select" in row["not_made"]  # selection ran before this corpus was ingested
+
+
+def test_rows_of_one_conversation_are_told_apart_by_their_ids(made: Path) -> None:
+    add_rows({"row_id": "ab" * 32, "prompt": "first"}, {"row_id": "cd" * 32, "row": 0, "prompt": "second"})
+    drop = {"corpus": "texts", "source_file": "t.jsonl", "row": 0, "reason": "missing_field", "value": "prompt"}
+    write_table(table([drop], DROPS), Path(PATHS.ingested) / "texts" / part_name("dropped", 0), DROPS)
+    with pytest.raises(InputError, match=rf"texts/t.jsonl:0' gave 2 rows; ask .*\n  {'ab' * 32}\n  {'cd' * 32}$"):
+        shown("rows", "texts/t.jsonl:0")
+    for row, prompt in zip(rows("ab" * 32, "cd" * 32), ("first", "second"), strict=True):
+        assert row["record"]["prompt"] == prompt
+        assert row["remarks"] == ["another row of it was dropped by ingest: missing_field (prompt)"]
+
+
+def test_an_exchange_that_stands_twice_in_a_conversation_is_kept_once(made: Path) -> None:
+    twice = {"row_id": "ab" * 32, "row": 0}
+    add_rows(twice, twice)
+    selected = Path(PATHS.selected)
+    drop = {"corpus": "texts", "source_file": "t.jsonl", **twice, "reason": "duplicate_exact", "value": "ab" * 32}
+    write_table(table([drop], DROPS), selected / "dropped.parquet", DROPS)
+    write_table(table([{"row_id": "ab" * 32, "corpus": "texts"}], SELECTED), selected / "selected.parquet", SELECTED)
+    (row,) = rows("texts/t.jsonl:0")
+    assert sorted(origin["fate"] for origin in row["origins"]) == [
+        f"dropped by select: duplicate_exact ({'ab' * 32})",
+        "kept",
+    ]
 
 
 def test_ids_that_mean_several_rows_or_none_are_refused_with_advice(made: Path) -> None:

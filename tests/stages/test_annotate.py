@@ -198,6 +198,19 @@ def test_selection_gives_each_row_one_reason(params: Params) -> None:
     assert _select(params, require_correct=False).filter(reason="answer_wrong").is_empty()
 
 
+def test_the_rows_of_a_conversation_share_a_place_and_keep_their_own_words(params: Params) -> None:
+    asked_twice = _problem("c.jsonl", 0, "what is 2 + 5?", "2 + 5 = 7", "7", "7")
+    others = [_problem("c.jsonl", 0, f"what is {n} + 5?", f"{n} + 5 = 1", "1", str(n + 5)) for n in (3, 4)]
+    _ingest(params, [*ROWS, asked_twice, *others, asked_twice])
+    _annotate(params, "units")
+    dropped = _select(params).filter(source_file="c.jsonl")
+    assert sorted(dropped.select("reason", pl.col("excerpt").str.head(14)).rows()) == [
+        ("answer_wrong", "what is 3 + 5?"),
+        ("answer_wrong", "what is 4 + 5?"),
+        ("duplicate_exact", "what is 2 + 5?"),
+    ]
+
+
 def test_given_embeddings_drop_what_means_the_same(params: Params) -> None:
     same = [ROWS[number]["row_id"] for number in (0, 2, 5)]  # one of the first two stays, whatever embeddings say
     vectors = [[1.0, 0.1], [1.0, 0.1], [1.0, 0.0], [1.0, 0.0]]

@@ -42,10 +42,10 @@ def corpus(path: Path, **changes: Any) -> Corpus:
     return Corpus(**{**declared, "path": str(path), "source": "made here", "licence": "CC0-1.0", **changes})
 
 
-def run(tmp_path: Path, declared: Corpus, name: str = "out") -> tuple[Path, StageReport]:
+def run(tmp_path: Path, declared: Corpus, name: str = "out", **limits: int) -> tuple[Path, StageReport]:
     out = tmp_path / name
     store = UnitStore(tmp_path / "units")
-    return out, ingest(out=out, key="c", corpora=declared, ingest=LIMITS, store=store)
+    return out, ingest(out=out, key="c", corpora=declared, ingest=LIMITS.model_copy(update=limits), store=store)
 
 
 def lines(path: Path, rows: list[Any]) -> None:
@@ -178,6 +178,20 @@ def test_max_rows_takes_the_first(tmp_path: Path) -> None:
     out, report = run(tmp_path, corpus(tmp_path / "raw", max_rows=5))
     assert report.rows_in == 5
     assert read_records(out, "records")["prompt"].to_list() == list("01234")
+
+
+def test_max_rows_counts_raw_rows_whatever_each_gives(tmp_path: Path) -> None:
+    turns = [{"from": role, "value": "x"} for role in ("human", "gpt")]
+    lines(tmp_path / "raw/c.jsonl", [{"conversations": turns * (1 + n % 3)} for n in range(9)])
+    lines(tmp_path / "raw/l.jsonl", [" " if n % 2 else {"q": str(n), "a": "x"} for n in range(9)])
+    for format, file, kept in (("llava", "c.jsonl", [0, 1, 1, 2, 2, 2, 3, 4, 4]), ("jsonl", "l.jsonl", [0, 2, 4])):
+        found = set()
+        columns = {} if format == "llava" else {"prompt": "q", "response": "a"}
+        declared = corpus(tmp_path / "raw", format=format, files=file, columns=columns, max_rows=5)
+        for rows_per_unit in (1, 2, 4, 100):
+            out, _ = run(tmp_path, declared, f"{format}-{rows_per_unit}", rows_per_unit=rows_per_unit)
+            found.add(tuple(read_records(out, "records")["row"]))
+        assert found == {tuple(kept)}
 
 
 @pytest.mark.parametrize(
