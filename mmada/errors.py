@@ -66,6 +66,11 @@ class CapacityError(MmadaError):
     """A job needs more memory or disk than there is."""
 
 
+def one_line(error: Exception) -> str:
+    """The beginning of what another library says, in one line."""
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
 @contextmanager
 def exit_explained() -> Iterator[None]:
     """End the process with the message and the code of an MmadaError; for the outermost level of a program."""

@@ -114,8 +114,8 @@ class Corpus(Section):
     """Where captions stand in a file of their own; a sample without one is dropped as missing_field."""
     max_rows: Positive | None = None
     """Read only the first raw rows of the corpus (smoke runs): lines, table rows, samples, conversations."""
-    revision: str = ""
-    """Commit hash of a Hugging Face dataset; required for `huggingface`."""
+    config: str = ""
+    """Configuration of a Hugging Face dataset that has several."""
     split: str = "train"
     """Split of a Hugging Face dataset."""
     source: str
@@ -123,8 +123,6 @@ class Corpus(Section):
 
     @model_validator(mode="after")
     def _columns_fit(self) -> "Corpus":
-        if self.format == "huggingface" and not self.revision:
-            raise ValueError("a huggingface corpus needs `revision`, the commit to pin")
         if self.captions and (self.format != "webdataset" or self.sidecar):
             raise ValueError("`captions` are joined by the keys of webdataset samples, and exclude a `sidecar`")
         given = {*self.columns, *_FROM_FORMAT.get(self.format, ()), *(["prompt"] if self.prompt else [])}

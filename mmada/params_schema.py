@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
@@ -56,6 +56,14 @@ class Paths(Section):
     site: str
 
 
+def _at_least_one(benchmarks: dict[str, Benchmark]) -> dict[str, Benchmark]:
+    if not benchmarks:
+        raise ValueError(
+            "name at least one set of held-out items: rows are searched for them, and checkpoints are scored on them"
+        )
+    return benchmarks
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -65,7 +73,7 @@ class Params(Section):
     ingest: Ingest
     text_tokenizer: TextTokenizer
     vq: Vq
-    benchmarks: dict[Key, Benchmark]
+    benchmarks: Annotated[dict[Key, Benchmark], AfterValidator(_at_least_one)]
     annotation: Annotation
     selection: Selection
     gate: Gate
@@ -127,6 +135,5 @@ def parse_params(raw: Any, where: str) -> Params:
             + ("" if isinstance(issue["input"], Mapping) else f" (got {issue['input']!r})")
             for issue in error.errors()
         ]
-        raise ParamsError(
-            f"{where}: {len(lines)} entries are not allowed; mend them and run again\n" + "\n".join(lines)
-        ) from None
+        entries = "1 entry is" if len(lines) == 1 else f"{len(lines)} entries are"
+        raise ParamsError(f"{where}: {entries} not allowed; mend and run again\n" + "\n".join(lines)) from None

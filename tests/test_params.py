@@ -94,8 +94,13 @@ def test_null_deletes_also_the_last_entry(params: Path) -> None:
     assert yaml.safe_load(params.read_text())["demo_corpora"] == {}
 
 
+def test_a_project_without_held_out_items_is_refused(params: Path) -> None:
+    with pytest.raises(ParamsError, match=r"benchmarks: .*name at least one set of held-out items"):
+        _patch(params, f"benchmarks: {{{', '.join(f'{key}: null' for key in load_params(params).benchmarks)}}}\n")
+
+
 def test_a_patch_that_is_not_allowed_changes_nothing(params: Path) -> None:
     before = params.read_bytes()
-    with pytest.raises(ParamsError, match=r"selection\.no_such_limit"):
+    with pytest.raises(ParamsError, match=r"1 entry is not allowed(.|\n)*selection\.no_such_limit"):
         _patch(params, "selection: {no_such_limit: 1}\n")
     assert params.read_bytes() == before

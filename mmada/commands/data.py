@@ -14,16 +14,25 @@ app = typer.Typer()
 
 @app.command(rich_help_panel="Data")
 def pin(
-    url: Annotated[str, typer.Argument(help="Where the corpus lies: s3://bucket/prefix.")],
-    out: Annotated[Path, typer.Argument(help="File to write and commit: data/raw/<corpus>.pins.json.")],
+    url: Annotated[
+        str, typer.Argument(help="Where the corpus lies: s3://bucket/prefix, or hf://datasets/owner/name[@commit].")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="File to write and commit: data/raw/<corpus>.pins.json, for a dataset .hub.json.")
+    ],
     pattern: Annotated[str, typer.Option(help="Which objects below the prefix, by their names.")] = "**/*",
 ) -> None:
-    """Pin a corpus that stays in an object store: name, size, ETag, version and sha256 of every object.
+    """Pin a corpus that stays in an object store or on the Hugging Face hub; the file is its `path` in params.yaml.
 
-    The file is the `path` of the corpus. What is pinned already and has not changed is not read again.
+    Of a bucket: name, size, ETag, version and sha256 of every object; what is pinned already and has not changed is not
+    read again. Of a dataset: the commit that a branch or a tag now means (without one, the newest).
     """
-    from mmada.sources import pinning
+    from mmada.sources import hub_pins, pinning
 
+    if url.startswith(hub_pins.SCHEME):
+        commit = hub_pins.pin_dataset(url, out)
+        typer.echo(f"{out} pins {url.partition('@')[0]} at {commit}; commit it")
+        return
     found = pinning.pin(url, out, pattern)
     typer.echo(f"{out} pins {found.objects:,} objects, {found.bytes:,} bytes ({found.bytes_read:,} read); commit it")
 

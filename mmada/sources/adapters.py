@@ -1,11 +1,10 @@
 """The formats that a corpus can declare, by name."""
 
-from functools import partial
 from typing import Final
 
 from mmada.sources.arrow_ipc import arrow_texts, read_arrow, split_arrow
 from mmada.sources.conversations import read_llava, read_messages
-from mmada.sources.hugging_face import read_hub, split_hub
+from mmada.sources.hugging_face import FORMAT, no_split, read_hub
 from mmada.sources.image_folder import read_table_rows, split_table
 from mmada.sources.json_documents import (
     read_array_or_lines,
@@ -33,9 +32,5 @@ ADAPTERS: Final[dict[str, Adapter]] = {
     "llava": Adapter(split_array_or_lines, read_llava, _CONVERSATION),
     "messages": Adapter(split_array_or_lines, read_messages, _CONVERSATION),
     "trajectories": Adapter(split_array_or_lines, read_array_or_lines, response=without_echo),
+    FORMAT: Adapter(no_split, read_hub),
 }
-
-
-def hub_adapter(path: str, revision: str, split: str) -> Adapter:
-    """The adapter of a Hugging Face dataset, pinned."""
-    return Adapter(partial(split_hub, path=path, revision=revision, split=split), read_hub)

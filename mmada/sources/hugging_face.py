@@ -1,33 +1,45 @@
-"""Datasets of the Hugging Face hub at a pinned commit, or the same files in a local folder; streamed, never
-cached whole.
+"""Datasets as the `datasets` library finds them, of the Hugging Face hub at a pinned commit or of a folder: streamed,
+never cached whole.
 """
 
 import itertools
 import sys
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from mmada.errors import InputError
+from mmada.errors import InputError, StorageError, one_line
 from mmada.sources.forward_reading import read_forward
-from mmada.sources.raw_files import LocalFolder, RawFile
+from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Limits, RawRow, Span
 from mmada.unit_store import unit_key
+
+FORMAT: Final = "huggingface"
+"""The format whose data files the library finds."""
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """One split of a dataset: of the hub at the commit `revision`, or (revision "") of the local folder `path`, whose
+    files have the digest `content`. `config`: its configuration, "" for the only one.
+    """
+
+    path: str
+    revision: str
+    content: str
+    config: str
+    split: str
 
 
 @dataclass(frozen=True)
 class HubFile:
     """One data file of a dataset, which the library finds and reads by its number."""
 
-    path: str
-    revision: str
-    split: str
+    dataset: HubDataset
     number: int
     of: int
-    content: str
-    """Digest of all files of a local folder; "" where the commit pins them."""
 
     @property
     def name(self) -> str:
@@ -35,7 +47,7 @@ class HubFile:
 
     @property
     def location(self) -> str:
-        return f"{self.path}/{self.name}"
+        return f"{self.dataset.path}/{self.name}"
 
     @property
     def size(self) -> int:
@@ -43,25 +55,25 @@ class HubFile:
 
     def sha256(self) -> str:
         """A digest of what pins its bytes."""
-        return unit_key(self.content or self.path, self.revision, self.split, self.number, self.of)
+        dataset = self.dataset
+        pinned_by = dataset.content or f"{dataset.path}@{dataset.revision}"
+        return unit_key(pinned_by, dataset.config, dataset.split, self.number, self.of)
 
     def open(self) -> BufferedReader:
         raise NotImplementedError("the library reads it")
 
 
-def hub_content(path: str) -> str:
-    """Digest of the files of a local folder, "" for a dataset of the hub."""
-    content = [(file.name, file.sha256()) for file in LocalFolder(Path(path)).files("**/*")]
-    return unit_key(content) if content else ""
+def no_split(file: RawFile, limits: Limits) -> Iterator[Span]:
+    """What the format has in place of a way to cut one file; see split_dataset."""
+    raise NotImplementedError("the library finds the data files")
 
 
-def split_hub(file: RawFile, limits: Limits, *, path: str, revision: str, split: str) -> Iterator[Span]:
+def split_dataset(dataset: HubDataset, limits: Limits) -> Iterator[Span]:
     """Spans of the rows of every data file, counted as they are streamed: who needs few rows stops early."""
-    content = hub_content(path)
-    dataset = _load(path, revision, split)
-    for number in range(dataset.num_shards):
-        data_file = HubFile(path, revision, split, number, dataset.num_shards, content)
-        rows = _undecoded(dataset.shard(dataset.num_shards, number))
+    opened = _load(dataset)
+    for number in range(opened.num_shards):
+        data_file = HubFile(dataset, number, opened.num_shards)
+        rows = _rows(data_file, opened)
         start = 0
         while count := sum(1 for _ in itertools.islice(rows, limits.rows_per_unit)):
             digest = unit_key(data_file.sha256(), start, start + count)
@@ -80,8 +92,7 @@ class _HubRows:
 
     def __init__(self, file: RawFile) -> None:
         assert isinstance(file, HubFile)
-        dataset = _load(file.path, file.revision, file.split).shard(file.of, file.number)
-        self._rows = _undecoded(dataset)
+        self._rows = _rows(file, _load(file.dataset))
         self.position, self.end = 0, sys.maxsize
 
     def read(self, stop: int) -> Iterator[Mapping[str, Any]]:
@@ -93,22 +104,41 @@ class _HubRows:
         self._rows.close()
 
 
-def _load(path: str, revision: str, split: str) -> Any:
+def _load(dataset: HubDataset) -> Any:
     import datasets
 
-    try:
-        return datasets.load_dataset(path, revision=revision, split=split, streaming=True)
-    except (FileNotFoundError, ConnectionError, ValueError) as error:
-        raise InputError(
-            f"Hugging Face dataset {path} (revision {revision}, split {split}) cannot be opened: {error}; "
-            "check the name and the commit, or download the dataset into a folder and name that folder"
-        ) from error
-
-
-def _undecoded(dataset: Any) -> Generator[Mapping[str, Any], None, None]:
-    import datasets
-
-    for name, feature in (dataset.features or {}).items():
+    with _errors_named(dataset):
+        opened = datasets.load_dataset(
+            dataset.path,
+            dataset.config or None,
+            revision=dataset.revision or None,
+            split=dataset.split,
+            streaming=True,
+        )
+    for name, feature in (opened.features or {}).items():
         if isinstance(feature, datasets.Image):
-            dataset = dataset.cast_column(name, datasets.Image(decode=False))
-    yield from dataset
+            opened = opened.cast_column(name, datasets.Image(decode=False))
+    return opened
+
+
+def _rows(file: HubFile, opened: Any) -> Generator[Mapping[str, Any], None, None]:
+    with _errors_named(file.dataset):
+        yield from opened.shard(file.of, file.number)
+
+
+@contextmanager
+def _errors_named(dataset: HubDataset) -> Iterator[None]:
+    """What the library raises as StorageError where a later try may succeed, else as InputError."""
+    from httpx2 import HTTPError
+
+    at = f" at commit {dataset.revision}" if dataset.revision else ""
+    config = f", config {dataset.config!r}" if dataset.config else ""
+    where = f"dataset {dataset.path}{at}{config}, split {dataset.split!r}"
+    try:
+        yield
+    except (ConnectionError, HTTPError) as error:
+        raise StorageError(
+            f"{where}: {one_line(error)}; run again when the hub can be reached", transient=True
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{where}: {one_line(error)}; mend what it says of the files, `config` or `split`") from error

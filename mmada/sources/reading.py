@@ -13,14 +13,18 @@ from typing import Final, TypeVar
 import polars as pl
 
 from mmada.contracts.tables import from_parquet
+from mmada.errors import InputError
 from mmada.progress import progress_bar
+from mmada.sources import hub_pins
 from mmada.sources.captions import Beside
-from mmada.sources.hugging_face import HubFile
+from mmada.sources.hub_pins import read_hub_pin
+from mmada.sources.hugging_face import FORMAT as HUGGING_FACE
+from mmada.sources.hugging_face import HubDataset, HubFile, split_dataset
 from mmada.sources.known_facts import KnownFacts, find_sha256, known_facts, known_sha256
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
 from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, Span
-from mmada.sources.units import HUGGING_FACE, PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
+from mmada.sources.units import PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
@@ -65,9 +69,6 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
 
     Raises InputError when there is nothing to read.
     """
-    folder, files = _files(declared, pattern, where)
-    spans: list[Span] = []
-    sha256: dict[str, str] = {}
     beside: dict[str, Beside] = {}
     rules = unit_key("spans", VERSION, declared.format, vars(reader.limits))
     # When a file was last changed says nothing on other machines.
@@ -76,17 +77,21 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
         known_facts(reader.store.group(f"spans-{rules[:16]}")) as cuts,
         known_facts(here.group(f"digests-{unit_key(declared.path)[:16]}")) as digests,
     ):
-        for file, hashing in _watched(_hashed(files, declared, digests), len(files), f"find the rows of {where}"):
-            if declared.format == HUGGING_FACE:
-                spans += _hub_spans(file, declared, reader.limits, cuts, max_rows)
-            else:
+        if declared.format == HUGGING_FACE:
+            folder: RawFolder = LocalFolder(Path(declared.path))
+            dataset, sha256 = _open_dataset(declared, digests, where)
+            spans = _dataset_spans(dataset, reader.limits, cuts, max_rows)
+        else:
+            folder, files = open_corpus(Path(declared.path), pattern, where)
+            spans, sha256 = [], {}
+            for file, hashing in _watched(_hashed(files, digests), len(files), f"find the rows of {where}"):
                 spans += _spans(file, hashing, declared, reader.limits, cuts)
-            sha256 |= {file.location: digest} if (digest := _result(hashing)) else {}
-            if (name := declared.beside(file)) and (found := folder.find(name)):
-                sha256[found.location] = sha256.get(found.location) or find_sha256(found, digests)
-                beside[file.location] = Beside(found, sha256[found.location])
-            if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
-                break
+                sha256[file.location] = _result(hashing)
+                if (name := declared.beside(file)) and (found := folder.find(name)):
+                    sha256[found.location] = sha256.get(found.location) or find_sha256(found, digests)
+                    beside[file.location] = Beside(found, sha256[found.location])
+                if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
+                    break
     spans = list(_first_rows(spans, max_rows))
     tasks = [RowTask(span, declared, reader.limits, reader.decode, beside.get(span.file.location)) for span in spans]
     read_by = [VERSION, declared.dependencies(), vars(reader.limits)]
@@ -96,22 +101,8 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     return CorpusSpans(folder, tasks, contents, sha256)
 
 
-def _files(declared: Declaration, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
-    path = Path(declared.path)
-    if declared.format == HUGGING_FACE:  # its adapter finds the files itself
-        return LocalFolder(path), [LocalFile(path, "")]
-    return open_corpus(path, pattern, where)
-
-
-def _hashed(
-    files: Sequence[RawFile], declared: Declaration, known: KnownFacts
-) -> Iterator[tuple[RawFile, str | Future[str]]]:
-    """Files with their sha256, which threads find ahead where it is not known; a dataset of the hub has none of its own
-    ("").
-    """
-    if declared.format == HUGGING_FACE:
-        yield from ((file, "") for file in files)
-        return
+def _hashed(files: Sequence[RawFile], known: KnownFacts) -> Iterator[tuple[RawFile, str | Future[str]]]:
+    """Files with their sha256, which threads find ahead where it is not known."""
     with ThreadPoolExecutor() as pool:
         hashing = [known_sha256(file, known) or pool.submit(find_sha256, file, known) for file in files]
         try:
@@ -150,17 +141,29 @@ def _spans(
     return [Span(file, *cut) for cut in stored]
 
 
-def _hub_spans(
-    folder: RawFile, declared: Declaration, limits: Limits, known: KnownFacts, max_rows: int | None
-) -> list[Span]:
-    """How a dataset of the hub is cut. Its rows are counted by streaming them, where a commit pins it once for good."""
-    name = unit_key("hub", declared.path, declared.revision, declared.split)
-    is_pinned = not Path(declared.path).exists()
-    if is_pinned and (stored := known.get(name)) is not None:
-        return [Span(HubFile(**file), *cut) for file, *cut in stored]
-    spans = list(_first_rows(declared.adapter().split(folder, limits), max_rows))
-    if is_pinned and max_rows is None:
-        known.add(name, [(vars(span.file), *_cut(span)) for span in spans], size=0)
+def _open_dataset(declared: Declaration, known: KnownFacts, where: str) -> tuple[HubDataset, dict[str, str]]:
+    """The dataset that a corpus is, and sha256 by location: of its files, or of the file that pins it."""
+    path = Path(declared.path)
+    of_hub = path.name.endswith(hub_pins.SUFFIX)
+    name, revision = read_hub_pin(path) if of_hub else (declared.path, "")
+    files = [LocalFile(path.parent, path.name)] if of_hub else LocalFolder(path).files("**/*")
+    if not files:
+        wanted = f"a dataset is a folder of files, or what `mmada pin {hub_pins.SCHEME}...` wrote (*{hub_pins.SUFFIX})"
+        raise InputError(f"{where}.path: {path} holds no file; {wanted}")
+    sha256 = {file.location: _result(hashing) for file, hashing in _hashed(files, known)}
+    content = "" if of_hub else unit_key([(file.name, sha256[file.location]) for file in files])
+    return HubDataset(name, revision, content, declared.config, declared.split), sha256
+
+
+def _dataset_spans(dataset: HubDataset, limits: Limits, known: KnownFacts, max_rows: int | None) -> list[Span]:
+    """How a dataset is cut. Its rows are counted by streaming them, once for a version of it."""
+    name = unit_key("dataset", vars(dataset))
+    if (stored := known.get(name)) is not None:
+        return [Span(HubFile(dataset, number, of), *cut) for number, of, *cut in stored]
+    spans = list(_first_rows(split_dataset(dataset, limits), max_rows))
+    if max_rows is None:
+        files = [(span.file.number, span.file.of, *_cut(span)) for span in spans if isinstance(span.file, HubFile)]
+        known.add(name, files, size=0)
     return spans
 
 

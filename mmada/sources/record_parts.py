@@ -50,7 +50,7 @@ class SpanPictures:
 
 @dataclass(frozen=True)
 class RecordTask:
-    """A span to be made into records. `most`: raw rows to take of it, all if None; `pictures`: None if not known yet."""
+    """A span to be made into records. `most`: raw rows to take, all if None; `pictures`: None if not known yet."""
 
     rows: RowTask
     labels: Labels

@@ -11,7 +11,7 @@ import polars as pl
 
 from mmada.contracts.records import Schema
 from mmada.contracts.tables import to_parquet
-from mmada.sources.adapters import ADAPTERS, hub_adapter
+from mmada.sources.adapters import ADAPTERS
 from mmada.sources.captions import Beside, Captions, read_captions
 from mmada.sources.columns import find_reference, read_columns
 from mmada.sources.json_values import read_object
@@ -19,9 +19,6 @@ from mmada.sources.picture_files import Decode, picture_facts, read_known_pictur
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import Adapter, Defect, Limits, RawRow, Span
 from mmada.sources.trajectories import with_thought
-
-HUGGING_FACE: Final = "huggingface"
-"""The format whose files its adapter finds itself."""
 
 # What a unit makes of a span. A row with a reason is dropped; its other columns are empty.
 ROWS: Final[Schema] = {
@@ -67,13 +64,11 @@ class Declaration:
     reference_pattern: str = ""
     sidecar: str = ""
     captions: Captions | None = None
-    revision: str = ""
+    config: str = ""
     split: str = ""
 
     def adapter(self) -> Adapter:
         """The reader of the declared format."""
-        if self.format == HUGGING_FACE:
-            return hub_adapter(self.path, self.revision, self.split)
         return ADAPTERS[self.format]
 
     def dependencies(self) -> list[object]:

@@ -114,7 +114,7 @@ def _declaration(corpus: Corpus) -> Declaration:
         reference_pattern=corpus.reference_pattern,
         sidecar=corpus.sidecar,
         captions=Captions(**corpus.captions.model_dump()) if corpus.captions else None,
-        revision=corpus.revision,
+        config=corpus.config,
         split=corpus.split,
     )
 
