@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mmada.contracts.facts import FACTS
 from mmada.curation.select import decide
@@ -112,6 +112,56 @@ def test_a_missing_part_is_measured_wherever_it_lies(cut: Any) -> None:
 @pytest.mark.parametrize("make", [lambda: scene(255, 8), lambda: scene(0, 38), lambda: np.zeros((64, 64, 3), np.uint8)])
 def test_the_ground_of_a_drawing_is_no_missing_part(make: Callable[[], Pixels]) -> None:
     assert lost_share(make()) < 0.2
+
+
+def flag(draw: random.Random) -> Pixels:
+    """Two or three stripes, or a disc, at times with a triangle at the mast."""
+    width, height = draw.choice([(96, 64), (90, 60), (72, 72), (160, 100)])
+    picture = Image.new("RGB", (width, height), colour(draw))
+    pen, number = ImageDraw.Draw(picture), draw.choice([1, 2, 3])
+    for stripe in range(1, number):
+        start = (0, stripe * height // number) if draw.random() < 0.5 else (stripe * width // number, 0)
+        pen.rectangle((*start, width, height), fill=colour(draw))
+    if number == 1:
+        pen.ellipse(
+            (width // 2 - height // 4, height // 4, width // 2 + height // 4, 3 * height // 4), fill=colour(draw)
+        )
+    elif draw.random() < 0.3:
+        pen.polygon([(0, 0), (width // 3, height // 2), (0, height)], fill=colour(draw))
+    return np.asarray(picture)
+
+
+def slide(draw: random.Random) -> Pixels:
+    """A page with a title on a band."""
+    picture = Image.new("RGB", (320, 240), colour(draw))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, 320, draw.randint(40, 110)), fill=colour(draw))
+    for line in range(130, 220, 18):
+        pen.text((20, line), "some words " * draw.randint(1, 4))
+    return np.asarray(picture)
+
+
+def chart(draw: random.Random) -> Pixels:
+    """One to three bars."""
+    picture = Image.new("RGB", (320, 240), "white")
+    pen, number = ImageDraw.Draw(picture), draw.randint(1, 3)
+    for bar in range(number):
+        left, right = (20 + place * 280 // number for place in (bar, bar + 1))
+        pen.rectangle((left, draw.randint(20, 200), right - 10, 225), fill=colour(draw))
+    pen.text((5, 5), "sales", fill="black")
+    return np.asarray(picture)
+
+
+def colour(draw: random.Random) -> tuple[int, int, int]:
+    return draw.randrange(256), draw.randrange(256), draw.randrange(256)
+
+
+@pytest.mark.parametrize("make", [flag, slide, chart])
+@pytest.mark.parametrize("side", [64, 128])
+def test_what_is_drawn_in_few_colours_is_not_broken(make: Callable[[random.Random], Pixels], side: int) -> None:
+    draw = random.Random(side)
+    given = Counter(reasons([make(draw) for _ in range(200)], side))
+    assert given["image_broken"] <= 2, given
 
 
 @pytest.mark.parametrize("side", [16, 24, 64, 100])
