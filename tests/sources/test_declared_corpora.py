@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
         ({"columns": {"prompt": "q"}}, "image"),
         ({"columns": {"image": "i"}}, "prompt"),
         ({"task": "lm"}, "response"),
-        ({"format": "huggingface"}, "revision"),
+        ({"format": "huggingface", "revision": "main"}, "revision"),
         ({"format": "csv"}, "jsonl"),
         ({"reference_pattern": "#### .+"}, "groups"),
         ({"reference_pattern": "(#"}, "regular expression"),
