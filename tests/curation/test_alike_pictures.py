@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mmada.curation.alike_pictures import alike_candidates, similarities, sketch
 from mmada.params_schema import load_params
@@ -72,3 +72,15 @@ def test_a_moved_shape_is_another_picture() -> None:
 
     assert not _found([drawing(20), drawing(24)])
     assert _found([drawing(20), _compressed(drawing(20))])
+
+
+def test_another_colour_is_another_drawing() -> None:
+    def face(skin: tuple[int, int, int]) -> Image.Image:
+        picture = Image.new("RGB", (72, 72), "white")
+        ImageDraw.Draw(picture).ellipse((8, 8, 64, 64), fill=skin)
+        return picture
+
+    tones = [face(skin) for skin in ((247, 222, 206), (243, 210, 162), (213, 171, 136), (175, 126, 87))]
+    assert not _found(tones)
+    for change in (_scaled, _compressed, lambda picture: _compressed(_scaled(picture))):
+        assert _found([*tones, *map(change, tones)]) == {(number, number + 4) for number in range(4)}
