@@ -128,10 +128,17 @@ def _layout(title: str, x: str, y: str) -> dict[str, Any]:
     return {
         "template": "none",
         "margin": {"l": 56, "r": 16, "t": 44, "b": 44},
-        "legend": {"orientation": "h", "y": -0.22, "x": 0, "traceorder": "normal"},
+        "legend": {
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "traceorder": "normal",
+        },
         "height": 320,
         "title": {"text": text(title), "font": {"size": 15}, "x": 0.01, "xanchor": "left"},
-        "xaxis": {"title": {"text": text(x), "standoff": 8}, "zeroline": False},
+        "xaxis": {"title": {"text": text(x), "standoff": 8}, "zeroline": False, "automargin": True},
         "yaxis": {"title": {"text": text(y), "standoff": 8}, "zeroline": False, "automargin": True},
     }
 
