@@ -19,11 +19,11 @@ import polars as pl
 from PIL import Image, ImageOps
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.evaluations import score_store
 from flows.run_workspace import RunWorkspace
 from flows.stage_graph import RunLogger
 from mmada.errors import MmadaError
 from mmada.evaluation.compare import Comparison
+from mmada.evaluation.graph_scores import score_store
 from mmada.evaluation.score_store import Entry, ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME
 from mmada.lineage.provenance import ProvenanceStore

@@ -15,6 +15,7 @@ from flows.run_workspace import RunWorkspace
 from flows.stage_graph import RunLogger, bring_up_to_date, fetch_outputs, repro
 from mmada.checkpoint_registry import Checkpoint, load_registry
 from mmada.errors import InputError
+from mmada.evaluation.graph_scores import collect_scores, score_store
 from mmada.evaluation.score_store import Entry, Fall, Measurement, ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
@@ -93,30 +94,6 @@ def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], l
 def checkpoint_key(model: Artifact) -> str:
     """Name under which a workspace registers a checkpoint that it evaluates."""
     return f"c_{model.id[:_ID_DIGITS]}"
-
-
-def collect_scores(made_in: Path, project: Path) -> list[Entry]:
-    """Put scores that the graph made in `made_in` into the project's score store; what it has already stays."""
-    params = load_params(made_in / "params.yaml")
-    provenance = ProvenanceStore(made_in / params.paths.provenance)
-    store = score_store(project)
-    collected = []
-    for name, checkpoint in load_registry(made_in / "models.yaml").items():
-        scores, model_folder = made_in / params.paths.scores / name, made_in / checkpoint.path
-        try:
-            made, model = read_artifact(scores), read_artifact(model_folder)
-        except InputError:
-            continue
-        for record in provenance.records(made.id)[-1:]:
-            if record["inputs"]["model"]["id"] == model.id:
-                identity = Measurement.from_record(record).identity(name, model)
-                collected.append(store.add(scores, identity, name, model, provenance))
-    return collected
-
-
-def score_store(project: Path) -> ScoreStore:
-    """The project's score store."""
-    return ScoreStore(project / load_params(project / "params.yaml").paths.score_store)
 
 
 def _raise_alarms(store: ScoreStore, entries: Iterable[Entry], log: RunLogger) -> Mapping[str, list[Fall]]:

@@ -7,7 +7,6 @@ from prefect import flow
 
 from flows.artifacts import run_artifacts
 from flows.checkpoint_events import publish_models, published_on_the_way
-from flows.evaluations import collect_scores
 from flows.requests import (
     AS_COMMITTED,
     CURRENT,
@@ -20,6 +19,7 @@ from flows.requests import (
 )
 from flows.run_workspace import RunRequest, run_workspace
 from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
+from mmada.evaluation.graph_scores import collect_scores
 
 
 @flow(name="pipeline", flow_run_name="pipeline to {target}", task_runner=STAGE_RUNNER)

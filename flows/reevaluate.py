@@ -7,10 +7,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.artifacts import publish_scores
-from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state, score_store
+from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state
 from flows.requests import CURRENT, FirstCheckpoint, base_commit
 from flows.run_workspace import RunRequest, run_workspace_if_free
 from flows.stage_graph import STAGE_RUNNER, run_logger
+from mmada.evaluation.graph_scores import score_store
 from mmada.evaluation.score_store import Entry
 
 

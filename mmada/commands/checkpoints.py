@@ -134,9 +134,9 @@ def scores(
         bool, typer.Option("--check", help="Exit with 2 when a checkpoint fell significantly against its parent.")
     ] = False,
 ) -> None:
-    """Every evaluation in the score store: intervals, and the paired change from the parent."""
-    from mmada.evaluation.score_store import ScoreStore
+    """All evaluations, by the graph and of published checkpoints: intervals, and the paired change from the parent."""
+    from mmada.evaluation.graph_scores import collect_scores, score_store
     from mmada.evaluation.stored_scores import print_scores
 
-    store = ScoreStore(Path(load_params(PARAMS_FILE).paths.score_store))
-    print_scores(store, as_json=as_json, check=check_falls)
+    collect_scores(Path(), Path())
+    print_scores(score_store(Path()), as_json=as_json, check=check_falls)

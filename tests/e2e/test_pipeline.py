@@ -69,6 +69,18 @@ def test_trace_origins_are_the_raw_rows(finished: Path) -> None:
             assert prompt == json.loads(raw.read_text().splitlines()[origin["row"]])["question"]
 
 
+def test_what_the_graph_evaluated_is_among_the_scores(finished: Path) -> None:
+    scores = json.loads(run(finished, "mmada", "scores", "--json").stdout)
+    measured = {
+        (path.parent.name, name)
+        for path in finished.glob("data/scores/*/scores.json")
+        for name in json.loads(path.read_text())["benchmarks"]
+    }
+    assert measured
+    assert {(row["name"], row["benchmark"]) for row in scores} == measured
+    assert {row["parent"] for row in scores} == {None, "init", "stage1", "stage2"}
+
+
 def test_verify_finds_nothing_in_an_untouched_project(finished: Path) -> None:
     assert " 0 findings" in run(finished, "mmada", "verify", "data/models/stage3").stdout
 
