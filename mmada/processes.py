@@ -8,10 +8,11 @@ import ctypes
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import LifoQueue
 from threading import Lock
@@ -64,7 +65,8 @@ def die_with_parent(parent: int | None = None) -> None:
 class Processes(Generic[T]):
     """Up to `slots` processes that run `run`; each starts when it is first needed and keeps what it has loaded.
 
-    `run` must be importable (a module's function): processes are spawned, so that no thread or lock is inherited.
+    `run` must be importable (a module's function): each is an interpreter of its own, so that no thread or lock is
+    inherited.
     """
 
     def __init__(self, run: Callable[[T], bytes], slots: int) -> None:
@@ -105,31 +107,32 @@ class Processes(Generic[T]):
         for worker in list(self._alive):  # they hold nothing that is not in this process already
             worker.process.kill()
         for worker in list(self._alive):
-            worker.process.join()
+            worker.process.wait()
 
 
 class _Worker(Generic[T]):
     """One process and the pipe to it. One thread at a time may call it."""
 
     def __init__(self, run: Callable[[T], bytes]) -> None:
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        # Daemon: this process may end in the middle of a run without waiting for its workers.
-        self.process = context.Process(target=_serve, args=(theirs, run), daemon=True)
-        self.process.start()
+        self.pipe, theirs = Pipe()
+        fd = theirs.fileno()
+        # Not multiprocessing's: its processes import this one's main module again, a quarter of a second of each start.
+        serve = f"import sys; sys.path[:] = {sys.path}; from mmada.processes import _serve; _serve({fd}, {os.getpid()})"
+        self.process = subprocess.Popen([sys.executable, "-c", serve], pass_fds=[fd], stdin=subprocess.DEVNULL)
         theirs.close()  # so that the pipe ends when the process does
+        self._run = run
 
     def __call__(self, payload: T) -> bytes:
-        data = pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)  # a failure here is the unit's, not the pipe's
+        # A failure here is the unit's, not the pipe's.
+        data = pickle.dumps((self._run, payload), protocol=pickle.HIGHEST_PROTOCOL)
         try:
             self.pipe.send_bytes(data)
             kind = self.pipe.recv_bytes()
             answer = self.pipe.recv_bytes()
         except (EOFError, OSError):
             self.process.kill()
-            self.process.join()
             self.pipe.close()
-            raise WorkerLostError(f"its process died ({_exit_reason(self.process.exitcode)})") from None
+            raise WorkerLostError(f"its process died ({_exit_reason(self.process.wait())})") from None
         if kind == _RESULT:
             return answer
         error = pickle.loads(answer)  # made by this program's own process
@@ -141,17 +144,19 @@ _RESULT = b"result"
 _ERROR = b"error"
 
 
-def _serve(pipe: Connection, run: Callable[[T], bytes]) -> None:
-    """A worker's life: payloads in, results or exceptions out, until the pipe ends."""
-    die_with_parent()
+def _serve(fd: int, parent: int) -> None:
+    """A worker's life: functions with their payloads in, results or exceptions out, until the pipe ends."""
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    pipe = Connection(fd)
     while True:
         try:
-            payload = pipe.recv_bytes()
+            data = pipe.recv_bytes()
         except EOFError:
             return
         try:
-            kind, answer = _RESULT, run(pickle.loads(payload))
+            run, payload = pickle.loads(data)
+            kind, answer = _RESULT, run(payload)
         except Exception as error:
             kind, answer = _ERROR, _portable(error)
         pipe.send_bytes(kind)
@@ -172,10 +177,10 @@ def _portable(error: Exception) -> bytes:
     return data
 
 
-def _exit_reason(code: int | None) -> str:
+def _exit_reason(code: int) -> str:
     if code == -signal.SIGKILL:
         return "killed: the machine may be out of memory; fewer MMADA_WORKERS need less"
-    return signal.strsignal(-code) or str(code) if code is not None and code < 0 else f"exit code {code}"
+    return signal.strsignal(-code) or str(code) if code < 0 else f"exit code {code}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from tests.e2e.project_folder import ENVIRONMENT, make_project, output_ids, run
 from tests.e2e.test_kill import start_and_kill
 from tests.services import serve_s3
 from tests.training.killed_unigrpo import kill_rounds
+from tests.worker_processes import is_worker
 
 LONGEST_RUN = 8.0
 """Seconds after which a stage is killed at the latest; what it finished until then is kept for the next."""
@@ -146,19 +147,12 @@ def _run_and_kill(project: Path, address: str, rng: random.Random, within: float
 def _kill_one(stage: psutil.Process, rng: random.Random) -> int | None:
     """kill -9 of the stage or, one time in two if there are any, of a worker; returns which."""
     try:
-        workers = [child for child in stage.children() if _is_worker(child)]
+        workers = [child for child in stage.children() if is_worker(child)]
         victim = rng.choice(workers) if workers and rng.random() < 0.5 else stage
         victim.kill()
     except psutil.NoSuchProcess:
         return None
     return victim.pid
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return "spawn_main" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:  # it has just ended, and may not have been waited for yet
-        return False
 
 
 def kill_training(folder: Path, kills: int, seed: int) -> None:

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from mmada import unit_failures, workers
 from mmada.errors import InputError, StorageError, UnitsError
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, Unit, run_units
+from tests.worker_processes import is_worker
 
 
 @dataclass(frozen=True)
@@ -175,8 +178,25 @@ def test_results_come_while_later_units_are_not_yet_made(store: UnitStore, log: 
     for _ in range(3):
         next(results)
     assert made < 10_000
+    assert any(map(is_worker, psutil.Process().children()))
     results.close()  # type: ignore[attr-defined]
-    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    assert not any(map(is_worker, psutil.Process().children()))
+
+
+def test_a_script_needs_no_guard_of_its_main_module(tmp_path: Path) -> None:
+    """What a notebook or a short script does: workers import what they run, and nothing of who asks."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from mmada import workers\n"
+        "from mmada.unit_store import UnitStore, unit_key\n"
+        "workers._ALONE_SECONDS = 0.0\n"
+        "units = [workers.Unit(unit_key(n), Path(str(n))) for n in range(4)]\n"
+        "results = workers.run_units(units, bytes, UnitStore(Path('units')), title='t', workers=2)\n"
+        "print([result.decode() for result in results])\n"
+    )
+    said = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout == "['0', '1', '2', '3']\n"
 
 
 @pytest.mark.usefixtures("at_once")

@@ -82,10 +82,12 @@ def row_id(task: str, prompt: str, response: str, reference: str, image_sha256: 
 def row_ids(task: str, rows: pl.DataFrame) -> pl.Series:
     """`row_id` of every row of a table with `prompt`, `response`, `reference` and `image_sha256`."""
     digests: list[bytes] = []
+    content = bytearray()
     for part in rows.select("prompt", "response", "reference", "image_sha256").iter_slices(_HASHED_AT_A_TIME):
         fields = (column.to_list() for column in part)  # rows as Python's would take twice as long to make
-        content = map(_ENCODER.encode, zip(repeat(task), *fields))
-        digests += [hashlib.sha256(one).digest() for one in content]
+        for row in zip(repeat(task), *fields):
+            _ENCODER.encode_into(row, content)
+            digests.append(hashlib.sha256(content).digest())
     return pl.Series("row_id", digests, dtype=pl.Binary).bin.encode("hex")
 
 

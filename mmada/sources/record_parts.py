@@ -138,6 +138,8 @@ def _records(kept: pl.DataFrame, labels: Labels) -> pl.DataFrame:
 def _misnamed(kept: pl.DataFrame, column: str) -> pl.DataFrame:
     """Remarks (DROPS) on rows whose picture is of another format than its name says, or the tar member's (`column`)."""
     names = kept.filter(pl.col("format") != "").select("image", "format").unique()
+    if names.is_empty():
+        return pl.DataFrame(schema=pl.Schema(DROPS))
     rows = [
         (image, is_, f"called {promised}, but its bytes are {is_}")
         for image, is_ in names.iter_rows()
@@ -152,8 +154,9 @@ def _misnamed(kept: pl.DataFrame, column: str) -> pl.DataFrame:
 
 def _picture_parts(kept: pl.DataFrame, task: RecordTask) -> Iterator[pl.DataFrame]:
     """Distinct pictures of the span: those inside its rows, then those in files of their own."""
-    inside = kept.filter(pl.col("bytes").bin.size() > 0).unique("image_sha256", keep="first", maintain_order=True)
-    yield from inside.select(list(PICTURES)).iter_slices(task.pictures_per_part)
+    inside = kept.filter(pl.col("bytes").bin.size() > 0).select(list(PICTURES))
+    distinct = inside.unique("image_sha256", keep="first", maintain_order=True)
+    yield from distinct.iter_slices(task.pictures_per_part)
     if task.pictures is None:
         return
     new = list(task.pictures.new.items())
