@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import polars as pl
 
@@ -53,22 +54,22 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     read = partial(run_units, run=read_parts, store=store, rows_of=num_rows)
     if small := [unit for bundle in bundles for unit in bundle.unread(store)]:
         deque(read(small, title=f"read small files of {key}"), maxlen=0)
-    writer = _Writer(out)
     waiting: list[tuple[int, list[str]]] = []  # parts from the first one on that names pictures, with the names
-    for number, result in enumerate(read([bundle.unit(store) for bundle in bundles], title=f"read {key}")):
-        files = unpack_files(result)
-        if waiting or NAMES in files:
-            waiting.append((number, json.loads(files.get(NAMES, b"[]"))))
-        else:
-            writer.write(number, files)
     raw_files = dict(spans.sha256)
-    if waiting:
-        names = list(dict.fromkeys(name for _, names in waiting for name in names))
-        pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
-        raw_files |= pictures.sha256()
-        finished = read(_with_pictures(bundles, waiting, pictures, store), title=f"finish {key}", total=len(waiting))
-        for (number, _), result in zip(waiting, finished, strict=True):
-            writer.write(number, unpack_files(result))
+    with _Writer(out) as writer:
+        for number, result in enumerate(read([bundle.unit(store) for bundle in bundles], title=f"read {key}")):
+            files = unpack_files(result)
+            if waiting or NAMES in files:
+                waiting.append((number, json.loads(files.get(NAMES, b"[]"))))
+            else:
+                writer.write(number, files)
+        if waiting:
+            names = list(dict.fromkeys(name for _, names in waiting for name in names))
+            pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
+            raw_files |= pictures.sha256()
+            late = _with_pictures(bundles, waiting, pictures, store)
+            for (number, _), result in zip(waiting, read(late, title=f"finish {key}", total=len(waiting)), strict=True):
+                writer.write(number, unpack_files(result))
     write_files(out, {task.span.file.name: spans.file_sha256(task) for task in spans.tasks})
     _refuse_if_useless(key, corpora, writer)
     return StageReport(
@@ -154,7 +155,10 @@ def _with_pictures(
 
 
 class _Writer:
-    """Puts the parts of spans in place and counts. A picture stands with the first span that shows it only."""
+    """Puts the parts of spans in place and counts. A picture stands with the first span that shows it only.
+
+    Files are written while the next span is read; leaving the context waits for the last ones.
+    """
 
     def __init__(self, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -163,15 +167,32 @@ class _Writer:
         self.dropped: Counter[str] = Counter()
         self.noted: Counter[str] = Counter()
         self.pictures: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._wait()
 
     def write(self, span: int, files: Mapping[str, bytes]) -> None:
-        """The files of a finished span."""
+        """The files of a finished span. Raises OSError for those before it."""
         counts = json.loads(files[COUNTS])
         self.kept += counts["kept"]
         self.dropped.update(counts["dropped"])
         self.noted.update(counts["noted"])
         again = self.pictures & set(counts["pictures"])
         self.pictures.update(counts["pictures"])
+        self._wait()  # one span in memory besides that which is read
+        self._last = self._thread.submit(self._write, span, files, again)
+
+    def _wait(self) -> None:
+        if self._last:
+            self._last.result()
+
+    def _write(self, span: int, files: Mapping[str, bytes], again: Set[str]) -> None:
         for name, data in files.items():
             kind, _, number = name.partition("-")
             if name == COUNTS:
