@@ -66,7 +66,7 @@ class LocalFile:
         """Where it lies."""
         return self.root / self.name
 
-    @property
+    @cached_property
     def location(self) -> str:
         return self.path.as_posix()
 

@@ -7,7 +7,8 @@ rows show is decoded once, and never again when it comes with other rows.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import splitext
 from typing import Final, TypeVar
 
 import polars as pl
@@ -83,14 +84,15 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
             spans = _dataset_spans(dataset, reader.limits, cuts, max_rows)
         else:
             folder, files = open_corpus(Path(declared.path), pattern, where)
-            spans, sha256 = [], {}
+            spans, sha256, rows = [], {}, 0
             for file, hashing in _watched(_hashed(files, digests), len(files), f"find the rows of {where}"):
-                spans += _spans(file, hashing, declared, reader.limits, cuts)
+                spans += (cut := _spans(file, hashing, declared, reader.limits, cuts))
+                rows += sum(span.rows for span in cut)
                 sha256[file.location] = _result(hashing)
                 if (name := declared.beside(file)) and (found := folder.find(name)):
                     sha256[found.location] = sha256.get(found.location) or find_sha256(found, digests)
                     beside[file.location] = Beside(found, sha256[found.location])
-                if max_rows is not None and sum(span.rows for span in spans) >= max_rows:
+                if max_rows is not None and rows >= max_rows:
                     break
     spans = list(_first_rows(spans, max_rows))
     tasks = [RowTask(span, declared, reader.limits, reader.decode, beside.get(span.file.location)) for span in spans]
@@ -133,7 +135,7 @@ def _spans(
         if (span := next(cutting, None)) is None:
             break
         cuts.append(_cut(span))
-    name = f"{_result(hashing)}{PurePosixPath(file.name).suffix}"
+    name = f"{_result(hashing)}{splitext(file.name)[1]}"
     stored = known.get(name)
     if stored is None:
         stored = [*cuts, *map(_cut, cutting)]

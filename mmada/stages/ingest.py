@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from mmada.sources.record_parts import (
 )
 from mmada.sources.units import Declaration
 from mmada.stage_report import StageReport
-from mmada.unit_files import unpack_files
+from mmada.unit_files import packed_file, unpack_files
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
 from mmada.workers import LateUnit, Unit, run_units
@@ -58,18 +58,18 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     raw_files = dict(spans.sha256)
     with _Writer(out) as writer:
         for number, result in enumerate(read([bundle.unit(store) for bundle in bundles], title=f"read {key}")):
-            files = unpack_files(result)
-            if waiting or NAMES in files:
-                waiting.append((number, json.loads(files.get(NAMES, b"[]"))))
+            names = packed_file(result, NAMES)
+            if waiting or names:
+                waiting.append((number, json.loads(names or b"[]")))
             else:
-                writer.write(number, files)
+                writer.write(number, result)
         if waiting:
-            names = list(dict.fromkeys(name for _, names in waiting for name in names))
-            pictures = read_named_pictures(names, spans.folder, corpora.image_path, reader, title=f"decode {key}")
+            wanted = list(dict.fromkeys(name for _, named in waiting for name in named))
+            pictures = read_named_pictures(wanted, spans.folder, corpora.image_path, reader, title=f"decode {key}")
             raw_files |= pictures.sha256()
             late = _with_pictures(bundles, waiting, pictures, store)
             for (number, _), result in zip(waiting, read(late, title=f"finish {key}", total=len(waiting)), strict=True):
-                writer.write(number, unpack_files(result))
+                writer.write(number, result)
     write_files(out, {task.span.file.name: spans.file_sha256(task) for task in spans.tasks})
     _refuse_if_useless(key, corpora, writer)
     return StageReport(
@@ -177,23 +177,23 @@ class _Writer:
         self._thread.shutdown()
         self._wait()
 
-    def write(self, span: int, files: Mapping[str, bytes]) -> None:
-        """The files of a finished span. Raises OSError for those before it."""
-        counts = json.loads(files[COUNTS])
+    def write(self, span: int, result: bytes) -> None:
+        """The files of a finished span (see `read_parts`). Raises OSError for those before it."""
+        counts = json.loads(packed_file(result, COUNTS) or b"")
         self.kept += counts["kept"]
         self.dropped.update(counts["dropped"])
         self.noted.update(counts["noted"])
         again = self.pictures & set(counts["pictures"])
         self.pictures.update(counts["pictures"])
         self._wait()  # one span in memory besides that which is read
-        self._last = self._thread.submit(self._write, span, files, again)
+        self._last = self._thread.submit(self._write, span, result, again)
 
     def _wait(self) -> None:
         if self._last:
             self._last.result()
 
-    def _write(self, span: int, files: Mapping[str, bytes], again: Set[str]) -> None:
-        for name, data in files.items():
+    def _write(self, span: int, result: bytes, again: Set[str]) -> None:
+        for name, data in unpack_files(result).items():
             kind, _, number = name.partition("-")
             if name == COUNTS:
                 continue
