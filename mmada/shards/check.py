@@ -3,18 +3,20 @@ through as if there were neither (`walk`).
 """
 
 import hashlib
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import astuple
 from itertools import zip_longest
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
 from mmada.contracts.tables import read_table
 from mmada.errors import MmadaError
 from mmada.lineage.manifest import MANIFEST_NAME, file_sha256, read_artifact
+from mmada.processes import Processes
 from mmada.shards.index import INDEX, index_name
 from mmada.shards.plain import is_plain
 from mmada.shards.walk import Finding, FoundSample, walk
@@ -23,8 +25,11 @@ from mmada.workers import num_workers
 _WORTH_PROCESSES: Final = 100_000_000
 """Bytes from which on processes of their own save more time than they take to start."""
 
-_Keys = list[tuple[str, int]]
-"""Keys of a shard's samples, with their offsets."""
+_Task = tuple[Path, str, str]
+"""Folder and name of a shard, and its sha256, empty if that is not known."""
+
+_Checked = tuple[list[Finding], list[tuple[str, int]]]
+"""What is wrong with a shard, and the keys of its samples with their offsets."""
 
 
 def check_shards(folder: Path) -> list[Finding]:
@@ -60,22 +65,35 @@ def _check_names(sha256: Mapping[str, str], present: set[str], shards: Sequence[
         yield Finding(name, 0, "is a part of the index without a shard")
 
 
-def _check_all(folder: Path, sha256: Mapping[str, str], shards: Sequence[str]) -> Iterator[tuple[list[Finding], _Keys]]:
+def _check_all(folder: Path, sha256: Mapping[str, str], shards: Sequence[str]) -> Iterator[_Checked]:
     """Other processes begin with the first shards as soon as they have started, this one at once with the last ones."""
-    work = partial(_check_shard, folder, dict(sha256))
+    tasks: list[_Task] = [(folder, shard, sha256.get(shard, "")) for shard in shards]
     if num_workers() == 1 or sum((folder / shard).stat().st_size for shard in shards) < _WORTH_PROCESSES:
-        yield from map(work, shards)
+        yield from map(_check_shard, tasks)
         return
-    with ProcessPoolExecutor(num_workers() - 1, get_context("spawn")) as pool:
-        checking = [pool.submit(work, shard) for shard in shards]
-        own = [work(shard) for shard, other in reversed(list(zip(shards, checking, strict=True))) if other.cancel()]
-        yield from (own.pop() if other.cancelled() else other.result() for other in checking)
+    others = Processes(_check_elsewhere, num_workers() - 1)
+    with ThreadPoolExecutor(others.slots) as threads, closing(others):
+        checking = [threads.submit(others, task) for task in tasks]
+        from_the_last = reversed(list(zip(tasks, checking, strict=True)))
+        own = [_check_shard(task) for task, other in from_the_last if other.cancel()]
+        yield from (own.pop() if other.cancelled() else _unpacked(other.result()) for other in checking)
 
 
-def _check_shard(folder: Path, sha256: Mapping[str, str], shard: str) -> tuple[list[Finding], _Keys]:
+def _check_elsewhere(task: _Task) -> bytes:
+    findings, keys = _check_shard(task)
+    return json.dumps([[astuple(finding) for finding in findings], keys]).encode()
+
+
+def _unpacked(result: bytes) -> _Checked:
+    findings, keys = json.loads(result)
+    return [Finding(*finding) for finding in findings], [(key, offset) for key, offset in keys]
+
+
+def _check_shard(task: _Task) -> _Checked:
+    folder, shard, sha256 = task
     data = (folder / shard).read_bytes()
     findings: list[Finding] = []
-    if sha256.get(shard, "") not in ("", hashlib.sha256(data).hexdigest()):
+    if sha256 not in ("", hashlib.sha256(data).hexdigest()):
         findings.append(Finding(shard, 0, f"its sha256 is not that of {MANIFEST_NAME}"))
     try:
         index = read_table(folder / index_name(shard), INDEX, "shard index")
