@@ -60,6 +60,8 @@ _DANGLING_WORD: Final = re.compile(
 )
 _BRACKET: Final = re.compile(r"(?<!\\)\\([\[\]()])")  # of a formula; two backslashes are a line break
 _SENTENCE: Final = re.compile(r"\w[.!?](?=\s)")
+_PROSE: Final = re.compile(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}")
+_WORDS_IN_FORMULA: Final = re.compile(r"\\(?:text|mbox|textbf|textit)\{[^{}]*\}?")
 _UNENDED: Final = re.compile(r"(?:[a-z'-]+,? ){6}[a-z'-]+\Z")
 
 
@@ -162,7 +164,11 @@ def _cut_end(text: str) -> str | None:
 
 def _is_formula_open(text: str) -> bool:
     brackets = _BRACKET.findall(text)
-    if (brackets and brackets[-1] in "[(") or text.count("$$") % 2 == 1:
+    if brackets and brackets[-1] in "[(":
+        return True
+    before, mark, last = text.rpartition("$$")
+    # Sums of money are written with two dollars by mistake; prose goes on behind them, and not in a formula.
+    if mark and before.count("$$") % 2 == 0 and not _PROSE.search(_WORDS_IN_FORMULA.sub("", last)):
         return True
     tail = text[text.rfind("\\boxed{") :] if "\\boxed{" in text else ""
     return tail.count("{") > tail.count("}")

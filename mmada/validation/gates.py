@@ -145,7 +145,8 @@ def refuse_failures(outcomes: Iterable[Outcome], report: str, selected: str) -> 
     if failed:
         lines = [line for outcome in failed for line in _explain(outcome, report)]
         raise GateError(
-            f"the data does not pass {len(failed)} checks; the whole report is {report}/index.html\n"
+            f"the data does not pass {len(failed)} {'check' if len(failed) == 1 else 'checks'}; "
+            f"the whole report is {report}/index.html\n"
             + "\n".join(lines)
             + f"\nTo let one check pass for these rows alone, commit an entry of gate.overrides for their id {selected}"
         )

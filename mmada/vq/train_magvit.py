@@ -117,7 +117,9 @@ def _rate(done: float) -> float:
 
 def _check(images: UInt8[np.ndarray, "n H W 3"], sizes: MagvitSizes, settings: FitSettings) -> None:
     if not len(images):
-        raise InputError("no pictures to fit MAGVIT-v2 on; check that the corpora of train_magvit hold pictures")
+        raise InputError(
+            "no corpus holds pictures to fit MAGVIT-v2 on; add one that does, or name published weights in vq.weights"
+        )
     height, width = images.shape[1:3]
     if settings.crop % sizes.factor or settings.crop > min(height, width):
         raise InputError(

@@ -122,7 +122,13 @@ def _truncated(row: Row, rng: random.Random) -> Row:
 
 
 def _answer_truncated(row: Row, rng: random.Random) -> Row:
-    tails = ("The final value is \\boxed{", "So in the end she has the", "We get \\[ x =", "Therefore, adding both of")
+    tails = (
+        "The final value is \\boxed{",
+        "So in the end she has the",
+        "We get \\[ x =",
+        "Therefore, adding both of",
+        "Thus $$\\frac{1}{2} \\cdot 4 \\text{ apples for each of us} + 3 y",
+    )
     return replace(row, answer=row.answer.rstrip(".") + ". " + rng.choice(tails))
 
 

@@ -167,6 +167,14 @@ def test_published_trajectories_raise_alarms_only_where_they_are_broken(realdata
     assert sum(finding is not None for finding, _ in found) == 7
 
 
+def test_published_solutions_raise_no_alarm(realdata: Path) -> None:
+    """GSM8K: one of them writes a sum of money with two dollars, as formulas begin."""
+    lines = (realdata / "text_math" / "gsm8k_train.jsonl").read_text("utf-8").splitlines()
+    found = [find_defect("chat", row["question"], row["answer"]) for row in map(json.loads, lines)]
+    assert len(found) == 7473
+    assert not any(found)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -68,7 +68,7 @@ def test_bottleneck_hardens_from_tanh_to_signs() -> None:
 
 
 def test_refuses_no_pictures_and_crops_off_the_grid() -> None:
-    for images, crop, words in ((_pictures(1)[:0], 16, "no pictures"), (_pictures(1), 18, "multiple of 4")):
+    for images, crop, words in ((_pictures(1)[:0], 16, "no corpus"), (_pictures(1), 18, "multiple of 4")):
         with pytest.raises(InputError, match=words):
             fit_magvit(
                 images,
