@@ -175,7 +175,7 @@ def _known(sums: Hashes, n: int, wanted: Hashes, prefixes: NDArray[np.bool_]) ->
     """Where those of the runs of n words begin whose hashes are among the wanted (sorted, with their _prefixes)."""
     shift = np.uint64(64 - prefixes.size.bit_length() + 1)
     found = [np.empty(0, np.int64)]
-    windows = _num_windows(sums, n)
+    windows = _num_windows(sums, n) if wanted.size else 0
     for first in range(0, windows, _CACHED_WORDS):
         hashes = window_hashes(sums, n, first, min(first + _CACHED_WORDS, windows))
         hopeful = np.flatnonzero(prefixes.take((hashes >> shift).view(np.int64)))

@@ -89,14 +89,14 @@ def normalised(texts: pl.Series) -> pl.Series:
     typography = pl.col("text").str.replace_many(list(_PUNCTUATION), list(_PUNCTUATION.values()))
     compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
     thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
+    thousands = thousands.str.replace_all(_THOUSANDS, "$1$2")  # every second separator of a long number
     layout = pl.col("text").str.replace_many(["\\!", "{,}"], ["", ","]).str.replace_all(_LATEX_LAYOUT, " ")
     # Most texts need few of the changes, and are tested for the need of one faster than it is made.
     for change in (typography, _plain(pl.col("text"))):
         texts = _changed(texts, texts.str.len_bytes() != texts.str.len_chars(), change)
     texts = texts.to_frame("text").select(layout.str.to_lowercase()).to_series()
     texts = _changed(texts, texts.str.contains("ty[ -]"), compounds)
-    for _ in range(2):  # every second separator of a long number
-        texts = _changed(texts, texts.str.contains(_THOUSANDS), thousands)
+    texts = _changed(texts, texts.str.contains(_THOUSANDS), thousands)
     return texts.to_frame("text").select(pl.col("text").str.replace_all(r"-\s+([0-9])", "-$1")).to_series()
 
 
