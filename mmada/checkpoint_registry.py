@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mmada.errors import ParamsError
+from mmada.params_schema import Params
 from mmada.params_section import Key, Section
 from mmada.storage import exclusive
 from mmada.yaml_file import read_yaml, write_yaml
@@ -61,6 +62,45 @@ def register(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> N
         document["checkpoints"][name] = checkpoint.model_dump(exclude_defaults=True)
         _validated(document, path)
         write_yaml(document, path)
+
+
+def check_pipeline(params: Params, path: Path = REGISTRY_FILE) -> list[str]:
+    """Training stages that have no entry, so that nothing evaluates them.
+
+    Raises ParamsError naming an entry of the pipeline that no training stage makes: its folder would be waited for in
+    vain.
+    """
+    made = _pipeline(params)
+    waiting = {Path(entry.path): name for name, entry in load_registry(path).items() if entry.origin == "pipeline"}
+    for folder, name in waiting.items():
+        if folder not in made:
+            raise ParamsError(
+                f"{path}: checkpoints.{name} is the pipeline's {folder}, which no stage makes; `training` of params "
+                f"has {', '.join(params.training)}. Take the entry out, or name one of these"
+            )
+    return [made[folder] for folder in made if folder not in waiting]
+
+
+def follow_training(params: Params, path: Path = REGISTRY_FILE) -> None:
+    """Keep the entries of the pipeline in step with the training stages: those that are gone go, new ones come."""
+    with exclusive(path.parent / ".mmada" / "locks" / path.name):
+        document = read_yaml(path)
+        made = _pipeline(params)
+        known = _validated(document, path)
+        held = {name: Path(entry.path) for name, entry in known.items() if entry.origin == "pipeline"}
+        gone = [name for name, folder in held.items() if folder not in made]
+        new = [folder for folder in made if folder not in held.values() and made[folder] not in known]
+        for name in gone:
+            del document["checkpoints"][name]
+        for folder in new:
+            document["checkpoints"][made[folder]] = {"path": folder.as_posix(), "origin": "pipeline"}
+        if gone or new:
+            write_yaml(document, path)
+
+
+def _pipeline(params: Params) -> dict[Path, str]:
+    """Folder -> name of all models that the graph makes."""
+    return {Path(params.paths.models) / name: name for name in ("init", *params.training)}
 
 
 def _validated(document: Any, path: Path) -> Mapping[str, Checkpoint]:

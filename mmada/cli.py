@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mmada.checkpoint_registry import REGISTRY_FILE, check_pipeline
 from mmada.commands import checkpoints, data, lineage, show, training
 from mmada.dvc_lock import remove_torn_lock
 from mmada.errors import exit_explained
@@ -29,19 +30,26 @@ def run(
     die_with_parent()
     from mmada.stage_runner import run_stage
 
-    run_stage(stage, load_params(PARAMS_FILE))
+    params = load_params(PARAMS_FILE)
+    if REGISTRY_FILE.is_file():
+        check_pipeline(params)
+    run_stage(stage, params)
 
 
 @app.command()
 def check() -> None:
-    """Validate params.yaml and say what is wrong, entry by entry, before anything runs.
+    """Validate params.yaml, and models.yaml beside it, and say what is wrong, entry by entry, before anything runs.
 
     Also removes a lock file of DVC's that a kill cut short.
     """
     if remove_torn_lock(Path()):
         typer.echo("removed .dvc/tmp/rwlock, which a kill had cut short")
     params = load_params(PARAMS_FILE)
+    unregistered = check_pipeline(params)
     typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
+    for name in unregistered:
+        entry = f"{name}: {{path: {params.paths.models}/{name}, origin: pipeline}}"
+        typer.echo(f"nothing evaluates {name}: add `{entry}` to the checkpoints of {REGISTRY_FILE} if it is to be")
 
 
 @app.command()
@@ -52,7 +60,10 @@ def patch(
     from mmada.params_patch import patch_params
 
     patch_params(PARAMS_FILE, file)
-    typer.echo(f"{PARAMS_FILE} now holds the entries of {file}; `dvc repro` runs what depends on them")
+    typer.echo(
+        f"{PARAMS_FILE} now holds the entries of {file}, and {REGISTRY_FILE} its training stages; `dvc repro` runs "
+        "what depends on them"
+    )
 
 
 @app.command()

@@ -5,12 +5,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from mmada.checkpoint_registry import REGISTRY_FILE, follow_training
 from mmada.params_schema import Params, parse_params
 from mmada.yaml_file import read_yaml, write_yaml, yaml_text
 
 
 def patch_params(path: Path, patch_file: Path) -> Params:
-    """Apply the patch in `patch_file` to the params at `path` and return the result.
+    """Apply the patch in `patch_file` to the params at `path` and return the result. What models.yaml beside it says of
+    training stages follows.
 
     Raises ParamsError when either cannot be read or the result is not allowed; the file is then left as it was.
     """
@@ -19,6 +21,9 @@ def patch_params(path: Path, patch_file: Path) -> Params:
     plain = YAML(typ="safe", pure=True).load(yaml_text(document))
     params = parse_params(plain, f"{path} after {patch_file}")
     write_yaml(document, path)
+    registry = path.with_name(REGISTRY_FILE.name)
+    if registry.is_file():
+        follow_training(params, registry)
     return params
 
 

@@ -94,6 +94,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _rows_fit_the_model(self) -> "Params":
+        """A base model brings its own length."""
+        rows, most = self.selection.max_text_tokens, self.model.max_sequence_length
+        if rows > most and not self.model.base:
+            raise ValueError(
+                f"selection.max_text_tokens is {rows}, and the model takes sequences of model.max_sequence_length = "
+                f"{most}: no stage could train on such rows; lower the one or raise the other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _answers_are_rewarded(self) -> "Params":
         for name, block in self.training.items():
             if block.unigrpo is None:

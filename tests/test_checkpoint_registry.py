@@ -1,12 +1,17 @@
 """models.yaml: what it may say, and that two writers lose nothing."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mmada.checkpoint_registry import Checkpoint, find_checkpoint, load_registry, register
+from mmada.checkpoint_registry import Checkpoint, check_pipeline, find_checkpoint, load_registry, register
 from mmada.errors import ParamsError
+from mmada.params_patch import patch_params
+from mmada.params_schema import load_params
+
+ROOT = Path(__file__).parent.parent
 
 TEXT = """# a remark that must survive
 checkpoints:
@@ -64,3 +69,28 @@ def test_writers_at_the_same_time_lose_nothing(registry: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: register(f"c{n}", _external(n), registry), range(1, 17)))
     assert set(load_registry(registry)) == {"init", *(f"c{n}" for n in range(1, 17))}
+
+
+def test_entries_of_the_pipeline_follow_the_training_stages(tmp_path: Path) -> None:
+    """Published recipe: other stages than the demo's. A checkpoint made elsewhere stays, and so do comments."""
+    for name in ("params.yaml", "models.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    registry = tmp_path / "models.yaml"
+    register("other", _external(1), registry)
+    before = load_params(tmp_path / "params.yaml")
+    assert check_pipeline(before, registry) == []
+    after = patch_params(tmp_path / "params.yaml", ROOT / "docs/params/published_8b.yaml")
+    assert after.training.keys().isdisjoint(before.training)
+    assert load_registry(registry).keys() == {"init", "other", *after.training}
+    assert check_pipeline(after, registry) == []
+    assert registry.read_text().startswith("# Registered checkpoints")
+
+
+def test_an_entry_that_no_stage_makes_is_named(tmp_path: Path) -> None:
+    params = load_params(ROOT / "params.yaml")
+    registry = tmp_path / "models.yaml"
+    registry.write_text(TEXT)
+    assert check_pipeline(params, registry) == ["stage1", "stage2", "stage3"]
+    registry.write_text(TEXT + "  old: {path: data/models/stage0, origin: pipeline}\n")
+    with pytest.raises(ParamsError, match="old is the pipeline's data/models/stage0, which no stage makes"):
+        check_pipeline(params, registry)

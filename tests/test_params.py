@@ -38,6 +38,7 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
     [
         ("  seed: 1\n", "  sed: 1\n", "vq.sed"),
         ("max_loop_share: 0.5", "max_loop_share: 1.5", "selection.max_loop_share"),
+        ("max_text_tokens: 128", "max_text_tokens: 257", "selection.max_text_tokens is 257, and the model takes"),
         ("format: image_folder", "format: folder", "corpora.captions.format"),
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),
         ("corpora: {captions: 5.4,", "corpora: {capshuns: 5.4,", "training.stage1.data.corpora names ['capshuns']"),

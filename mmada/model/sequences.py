@@ -83,8 +83,8 @@ def lay_out(
     ids = np.concatenate([part for part, _ in parts])
     if len(ids) > max_length:
         raise ContractError(
-            f"sample {sample.key}: {len(ids)} tokens, but the model takes {max_length}; "
-            "lower selection.max_text_tokens or raise model.max_sequence_length"
+            f"sample {sample.key}: {len(ids)} tokens with its response filled to {window}, but the model takes "
+            f"{max_length}; lower response_window or selection.max_text_tokens, or raise model.max_sequence_length"
         )
     maskable = np.concatenate([np.full(len(part), target) for part, target in parts])
     return Layout(sample.key, sample.task, ids, maskable)

@@ -23,6 +23,7 @@ def print_summary(params: Params) -> None:
     folder = Path(params.paths.scores)
     rows = summary([(name, folder / name) for name in checkpoints], untrained=_UNTRAINED)
     last = Path(params.paths.models) / checkpoints[-1]
+    drawn = _categories(folder, checkpoints[-1])
     lines = [
         *("", "Where the time went (minutes, of the run that made each output)", *_times(reports)),
         *("", "Dropped rows by reason", *_drops(reports)),
@@ -31,7 +32,7 @@ def print_summary(params: Params) -> None:
             "Scores: share of correct items; `+` beats every baseline by more than its interval",
             *_scores(rows),
         ),
-        *("", f"Drawing by category, {checkpoints[-1]}", *_categories(folder, checkpoints[-1])),
+        *(("", f"Drawing by category, {checkpoints[-1]}", *drawn) if drawn else ()),
         *(
             "",
             f"mmada trace {last}",
