@@ -27,6 +27,9 @@ _BASELINES: Final[Mapping[str, tuple[str, str]]] = {
     "constant": ("diamond-open", "#c9a227"),
     "permuted": ("x-thin-open", "#c7517a"),
 }
+_USUAL: Final = 0.99
+"""Share of the values that a histogram spreads out, if the largest one lies `_FAR` times as far as these."""
+_FAR: Final = 2.0
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Name -> (xs, ys)."""
@@ -67,13 +70,19 @@ def lines(title: str, series: Curves, x: str, y: str, *, scale: Mapping[str, flo
 def stacked_histogram(
     title: str, series: Mapping[str, Sequence[float] | NDArray[np.number]], x: str, *, bins: int = 40
 ) -> Html:
-    """Histograms by name over shared bins, one on top of the other; counted here, so that a page stays small."""
+    """Histograms by name over shared bins, one on top of the other; counted here, so that a page stays small. Where few
+    values lie far from all others, the last bar holds them.
+    """
     everything = np.concatenate([np.asarray(values, dtype=float) for values in series.values()] or [np.zeros(0)])
+    most = np.quantile(everything, _USUAL, method="lower") if everything.size else 0.0
+    if everything.size and everything.max() > _FAR * most > 0:
+        everything = np.minimum(everything, most)
+        x = f"{x}; the last bar: all from {most:,.4g} on"
     edges = np.histogram_bin_edges(everything, bins=_bin_edges(everything, bins))
     centres = ((edges[1:] + edges[:-1]) / 2).tolist()
     figure = go.Figure(layout=_layout(title, x, "rows") | {"barmode": "stack", "bargap": 0.06})
     for colour, (name, values) in zip(_cycle(len(series)), series.items(), strict=True):
-        counts = np.histogram(values, edges)[0].tolist()
+        counts = np.histogram(np.minimum(values, everything.max(initial=0.0)), edges)[0].tolist()
         figure.add_bar(x=centres, y=counts, name=text(name), marker={"color": colour}, hovertemplate="%{y:,} rows")
     figure.update_layout(hovermode="x unified")
     return _html(figure)

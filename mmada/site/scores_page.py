@@ -75,8 +75,10 @@ def _benchmark(name: str, scores: Sequence[CheckpointScores], parents: Mapping[s
         yield _changes(found)
         for change in found:
             yield join(flips(change))
-    yield element("h3", "By category")
-    yield _categories(measured)
+    categories = sorted({category for part in measured.values() for category in part["categories"]})
+    if categories != [""]:  # items that have one
+        yield element("h3", "By category")
+        yield _categories(categories, measured)
     yield element("h3", "What they answered")
     yield side_by_side(name, scores)
 
@@ -121,13 +123,12 @@ def _changes(found: Sequence[Change]) -> Html:
     return table(header, rows)
 
 
-def _categories(measured: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Html:
-    names = sorted({category for part in measured.values() for category in part["categories"]})
+def _categories(names: Sequence[str], measured: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Html:
     rows: list[Sequence[Content]] = []
     for category in names:
         parts = [part["categories"].get(category) for part in measured.values()]
         answers = next(int(part["n"]) for part in parts if part is not None)
-        rows.append([category, answers, *("-" if part is None else share_text(part) for part in parts)])
+        rows.append([category or "none", answers, *("-" if part is None else share_text(part) for part in parts)])
     return folded(
         "Shares per category", table(["category", "answers", *measured], rows, "scores"), is_open=len(names) <= 8
     )

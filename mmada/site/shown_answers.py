@@ -58,8 +58,8 @@ def _before(row: Mapping[str, object]) -> dict[str, object]:
 def _question(row: Mapping[str, object]) -> Html:
     """Prompt, category and gold answer."""
     parts: list[Content] = [element("div", cut(row["prompt"], _LONGEST), "prompt", dir="auto")]
-    gold = f", gold answer: {cut(row['reference'], _LONGEST)}" if row["reference"] else ""
-    parts.append(element("div", f"{row['category']}{gold}", "soft", dir="auto"))
+    gold = f"gold answer: {cut(row['reference'], _LONGEST)}" if row["reference"] else ""
+    parts.append(element("div", ", ".join(filter(None, [str(row["category"]), gold])), "soft", dir="auto"))
     return join(parts)
 
 

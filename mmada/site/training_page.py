@@ -78,8 +78,9 @@ def _block(
     if rollouts:
         yield element("h3", "Answers and their rewards")
         yield from answer_groups(rollouts)
-    yield element("h3", "Sampled pictures over time")
-    yield _pictures(name, drawn.get(name))
+    if curve:
+        yield element("h3", "Sampled pictures over time")
+        yield _pictures(name, drawn.get(name))
 
 
 def _curves(curve: Curve) -> Iterator[Html]:
@@ -129,8 +130,8 @@ def _series(curve: Curve, prefix: str) -> dict[str, tuple[list[float], list[floa
 def _pictures(name: str, drawn: SampledPictures | None) -> Html:
     """A row per prompt, a column per step."""
     if drawn is None or not drawn.steps:
-        reason = f"No pictures of {name} here (a run in one process draws them at every saved step)."
-        return absent(reason, f"dvc repro --force --single-item train@{name}")
+        reason = "None: a run in one process draws them at every saved step, where one of its corpora is for drawing."
+        return element("p", reason, "soft")
     head = element("tr", join(element("th", title) for title in ["", *(f"step {step:,}" for step in drawn.steps)]))
     rows = [
         element(
