@@ -77,7 +77,7 @@ def stacked_histogram(
     most = np.quantile(everything, _USUAL, method="lower") if everything.size else 0.0
     if everything.size and everything.max() > _FAR * most > 0:
         everything = np.minimum(everything, most)
-        x = f"{x}; the last bar: all from {most:,.4g} on"
+        x = f"{x}; last bar \u2265 {most:,.4g}"
     edges = np.histogram_bin_edges(everything, bins=_bin_edges(everything, bins))
     centres = ((edges[1:] + edges[:-1]) / 2).tolist()
     figure = go.Figure(layout=_layout(title, x, "rows") | {"barmode": "stack", "bargap": 0.06})
