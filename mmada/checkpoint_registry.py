@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
+from ruamel.yaml.comments import CommentedMap
 
 from mmada.errors import ParamsError
 from mmada.params_schema import Params
@@ -59,7 +60,7 @@ def register(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> N
             return
         if name in known:
             raise ParamsError(f"{path}: the name {name!r} stands for {known[name].path}; choose another name")
-        document["checkpoints"][name] = checkpoint.model_dump(exclude_defaults=True)
+        document["checkpoints"][name] = _on_one_line(checkpoint)
         _validated(document, path)
         write_yaml(document, path)
 
@@ -93,7 +94,8 @@ def follow_training(params: Params, path: Path = REGISTRY_FILE) -> None:
         for name in gone:
             del document["checkpoints"][name]
         for folder in new:
-            document["checkpoints"][made[folder]] = {"path": folder.as_posix(), "origin": "pipeline"}
+            entry = Checkpoint(path=folder.as_posix(), origin="pipeline")
+            document["checkpoints"][made[folder]] = _on_one_line(entry)
         if gone or new:
             write_yaml(document, path)
 
@@ -101,6 +103,12 @@ def follow_training(params: Params, path: Path = REGISTRY_FILE) -> None:
 def _pipeline(params: Params) -> dict[Path, str]:
     """Folder -> name of all models that the graph makes."""
     return {Path(params.paths.models) / name: name for name in ("init", *params.training)}
+
+
+def _on_one_line(checkpoint: Checkpoint) -> CommentedMap:
+    entry = CommentedMap(checkpoint.model_dump(exclude_defaults=True))
+    entry.fa.set_flow_style()
+    return entry
 
 
 def _validated(document: Any, path: Path) -> Mapping[str, Checkpoint]:

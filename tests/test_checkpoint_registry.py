@@ -84,6 +84,7 @@ def test_entries_of_the_pipeline_follow_the_training_stages(tmp_path: Path) -> N
     assert load_registry(registry).keys() == {"init", "other", *after.training}
     assert check_pipeline(after, registry) == []
     assert registry.read_text().startswith("# Registered checkpoints")
+    assert "\n  stage1_1: {path: data/models/stage1_1, origin: pipeline}\n" in registry.read_text()
 
 
 def test_an_entry_that_no_stage_makes_is_named(tmp_path: Path) -> None:
