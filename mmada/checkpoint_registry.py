@@ -1,6 +1,7 @@
 """models.yaml: the registered checkpoints. Every one of them is evaluated, and every score names one of them."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -53,7 +54,7 @@ def register(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> N
 
     Raises ParamsError when the name stands for another checkpoint.
     """
-    with exclusive(path.parent / ".mmada" / "locks" / path.name):  # two writers at once would lose one entry
+    with _editing(path):
         document = read_yaml(path)
         known = _validated(document, path)
         if known.get(name) == checkpoint:
@@ -71,38 +72,45 @@ def check_pipeline(params: Params, path: Path = REGISTRY_FILE) -> list[str]:
     Raises ParamsError naming an entry of the pipeline that no training stage makes: its folder would be waited for in
     vain.
     """
-    made = _pipeline(params)
-    waiting = {Path(entry.path): name for name, entry in load_registry(path).items() if entry.origin == "pipeline"}
-    for folder, name in waiting.items():
-        if folder not in made:
+    made, held = _made(params), _held(load_registry(path))
+    for name, folder in held.items():
+        if folder not in made.values():
             raise ParamsError(
                 f"{path}: checkpoints.{name} is the pipeline's {folder}, which no stage makes; `training` of params "
                 f"has {', '.join(params.training)}. Take the entry out, or name one of these"
             )
-    return [made[folder] for folder in made if folder not in waiting]
+    return [name for name, folder in made.items() if folder not in held.values()]
 
 
 def follow_training(params: Params, path: Path = REGISTRY_FILE) -> None:
     """Keep the entries of the pipeline in step with the training stages: those that are gone go, new ones come."""
-    with exclusive(path.parent / ".mmada" / "locks" / path.name):
+    with _editing(path):
         document = read_yaml(path)
-        made = _pipeline(params)
         known = _validated(document, path)
-        held = {name: Path(entry.path) for name, entry in known.items() if entry.origin == "pipeline"}
-        gone = [name for name, folder in held.items() if folder not in made]
-        new = [folder for folder in made if folder not in held.values() and made[folder] not in known]
+        made, held = _made(params), _held(known)
+        gone = [name for name, folder in held.items() if folder not in made.values()]
+        new = {name: folder for name, folder in made.items() if folder not in held.values() and name not in known}
         for name in gone:
             del document["checkpoints"][name]
-        for folder in new:
-            entry = Checkpoint(path=folder.as_posix(), origin="pipeline")
-            document["checkpoints"][made[folder]] = _on_one_line(entry)
+        for name, folder in new.items():
+            document["checkpoints"][name] = _on_one_line(Checkpoint(path=folder.as_posix(), origin="pipeline"))
         if gone or new:
             write_yaml(document, path)
 
 
-def _pipeline(params: Params) -> dict[Path, str]:
-    """Folder -> name of all models that the graph makes."""
-    return {Path(params.paths.models) / name: name for name in ("init", *params.training)}
+def _editing(path: Path) -> AbstractContextManager[object]:
+    """Two writers at once would lose an entry."""
+    return exclusive(path.parent / ".mmada" / "locks" / path.name)
+
+
+def _made(params: Params) -> dict[str, Path]:
+    """Name -> folder of all models that the graph makes."""
+    return {name: Path(params.paths.models) / name for name in ("init", *params.training)}
+
+
+def _held(registry: Mapping[str, Checkpoint]) -> dict[str, Path]:
+    """Name -> folder of the entries that stand for models of the graph."""
+    return {name: Path(entry.path) for name, entry in registry.items() if entry.origin == "pipeline"}
 
 
 def _on_one_line(checkpoint: Checkpoint) -> CommentedMap:

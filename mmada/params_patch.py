@@ -20,10 +20,10 @@ def patch_params(path: Path, patch_file: Path) -> Params:
     _merge(document, read_yaml(patch_file))
     plain = YAML(typ="safe", pure=True).load(yaml_text(document))
     params = parse_params(plain, f"{path} after {patch_file}")
-    write_yaml(document, path)
     registry = path.with_name(REGISTRY_FILE.name)
     if registry.is_file():
         follow_training(params, registry)
+    write_yaml(document, path)
     return params
 
 

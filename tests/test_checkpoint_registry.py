@@ -95,3 +95,11 @@ def test_an_entry_that_no_stage_makes_is_named(tmp_path: Path) -> None:
     registry.write_text(TEXT + "  old: {path: data/models/stage0, origin: pipeline}\n")
     with pytest.raises(ParamsError, match="old is the pipeline's data/models/stage0, which no stage makes"):
         check_pipeline(params, registry)
+
+
+def test_a_patch_beside_a_broken_registry_changes_nothing(tmp_path: Path) -> None:
+    params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    (tmp_path / "models.yaml").write_text("models: {}\n")
+    with pytest.raises(ParamsError, match="no mapping `checkpoints`"):
+        patch_params(params, ROOT / "docs/params/published_8b.yaml")
+    assert params.read_bytes() == (ROOT / "params.yaml").read_bytes()

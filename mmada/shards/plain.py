@@ -95,12 +95,11 @@ def _sizes(
     digits = found[:, SIZE].astype(np.int64) - ord("0")
     if ((digits < 0) | (digits > 7)).any():
         return None
-    blank = np.frombuffer(header("", 0), np.uint8).copy()
-    blank[NAME], blank[SIZE], blank[CHECKSUM] = 0, 0, ord(" ")  # as which it is summed
-    wanted = np.tile(blank, (len(at), 1))
+    wanted = np.tile(np.frombuffer(header("", 0), np.uint8), (len(at), 1))
     wanted[:, NAME] = np.array(names, f"S{NAME.stop}").view(np.uint8).reshape(-1, NAME.stop)
     wanted[:, SIZE] = found[:, SIZE]
-    sums = sum((wanted[:, part].sum(1, dtype=np.int64) for part in (NAME, SIZE)), blank.sum(dtype=np.int64))
+    wanted[:, CHECKSUM] = ord(" ")  # as which it is summed
+    sums = wanted.sum(1, dtype=np.int64)
     wanted[:, CHECKSUM.start : CHECKSUM.start + 6] = (sums[:, None] >> _OCTAL_6 & 7) + ord("0")
     wanted[:, CHECKSUM.start + 6] = 0
     return digits @ 8 ** np.arange(10, -1, -1) if np.array_equal(found, wanted) else None

@@ -73,16 +73,18 @@ def stacked_histogram(
     """Histograms by name over shared bins, one on top of the other; counted here, so that a page stays small. Where few
     values lie far from all others, the last bar holds them.
     """
-    everything = np.concatenate([np.asarray(values, dtype=float) for values in series.values()] or [np.zeros(0)])
+    shown = [np.asarray(values, dtype=float) for values in series.values()]
+    everything = np.concatenate(shown or [np.zeros(0)])
     most = np.quantile(everything, _USUAL, method="lower") if everything.size else 0.0
-    if everything.size and everything.max() > _FAR * most > 0:
-        everything = np.minimum(everything, most)
+    if everything.max(initial=0.0) > _FAR * most > 0:
+        shown = [np.minimum(values, most) for values in shown]
+        everything = np.concatenate(shown)
         x = f"{x}; last bar \u2265 {most:,.4g}"
     edges = np.histogram_bin_edges(everything, bins=_bin_edges(everything, bins))
     centres = ((edges[1:] + edges[:-1]) / 2).tolist()
     figure = go.Figure(layout=_layout(title, x, "rows") | {"barmode": "stack", "bargap": 0.06})
-    for colour, (name, values) in zip(_cycle(len(series)), series.items(), strict=True):
-        counts = np.histogram(np.minimum(values, everything.max(initial=0.0)), edges)[0].tolist()
+    for colour, name, values in zip(_cycle(len(series)), series, shown, strict=True):
+        counts = np.histogram(values, edges)[0].tolist()
         figure.add_bar(x=centres, y=counts, name=text(name), marker={"color": colour}, hovertemplate="%{y:,} rows")
     figure.update_layout(hovermode="x unified")
     return _html(figure)

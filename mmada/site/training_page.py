@@ -80,7 +80,7 @@ def _block(
         yield from answer_groups(rollouts)
     if curve:
         yield element("h3", "Sampled pictures over time")
-        yield _pictures(name, drawn.get(name))
+        yield _pictures(drawn.get(name))
 
 
 def _curves(curve: Curve) -> Iterator[Html]:
@@ -127,7 +127,7 @@ def _series(curve: Curve, prefix: str) -> dict[str, tuple[list[float], list[floa
     }
 
 
-def _pictures(name: str, drawn: SampledPictures | None) -> Html:
+def _pictures(drawn: SampledPictures | None) -> Html:
     """A row per prompt, a column per step."""
     if drawn is None or not drawn.steps:
         reason = "None: a run in one process draws them at every saved step, where one of its corpora is for drawing."

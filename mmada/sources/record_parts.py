@@ -8,7 +8,7 @@ spans that show them.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -113,8 +113,14 @@ def pack_parts(
 
 def num_rows(result: bytes) -> int:
     """Rows of a span, kept and dropped, by the result of its unit; 0 where its pictures are not known yet."""
-    counts = json.loads(packed_file(result, COUNTS) or '{"kept": 0, "dropped": {}}')
-    return int(counts["kept"]) + sum(map(int, counts["dropped"].values()))
+    counts = read_counts(result)
+    return 0 if counts is None else counts["kept"] + sum(counts["dropped"].values())
+
+
+def read_counts(result: bytes) -> Any:
+    """COUNTS of a span; None where its pictures are not known yet."""
+    data = packed_file(result, COUNTS)
+    return None if data is None else json.loads(data)
 
 
 def _with_named_pictures(table: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:

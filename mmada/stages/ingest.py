@@ -28,6 +28,7 @@ from mmada.sources.record_parts import (
     RecordTask,
     SpanPictures,
     num_rows,
+    read_counts,
 )
 from mmada.sources.units import Declaration
 from mmada.stage_report import StageReport
@@ -179,7 +180,7 @@ class _Writer:
 
     def write(self, span: int, result: bytes) -> None:
         """The files of a finished span (see `read_parts`). Raises OSError for those before it."""
-        counts = json.loads(packed_file(result, COUNTS) or b"")
+        counts = read_counts(result)
         self.kept += counts["kept"]
         self.dropped.update(counts["dropped"])
         self.noted.update(counts["noted"])
