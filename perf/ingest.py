@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import yaml
 
-ROWS = 1_000_000
+ROWS = 3_000_000
 FILES = 10_000
 ROWS_PER_FILE = 100
 
