@@ -40,7 +40,8 @@ def bench_ingest() -> dict[str, float]:
         folder = Path(name)
         project = _project(folder)
         rows = project / "raw" / "rows.jsonl"
-        rows.write_text("".join(map(_row, range(ROWS))), encoding="utf-8")
+        with rows.open("w", encoding="utf-8") as stream:
+            stream.writelines(map(_row, range(ROWS)))
         seconds, memory = _run(project, "mmada", "run", "ingest@rows")
         (folder / "peer.py").write_text(_PEER)
         peer_seconds, peer_memory = _run(folder, sys.executable, "peer.py", str(rows), str(folder / "cache"))

@@ -26,8 +26,8 @@ from mmada.curation.words import Hashes, ngrams, row_text, split_words
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 1
-"""Of the comparison: raise it when equal texts give another similarity."""
+VERSION: Final = 2
+"""Of the comparison: raise it when equal texts get another key or another similarity."""
 
 _COMPARED: Final[Schema] = {"left": pl.UInt64, "right": pl.UInt64, "similarity": pl.Float64}
 _PAIRS_PER_UNIT: Final = 20_000

@@ -63,7 +63,7 @@ _KINDS: Final = b"".join(
 )
 """What each byte of a normalised text is, 0 where it only parts words."""
 
-_BASE: Final = 0x9E3779B97F4A7C15  # odd: it has an inverse modulo 2**64
+_BASE: Final = 0x9E3779B97F4A7C15  # of the hashes of runs; odd: it has an inverse modulo 2**64
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def row_text() -> pl.Expr:
 
 
 def split_words(texts: pl.Series) -> Words:
-    """The words of every text, as stable 64-bit hashes (equal on every machine and in every version).
+    """The words of every text, as stable 64-bit hashes (equal on every machine, whatever the version of numpy).
 
     A word is a run of letters (one letter, in scripts without spaces), a number, or a sign that changes the meaning of
     a formula; a hyphen is one before a digit.
@@ -199,8 +199,8 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
-_BYTES: Final = mix(np.arange(1, 257, dtype=np.uint64))
-"""A random number for each byte."""
+_FIRST_BYTES: Final = np.array([(1 << 8 * min(count, 8)) - 1 for count in range(_MOST_LETTERS + 1)], np.uint64)
+"""Mask of so many first bytes of eight."""
 
 
 def _words(data: NDArray[np.uint8], line_ends: Places) -> Words:
@@ -217,7 +217,22 @@ def _words(data: NDArray[np.uint8], line_ends: Places) -> Words:
     if (ends - starts > _MOST_LETTERS).any():
         starts, ends = _cut_long(starts, ends)
     bounds = np.concatenate([[0], np.searchsorted(starts, line_ends)])
-    return Words(_same(mix(run_hashes(run_sums(_BYTES.take(data)), starts, ends))), bounds)
+    return Words(_same(_word_hashes(data, starts, ends)), bounds)
+
+
+def _word_hashes(data: NDArray[np.uint8], starts: Places, ends: Places) -> Hashes:
+    """Hash of each word data[start:end], eight bytes after eight bytes. No byte of a word is zero and `mix` is a
+    bijection, so that up to eight bytes no two words share one.
+    """
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    eights = np.ascontiguousarray(np.ndarray(data.size + 1, "<u8", padded, strides=(1,)))  # from each byte on
+    sizes = ends - starts
+    hashes = mix(eights.take(starts) & _FIRST_BYTES.take(sizes))
+    for begin in range(8, _MOST_LETTERS, 8):
+        longer = np.flatnonzero(sizes > begin)
+        more = eights.take(starts[longer] + begin) & _FIRST_BYTES.take(sizes[longer] - begin)
+        hashes[longer] = mix(hashes[longer] ^ more)
+    return hashes
 
 
 def _cut_long(starts: Places, ends: Places) -> tuple[Places, Places]:
@@ -249,7 +264,7 @@ def _spellings() -> tuple[Hashes, Hashes, NDArray[np.bool_]]:
 
 def _word_hash(word: str) -> int:
     data = np.frombuffer(word.encode(), np.uint8)
-    return int(mix(run_hashes(run_sums(_BYTES.take(data)), np.array([0]), np.array([data.size])))[0])
+    return int(_word_hashes(data, np.array([0]), np.array([data.size]))[0])
 
 
 @lru_cache(4)

@@ -52,3 +52,14 @@ def test_ngrams_equal_brute_force() -> None:
     for i in range(len(texts)):
         for j in range(len(texts)):
             assert len(by_text[i] & by_text[j]) == len(brute[i] & brute[j])
+
+
+def test_a_word_is_all_its_letters_wherever_it_stands() -> None:
+    letters = "abcdefghijklmnopqrstuvwx"
+    words = [letters[:size] for size in range(1, 25)]
+    words += [word[:place] + "z" + word[place + 1 :] for word in list(words) for place in range(len(word))]
+    alone = split_words(pl.Series(words))
+    assert alone.counts.tolist() == [1] * len(words)
+    assert len(set(alone.hashes.tolist())) == len(set(words))
+    among = split_words(pl.Series([" ".join(words), f"({')('.join(reversed(words))})"]))
+    assert among.hashes.tolist() == [*alone.hashes.tolist(), *reversed(alone.hashes.tolist())]
