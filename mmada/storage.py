@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -52,7 +53,8 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """A file to be written, which takes the place of `path` when it is whole, and goes when it is not."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not named by the process: containers that share a folder give theirs the same numbers.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

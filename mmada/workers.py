@@ -57,8 +57,18 @@ class LateUnit(Generic[T]):
 
 
 def num_workers() -> int:
-    """Worker processes: MMADA_WORKERS, or the number of cores. It never changes any output byte."""
-    return int(os.environ.get("MMADA_WORKERS", "0")) or len(os.sched_getaffinity(0))
+    """Worker processes: MMADA_WORKERS, or the number of cores. It never changes any output byte.
+
+    Raises ParamsError when MMADA_WORKERS is no number.
+    """
+    return _asked_workers() or len(os.sched_getaffinity(0))
+
+
+def _asked_workers() -> int:
+    asked = os.environ.get("MMADA_WORKERS") or "0"
+    if not asked.isdecimal():
+        raise ParamsError(f"MMADA_WORKERS is {asked!r}; it is a number of worker processes (absent or 0: one a core)")
+    return int(asked)
 
 
 def run_units(
@@ -73,6 +83,7 @@ def run_units(
     reads: Sequence[Path] = (),
     rows_of: Callable[[bytes], int] | None = None,
     rows: str = "rows",
+    confirm: Callable[[T], None] | None = None,
 ) -> Iterator[bytes]:
     """Results of `units` in their order, each as soon as it and those before it are there.
 
@@ -87,6 +98,9 @@ def run_units(
     GPUs if there are any. `workers=1` keeps them in this process. `reads`: folders below the current one that all units
     read; a machine of the cluster that has no such folder gets it.
 
+    `confirm`: called in this process with the payload of a unit that has run, before its result is kept; it raises
+    where what was read is no longer what the key stands for.
+
     A unit that fails by a transient error is tried again; one that kills its worker twice, or raises, is set aside:
     all others run and are stored, then UnitsError names those. Errors that every unit would meet (ParamsError,
     InputError, CheckpointError, StorageError) end the run at once.
@@ -98,10 +112,11 @@ def run_units(
     pending = iter(units)
     with progress, _noted_while_it_runs(title, store, books) as has_died:
         seconds = _seconds_alone(workers, has_died)
-        left = yield from _in_this_process(pending, run, store, books, seconds, total)
+        left = yield from _in_this_process(pending, _confirmed(run, confirm), store, books, seconds, total)
         if left is not None:
             engine = _open_engine(run, workers, gpus, reads)
-            yield from _side_by_side(itertools.chain([left], pending), engine, store, books)
+            units = itertools.chain([left], pending)
+            yield from _side_by_side(units, engine, _confirmed(engine, confirm), store, books)
         books.set_aside.raise_if_any()
 
 
@@ -164,7 +179,7 @@ def _open_engine(run: Callable[[T], bytes], workers: int | None, gpus: float, re
         return Processes(run, workers or num_workers())
     from mmada.ray_engine import RayCluster
 
-    slots = workers or int(os.environ.get("MMADA_WORKERS", "0")) or None
+    slots = workers or _asked_workers() or None
     return RayCluster(run, slots=slots, gpus=gpus, reads=reads)
 
 
@@ -212,9 +227,16 @@ def _in_this_process(
 
 
 def _side_by_side(
-    pending: Iterator[Unit[T] | LateUnit[T]], engine: Engine[T], store: UnitStore, books: _Books
+    pending: Iterator[Unit[T] | LateUnit[T]],
+    engine: Engine[T],
+    run: Callable[[T], bytes],
+    store: UnitStore,
+    books: _Books,
 ) -> Iterator[bytes]:
-    """Twice as many units as workers in flight: enough to keep them busy, few enough to bound memory."""
+    """Twice as many units as workers in flight: enough to keep them busy, few enough to bound memory.
+
+    run: by means of `engine`, which is closed in the end.
+    """
     in_flight = 2 * engine.slots
     running: dict[str, Future[_Result]] = {}
     waiting: deque[tuple[str, Future[_Result]]] = deque()  # results to give, in the order of units
@@ -232,7 +254,7 @@ def _side_by_side(
                     books.note_result(result)
                     waiting.append((unit.key, _finished(result)))
                 else:
-                    running[unit.key] = threads.submit(_result, unit, engine, store)
+                    running[unit.key] = threads.submit(_result, unit, run, store)
                     waiting.append((unit.key, running[unit.key]))
             if not running and not waiting:
                 return
@@ -250,6 +272,18 @@ def _side_by_side(
         threads.shutdown(wait=False, cancel_futures=True)
         engine.close()
         threads.shutdown()
+
+
+def _confirmed(run: Callable[[T], bytes], confirm: Callable[[T], None] | None) -> Callable[[T], bytes]:
+    """`run`, whose result counts if `confirm` does not raise after it."""
+
+    def run_and_confirm(payload: T) -> bytes:
+        result = run(payload)
+        if confirm is not None:
+            confirm(payload)
+        return result
+
+    return run_and_confirm
 
 
 def _finished(result: _Result) -> Future[_Result]:

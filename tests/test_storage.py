@@ -4,6 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,14 @@ def test_redaction_hides_secrets_and_passwords_in_urls() -> None:
     environment = {"AWS_SECRET_ACCESS_KEY": "hidden/1", "AWS_SESSION_TOKEN": "hidden2", "AWS_DEFAULT_REGION": "here"}
     text = redact("hidden/1 hidden2 here https://user:password@host/x.git", environment)
     assert text == "<AWS_SECRET_ACCESS_KEY> <AWS_SESSION_TOKEN> here https://***@host/x.git"
+
+
+def test_many_may_write_one_file_at_once(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(50):
+            atomic_write(tmp_path / "file", bytes([number]) * 1000, durable=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(set((tmp_path / "file").read_bytes())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

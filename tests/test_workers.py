@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from mmada import unit_failures, workers
-from mmada.errors import InputError, StorageError, UnitsError
+from mmada.errors import InputError, ParamsError, StorageError, UnitsError
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, Unit, run_units
 from tests.worker_processes import is_worker
@@ -293,3 +293,23 @@ def test_a_disk_that_is_too_small_is_told_of_once_and_early(
     assert "need about 380B" in capsys.readouterr().err
     assert len(list(results)) == 90
     assert "need about" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_not_confirmed_is_not_kept(store: UnitStore, log: Path, count: int) -> None:
+    def refuse(task: Task) -> None:
+        if task.number == 1:
+            raise InputError("it changed meanwhile")
+
+    tasks = [Task(log, number) for number in range(3)]
+    with pytest.raises(InputError, match="it changed meanwhile"):
+        list(run_units([Unit(t.key, t) for t in tasks], double, store, title="t", workers=count, confirm=refuse))
+    assert store.get(tasks[1].key) is None
+    assert store.get(tasks[0].key) is not None
+
+
+@pytest.mark.parametrize("asked", ["abc", "-1", "1.5"])
+def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", asked)
+    with pytest.raises(ParamsError, match="MMADA_WORKERS"):
+        workers.num_workers()

@@ -84,11 +84,11 @@ class ProvenanceStore:
     def records(self, id_: str) -> list[dict[str, Any]]:
         """Every known way in which `id_` was made, oldest first; empty when it is unknown here."""
         try:
-            lines = self._file(id_).read_text(encoding="utf-8").splitlines()
+            text = self._file(id_).read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
         try:
-            return [json.loads(line) for line in lines]
+            return [json.loads(line) for line in text.split("\n") if line]  # names may hold other ends of lines
         except ValueError as error:
             raise IntegrityError(
                 f"{self._file(id_)} is damaged ({error}); restore it from git or a backup: it says how {id_} was made"

@@ -110,9 +110,9 @@ def _read_header(block: bytes) -> tuple[str, int] | str:
         return f"{_KINDS.get(kind, f'type {kind!r}')} where a plain file belongs; other readers may name it otherwise"
     try:
         name, size = block[NAME].rstrip(b"\0").decode("ascii"), int(block[SIZE], 8)
+        before, after, total = _plain_header(size)
     except ValueError:
         return "there is no tar header of a member here"
-    before, after, total = _plain_header(size)
     checksum = b"%06o\0 " % (total + sum(block[NAME]))
     if block[NAME.stop : CHECKSUM.start] != before or block[CHECKSUM] != checksum or block[CHECKSUM.stop :] != after:
         return f"the header of {name!r} is not as written: it is damaged, or holds a time, an owner or a mode"

@@ -77,18 +77,17 @@ def picture_of_row(image_sha256: str, records: Path, params: Params) -> Picture:
     corpus = records.parent.name
     index = codes / corpus / same_part(records, "index")
     wanted = pl.col("image_sha256") == image_sha256
-    places = rows_of([index], CODE_INDEX, wanted, ["part", "position"]).head(1)
-    if places.is_empty():
+    places = rows_of([index], CODE_INDEX, wanted, ["part", "position"]).select("part", "position")
+    files = [ingested / part.with_name(same_part(part, "pictures")) for part in map(Path, places["part"].head(1))]
+    known = _file_facts(wanted, files)
+    if known.is_empty():  # no codes yet, or those of rows as they were read before
         file, facts = _find_file(wanted, ingested / corpus, records)
         return Picture(image_sha256, facts, None, None, file)
-    place = places.select("part", "position").row(0, named=True)
-    part = Path(place["part"])
-    file = ingested / part.with_name(same_part(part, "pictures"))
-    facts = _file_facts(wanted, [file]).row(0, named=True)
+    place, facts = places.row(0, named=True), known.row(0, named=True)
     (quality,) = rows_of([codes / place["part"]], IMAGE_CODES, wanted).drop(FILE, "image_sha256").rows(named=True)
     grid = (quality.pop("grid_rows"), quality.pop("grid_columns"))
     values = unpack_codes(quality.pop("codes"), grid[0] * grid[1]).reshape(grid)
-    return Picture(image_sha256, {**_without_file(facts), **quality}, place, values, file)
+    return Picture(image_sha256, {**_without_file(facts), **quality}, place, values, files[0])
 
 
 def _find_file(wanted: pl.Expr, folder: Path, records: Path) -> tuple[Path, dict[str, Any]]:

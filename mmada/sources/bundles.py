@@ -7,7 +7,7 @@ others in it hold is taken from the results of their spans, which are kept.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -18,6 +18,7 @@ from mmada.contracts.ingested import STORED_RECORDS
 from mmada.contracts.records import DROPS, PICTURES, Schema
 from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.sources.record_parts import COUNTS, NAMES, RecordTask, SpanPictures, pack_parts, read_record_parts
+from mmada.sources.units import RowTask
 from mmada.unit_files import pack_files, unpack_files
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, Unit
@@ -68,7 +69,7 @@ class Bundle:
 
     def unit_with_pictures(self, pictures: SpanPictures) -> Unit[PartTask]:
         """The same when the pictures that its rows name are known."""
-        found = pictures.facts.select("image", "image_sha256", "reason").rows()
+        found = pictures.facts.select("image", "image_sha256", "reason", "value").rows()
         first, *others = (member.payload for member in self.members)
         tasks = [replace(first, pictures=pictures)]
         tasks += [replace(other, pictures=SpanPictures(pictures.facts, {})) for other in others]
@@ -101,6 +102,13 @@ def read_parts(task: PartTask) -> bytes:
         return read_record_parts(task)
     results = [read_record_parts(member) if isinstance(member, RecordTask) else member for member in task.members]
     return _together([unpack_files(result) for result in results], task.pictures_per_part)
+
+
+def confirm_part(task: PartTask, confirm: Callable[[RowTask], None]) -> None:
+    """Call `confirm` with all that a part was read from."""
+    for member in [task] if isinstance(task, RecordTask) else task.members:
+        if isinstance(member, RecordTask):
+            confirm(member.rows)
 
 
 def _gather(members: Sequence[Unit[RecordTask]], store: UnitStore) -> PartTask:

@@ -93,7 +93,10 @@ def _text(value: object, *, as_json: bool) -> str | Defect:
         except UnicodeDecodeError as error:
             return Defect("invalid_text", str(error))
     if isinstance(value, bool | int | float) or (as_json and isinstance(value, Mapping)):
-        value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        try:
+            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        except (TypeError, ValueError) as error:  # a table's dates, decimals and bytes
+            return Defect("invalid_text", str(error))
     if not isinstance(value, str):
         return Defect("missing_field", f"a {type(value).__name__} where text should be")
     if not _is_unicode(value):

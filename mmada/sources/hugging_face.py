@@ -8,11 +8,12 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
+from pathlib import Path
 from typing import Any, Final
 
 from mmada.errors import InputError, StorageError, one_line
 from mmada.sources.forward_reading import read_forward
-from mmada.sources.raw_files import RawFile
+from mmada.sources.raw_files import LocalFolder, RawFile
 from mmada.sources.raw_rows import Limits, RawRow, Span
 from mmada.unit_store import unit_key
 
@@ -58,6 +59,11 @@ class HubFile:
         dataset = self.dataset
         pinned_by = dataset.content or f"{dataset.path}@{dataset.revision}"
         return unit_key(pinned_by, dataset.config, dataset.split, self.number, self.of)
+
+    def state(self) -> str:
+        """That of all files of the folder: which of them the library reads for a number is its own affair."""
+        files = LocalFolder(Path(self.dataset.path)).files("**/*") if self.dataset.content else []
+        return unit_key([file.state() for file in files])
 
     def open(self) -> BufferedReader:
         raise NotImplementedError("the library reads it")

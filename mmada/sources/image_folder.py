@@ -2,7 +2,10 @@
 suffix).
 """
 
+import csv
 import io
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -17,7 +20,16 @@ from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span, exc
 from mmada.unit_store import unit_key
 
 _SEPARATORS: Final = {".csv": ",", ".tsv": "\t"}
-_BLOCK: Final = 1 << 20
+
+
+class _Tsv(csv.excel_tab):
+    quoting = csv.QUOTE_NONE
+
+
+_LONGEST_QUOTATION: Final = 1 << 20
+"""Bytes; a quotation mark that opens a longer one is a character like any other."""
+_OPENING: Final = re.compile(rb'(?:^|,)"')
+_TO_THE_CLOSING: Final = re.compile(rb'(?:[^"]++|"")*+"')
 
 
 def split_table(file: RawFile, limits: Limits) -> Iterator[Span]:
@@ -60,30 +72,70 @@ def read_table_rows(span: Span, limits: Limits) -> Iterator[RawRow]:
 
 
 def _rows(header: bytes, data: bytes, separator: str) -> Sequence[object]:
-    """The rows of whole lines below a header; where they are no table together, each by itself."""
+    """The rows of whole lines below a header; where they are no table of so many rows together, each by itself."""
     quote = '"' if separator == "," else None  # in TSV a quotation mark is a character like any other
+    ends = list(_row_ends(io.BytesIO(data), separator))
     try:
         table = pl.read_csv(io.BytesIO(header + data), separator=separator, quote_char=quote, infer_schema=False)
-        return table.rows(named=True)
+        if table.height == len(ends):
+            return table.rows(named=True)
+        problem = f"{table.height} rows where {len(ends)} are"
     except PolarsError as error:
-        ends = list(_row_ends(io.BytesIO(data), separator))
-        if len(ends) < 2:
-            return [Defect("malformed_row", str(error)[:200], excerpt(data))]
+        problem = str(error)
+    if len(ends) > 1:
         return [row for begin, end in pairwise([0, *ends]) for row in _rows(header, data[begin:end], separator)]
+    return [_alone(header, data, separator, problem)]
+
+
+def _alone(header: bytes, data: bytes, separator: str, problem: str) -> object:
+    """A row that polars refuses; a quotation mark within one of its fields is a character like any other."""
+    try:
+        texts = [part.decode() for part in (header.removeprefix(BOM_UTF8), data)]
+        names, values = csv.reader(texts, dialect=csv.excel if separator == "," else _Tsv)
+        return {name: value or None for name, value in zip(names, values, strict=True)}
+    except (ValueError, csv.Error):
+        return Defect("malformed_row", problem[:200], excerpt(data))
 
 
 def _row_ends(stream: BinaryIO, separator: str) -> Iterator[int]:
-    """Offsets at which rows end, from where the stream stands. A quotation that never closes ends with its span."""
+    """Offsets at which rows end, from where the stream stands."""
     begin = position = stream.tell()
-    is_quoted = False
-    while line := stream.readline(_BLOCK):
+    inside: list[int] = []  # ends of the lines within the quotation that is open, if one is
+    while line := stream.readline(_LONGEST_QUOTATION):
+        is_open = separator == "," and _is_open_after(line, is_open=bool(inside))
+        if is_open is None or position - begin >= _LONGEST_QUOTATION:  # it is no quotation: each line is a row
+            yield from inside
+            begin, is_open = position, _is_open_after(line, is_open=False)
+            inside.clear()
         position += len(line)
-        is_quoted ^= separator == "," and line.count(b'"') % 2 == 1
-        if line.endswith(b"\n") and (not is_quoted or position - begin >= SPAN_BYTES):
+        if line.endswith(b"\n"):
+            inside.append(position)
+        if not is_open and inside:
             yield position
-            begin, is_quoted = position, False
-    if position > begin:
+            begin = position
+            inside.clear()
+    yield from inside
+    if position > (inside[-1] if inside else begin):
         yield position
+
+
+def _is_open_after(line: bytes, *, is_open: bool) -> bool | None:
+    """Whether a quotation is open at the end of a line. One opens where a field begins and closes where one ends; None
+    if that which was open at the beginning of the line closes nowhere.
+    """
+    position, opened = 0, -1
+    while is_open or b'"' in line:
+        found = _TO_THE_CLOSING.match(line, position) if is_open else _OPENING.search(line, position)
+        if found is None:
+            return is_open
+        position, is_open = found.end(), not is_open
+        if is_open:
+            opened = position
+        elif line[position : position + 1] not in (b",", b"\r", b"\n", b""):
+            if opened < 0:
+                return None
+            position = opened
+    return False
 
 
 def _separator(file: RawFile) -> str | None:

@@ -12,6 +12,7 @@ from mmada.sources.json_lines import read_lines, read_texts, split_lines
 from mmada.sources.json_values import BLOCK, IN_STRING, OPENING, OUTSIDE, SPACE, parse_json
 from mmada.sources.raw_files import RawFile
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, RawRow, Span, excerpt
+from mmada.unit_store import unit_key
 
 _BOM: Final = b"\xef\xbb\xbf"
 _Ranges: TypeAlias = "Callable[[BinaryIO, int], Iterator[tuple[int, int]]]"
@@ -22,13 +23,14 @@ def split_document(file: RawFile, limits: Limits) -> Iterator[Span]:
     with file.open() as stream:
         body, ranges, gap = _values(stream)
         start, first, count = body, 0, 0
+        read_as = "array" if gap else "values"  # equal bytes are other rows in an array
         for _, stop in ranges(stream, body):
             count += 1
             if count == limits.rows_per_unit or stop - start >= SPAN_BYTES:
-                yield Span(file, start, stop, first, count, _range_digest(file, start, stop))
+                yield Span(file, start, stop, first, count, unit_key(read_as, _range_digest(file, start, stop)))
                 start, first, count = stop + gap, first + count, 0
         if count:
-            yield Span(file, start, stop, first, count, _range_digest(file, start, stop))
+            yield Span(file, start, stop, first, count, unit_key(read_as, _range_digest(file, start, stop)))
 
 
 def read_document(span: Span, limits: Limits) -> Iterator[RawRow]:

@@ -3,7 +3,6 @@ not ten thousand.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,13 +69,11 @@ def known_facts(memo: UnitStore) -> Iterator[KnownFacts]:
 def known_sha256(file: RawFile, known: KnownFacts) -> str | None:
     """sha256 of a file's bytes as far as it need not be read for it; else None, and `find_sha256` finds it.
 
-    One of this machine is read only if it may have changed since it was hashed: by its size, its inode, or when its
-    content or its inode changed last. The last no program can set: a file that was edited and got its old time back is
-    hashed again.
+    One of this machine is read only if it may have changed since it was hashed (see `LocalFile.state`).
     """
     if not isinstance(file, LocalFile):  # its digest is pinned
         return file.sha256()
-    return known.get(_state(file, file.path.stat()))
+    return known.get(file.state())
 
 
 def find_sha256(file: RawFile, known: KnownFacts) -> str:
@@ -84,12 +81,8 @@ def find_sha256(file: RawFile, known: KnownFacts) -> str:
     digest = known_sha256(file, known)
     if digest is None:
         assert isinstance(file, LocalFile)
-        now, before = time.time_ns(), file.path.stat()
+        now, state, stat = time.time_ns(), file.state(), file.path.stat()
         digest = file.sha256()
-        if max(before.st_mtime_ns, before.st_ctime_ns) < now - _SETTLED_NS:
-            known.add(_state(file, before), digest, size=before.st_size)
+        if max(stat.st_mtime_ns, stat.st_ctime_ns) < now - _SETTLED_NS:
+            known.add(state, digest, size=stat.st_size)
     return digest
-
-
-def _state(file: LocalFile, stat: os.stat_result) -> str:
-    return f"{file.location} {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"

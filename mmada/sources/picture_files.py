@@ -13,8 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from mmada.errors import InputError
-from mmada.sources.raw_files import RawFile, RawFolder, read_whole
+from mmada.sources.raw_files import RawFile, RawFolder, changed_meanwhile, read_whole
 from mmada.sources.raw_rows import Defect, Limits
 
 T = TypeVar("T")
@@ -84,7 +83,7 @@ def read_known_pictures(known: Sequence[tuple[str, RawFile]], limits: Limits) ->
 def _read_known(sha256: str, file: RawFile, limits: Limits) -> bytes:
     data = _bounded(file, limits, read_whole)
     if isinstance(data, Defect) or hashlib.sha256(data).hexdigest() != sha256:
-        raise InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+        raise changed_meanwhile(file)
     return data
 
 

@@ -65,6 +65,9 @@ class PinnedFile:
     def sha256(self) -> str:
         return self.pin.sha256
 
+    def state(self) -> str:
+        return ""
+
     def open(self) -> BufferedReader:
         """Its bytes. Reading raises InputError when the object is another by now, StorageError when the store fails."""
         return BufferedReader(_Pieces(self), _LARGEST_PIECE)

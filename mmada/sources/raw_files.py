@@ -37,6 +37,10 @@ class RawFile(Protocol):
         """sha256 of its bytes, 64 hex digits."""
         ...
 
+    def state(self) -> str:
+        """What changes whenever its bytes do, found without reading them; "" where they cannot change."""
+        ...
+
     def open(self) -> BufferedReader:
         """Its bytes as a buffered stream that can seek."""
         ...
@@ -77,6 +81,13 @@ class LocalFile:
     def sha256(self) -> str:
         return file_sha256(self.path)
 
+    def state(self) -> str:
+        """Size, inode, and when its content or its inode changed last. The last no program can set: a file that was
+        edited and got its old time back is in another state.
+        """
+        stat = self.path.stat()
+        return f"{self.location} {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
     def open(self) -> BufferedReader:
         return BufferedReader(self.path.open("rb", buffering=0), _BUFFER)
 
@@ -100,6 +111,11 @@ class LocalFolder:
         return LocalFile(self.root, name) if there else None
 
 
+def changed_meanwhile(file: RawFile) -> InputError:
+    """What is raised when a file is no longer what was hashed."""
+    return InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+
+
 def read_whole(file: RawFile) -> bytes:
     """All bytes of a file."""
     with file.open() as stream:
@@ -110,8 +126,18 @@ def open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequen
     """The folder of a corpus and the files of it to read: `path` itself when it is a file, else what `pattern` matches
     below it, or among the objects that a pins file names.
 
-    Raises InputError when there is nothing; `where` names the entry of params.yaml.
+    Raises InputError when there is nothing, or a name that is no text; `where` names the entry of params.yaml.
     """
+    folder, files = _open_corpus(path, pattern, where)
+    for file in files:
+        try:
+            file.name.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{where}.files: the name {file.name!r} below {path} is no UTF-8; rename it") from None
+    return folder, files
+
+
+def _open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
     if path.name.endswith(SUFFIX):
         return _matching(read_pins(path), path, pattern, where)
     if path.is_file():

@@ -23,13 +23,13 @@ from mmada.sources.hugging_face import FORMAT as HUGGING_FACE
 from mmada.sources.hugging_face import HubDataset, HubFile, split_dataset
 from mmada.sources.known_facts import KnownFacts, find_sha256, known_facts, known_sha256
 from mmada.sources.picture_files import Decode, picture_file, picture_sha256
-from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, open_corpus
+from mmada.sources.raw_files import LocalFile, LocalFolder, RawFile, RawFolder, changed_meanwhile, open_corpus
 from mmada.sources.raw_rows import SPAN_BYTES, Defect, Limits, Span
 from mmada.sources.units import PICTURE_FACTS, Declaration, PictureTask, RowTask, read_pictures
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Raised when a unit makes other bytes of equal input (decoding of pictures included)."""
 
 _PICTURES_PER_UNIT: Final = 128
@@ -59,10 +59,17 @@ class CorpusSpans:
     """Of each task: all that its rows depend on, their place in the corpus excepted."""
     sha256: Mapping[str, str]
     """Location -> sha256 of all files of rows, and of what lies beside them."""
+    states: Mapping[str, str]
+    """Location -> RawFile.state when it was hashed, of the same files."""
 
     def file_sha256(self, task: RowTask) -> str:
         """sha256 of the file that a span is of."""
         return self.sha256.get(task.span.file.location) or task.span.file.sha256()
+
+    def confirm(self, task: RowTask) -> None:
+        """Raises InputError when what a task has read may be other bytes than those that were hashed."""
+        for file in (task.span.file, *([task.beside.file] if task.beside else [])):
+            _refuse_changed(file, self.states[file.location])
 
 
 def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader: Reader, *, where: str) -> CorpusSpans:
@@ -71,6 +78,7 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     Raises InputError when there is nothing to read.
     """
     beside: dict[str, Beside] = {}
+    states: dict[str, str] = {}
     rules = unit_key("spans", VERSION, declared.format, vars(reader.limits))
     # When a file was last changed says nothing on other machines.
     here = replace(reader.store, shared=None)
@@ -82,14 +90,17 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
             folder: RawFolder = LocalFolder(Path(declared.path))
             dataset, sha256 = _open_dataset(declared, digests, where)
             spans = _dataset_spans(dataset, reader.limits, cuts, max_rows)
+            states = {span.file.location: span.file.state() for span in spans}
         else:
             folder, files = open_corpus(Path(declared.path), pattern, where)
             spans, sha256, rows = [], {}, 0
+            states = {file.location: file.state() for file in files}
             for file, hashing in _watched(_hashed(files, digests), len(files), f"find the rows of {where}"):
-                spans += (cut := _spans(file, hashing, declared, reader.limits, cuts))
+                spans += (cut := _spans(file, states[file.location], hashing, declared, reader.limits, cuts))
                 rows += sum(span.rows for span in cut)
                 sha256[file.location] = _result(hashing)
                 if (name := declared.beside(file)) and (found := folder.find(name)):
+                    states.setdefault(found.location, found.state())
                     sha256[found.location] = sha256.get(found.location) or find_sha256(found, digests)
                     beside[file.location] = Beside(found, sha256[found.location])
                 if max_rows is not None and rows >= max_rows:
@@ -100,7 +111,7 @@ def cut_corpus(declared: Declaration, pattern: str, max_rows: int | None, reader
     contents = [
         unit_key("rows", read_by, task.span.digest, task.beside.sha256 if task.beside else None) for task in tasks
     ]
-    return CorpusSpans(folder, tasks, contents, sha256)
+    return CorpusSpans(folder, tasks, contents, sha256, states)
 
 
 def _hashed(files: Sequence[RawFile], known: KnownFacts) -> Iterator[tuple[RawFile, str | Future[str]]]:
@@ -126,9 +137,12 @@ def _watched(files: Iterable[T], total: int, title: str) -> Iterator[T]:
 
 
 def _spans(
-    file: RawFile, hashing: str | Future[str], declared: Declaration, limits: Limits, known: KnownFacts
+    file: RawFile, state: str, hashing: str | Future[str], declared: Declaration, limits: Limits, known: KnownFacts
 ) -> list[Span]:
-    """How a file is cut: by its content and its suffix. A large one is cut while its hash is being computed."""
+    """How a file is cut: by its content and its suffix. A large one is cut while its hash is being computed.
+
+    state: before it was hashed.
+    """
     cutting = declared.adapter().split(file, limits)
     cuts: list[_Cut] = []
     while isinstance(hashing, Future) and not hashing.done() and file.size > SPAN_BYTES:
@@ -139,8 +153,14 @@ def _spans(
     stored = known.get(name)
     if stored is None:
         stored = [*cuts, *map(_cut, cutting)]
+        _refuse_changed(file, state)
         known.add(name, stored, size=file.size)
     return [Span(file, *cut) for cut in stored]
+
+
+def _refuse_changed(file: RawFile, state: str) -> None:
+    if file.state() != state:
+        raise changed_meanwhile(file)
 
 
 def _open_dataset(declared: Declaration, known: KnownFacts, where: str) -> tuple[HubDataset, dict[str, str]]:
@@ -152,7 +172,10 @@ def _open_dataset(declared: Declaration, known: KnownFacts, where: str) -> tuple
     if not files:
         wanted = f"a dataset is a folder of files, or what `mmada pin {hub_pins.SCHEME}...` wrote (*{hub_pins.SUFFIX})"
         raise InputError(f"{where}.path: {path} holds no file; {wanted}")
+    states = [file.state() for file in files]
     sha256 = {file.location: _result(hashing) for file, hashing in _hashed(files, known)}
+    for file, state in zip(files, states, strict=True):
+        _refuse_changed(file, state)
     content = "" if of_hub else unit_key([(file.name, sha256[file.location]) for file in files])
     return HubDataset(name, revision, content, declared.config, declared.split), sha256
 

@@ -1,14 +1,17 @@
 """WebDataset tars, plain or compressed: members of one key are one sample. Nothing is ever extracted to disk.
 
-A key is a member's name up to the first dot of its last part; the rest is the field's name, as in the
-webdataset library. What a header says is bounded before it is believed: a sample beyond the limits is passed over, an
-archive that expands beyond reason is given up.
+A key is a member's name up to the first dot of its last part; the rest, in lower case, is the field's name. Members
+without a key or a field (README, ._a.jpg) belong to no sample. Both are as in the webdataset library.
+
+What a header says is bounded before it is believed: a sample beyond the limits is passed over, an archive that expands
+beyond reason is given up.
 """
 
 import bz2
 import gzip
 import itertools
 import lzma
+import re
 import sys
 import tarfile
 import zlib
@@ -25,6 +28,7 @@ from mmada.unit_store import unit_key
 MAX_MEMBERS: Final = 100
 """Members of one sample; more is no sample."""
 
+_KEY_AND_FIELD: Final = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)
 _TO_THE_END: Final = -1
 _BLOCK: Final = 512
 _MOST_AT_ONCE: Final = 64 << 20
@@ -181,9 +185,10 @@ def _groups(archive: tarfile.TarFile, bound: int) -> Iterator[_Group]:
             raise
         if member is None:
             break
-        folder, slash, base = member.name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        key = folder + slash + stem
+        named = _KEY_AND_FIELD.fullmatch(member.name)
+        if named is None:
+            continue
+        key, extension = named[1], named[2].lower()
         if group is None or key != group.key:
             if group is not None:
                 yield group

@@ -33,6 +33,8 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
     where, last = f"benchmarks.{key}", benchmarks.first_row + benchmarks.max_items
     corpus = cut_corpus(_declaration(benchmarks), "", last, reader, where=where)
     rows = pl.concat([pl.DataFrame(schema=pl.Schema(ROWS)), *map(parse_rows, corpus.tasks)])
+    for task in corpus.tasks:
+        corpus.confirm(task)
     rows = rows.slice(benchmarks.first_row, benchmarks.max_items)
     if rows.is_empty():
         raise InputError(f"{where}: {benchmarks.path} has no items from row {benchmarks.first_row} on; mend first_row")

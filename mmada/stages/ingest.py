@@ -16,7 +16,7 @@ from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.errors import InputError
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, open_artifact
 from mmada.params_data import REQUIRED_FIELDS, Corpus, Ingest
-from mmada.sources.bundles import Bundle, PartTask, bundle_spans, read_parts
+from mmada.sources.bundles import Bundle, PartTask, bundle_spans, confirm_part, read_parts
 from mmada.sources.captions import Captions
 from mmada.sources.picture_files import Decode, DecodedPicture
 from mmada.sources.raw_rows import Defect, Limits
@@ -37,7 +37,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
 from mmada.workers import LateUnit, Unit, run_units
 
-VERSION: Final = 4
+VERSION: Final = 5
 OUT: Final = "ingested"
 KEYED_BY: Final = "corpora"
 
@@ -52,7 +52,9 @@ def ingest(*, out: Path, key: str, corpora: Corpus, ingest: Ingest, store: UnitS
     labels = Labels(key, corpora.task, corpora.source, corpora.licence)
     units = list(_units(spans, labels, corpora.max_rows, ingest.pictures_per_part))
     bundles = list(bundle_spans(units, ingest.rows_per_unit))
-    read = partial(run_units, run=read_parts, store=store, rows_of=num_rows)
+    read = partial(
+        run_units, run=read_parts, store=store, rows_of=num_rows, confirm=partial(confirm_part, confirm=spans.confirm)
+    )
     if small := [unit for bundle in bundles for unit in bundle.unread(store)]:
         deque(read(small, title=f"read small files of {key}"), maxlen=0)
     waiting: list[tuple[int, list[str]]] = []  # parts from the first one on that names pictures, with the names

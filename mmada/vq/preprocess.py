@@ -19,6 +19,10 @@ from mmada.errors import MmadaError
 Policy = Literal["centre_crop", "squash", "pad"]
 DecodeReason = Literal["image_truncated", "image_mislabelled", "image_unreadable", "image_too_large"]
 
+_LONGEST_SIDE: Final = 100
+"""Times the other side: resized by its short side, a picture of one pixel in a million would take the memory of all."""
+_MOST_PADDED: Final = 8192
+"""Side in pixels of what is padded to a square; larger pictures are made smaller before."""
 _WHITE: Final = (255, 255, 255)
 # Decoders that run other programs or interpret whole documents are never tried on foreign bytes.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -55,6 +59,10 @@ def decode_picture(data: bytes, *, max_pixels: int) -> UInt8[np.ndarray, "H W 3"
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             if image.width * image.height > max_pixels:
                 raise ImageDecodeError("image_too_large", f"{image.width}x{image.height} pixels, limit {max_pixels}")
+            if max(image.size) > _LONGEST_SIDE * min(image.size):
+                raise ImageDecodeError(
+                    "image_too_large", f"{image.width}x{image.height}: a side is over {_LONGEST_SIDE} times the other"
+                )
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
     except ImageDecodeError:
@@ -127,7 +135,8 @@ def _centre_crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def _padded(image: Image.Image) -> Image.Image:
-    side = max(image.size)
+    side = min(max(image.size), _MOST_PADDED)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
     ground = Image.new("RGB", (side, side), _WHITE)
     ground.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return ground

@@ -1,5 +1,6 @@
 """How outputs came to be: append-only, once per way, found from any copy."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,3 +85,11 @@ def test_what_a_run_writes_itself_makes_no_patch(tmp_path: Path, monkeypatch: py
     Path("code.py").write_text("edited")
     store.append(made, _run("ingest", made.path, {}, limit=4))
     assert store.records(made.id)[-1]["code"]["patch"] != ""
+
+
+def test_names_may_hold_any_character(store: ProvenanceStore, tmp_path: Path) -> None:
+    made = _artifact(tmp_path / "a", "x", "ingest")
+    name = "b\u2028\u2029\x85\x0b\x1c.jsonl"
+    for limit in (1, 2):
+        store.append(made, replace(_run("ingest", made.path, {}, limit=limit), raw_files={name: "0" * 64}))
+    assert [list(record["raw_files"]) for record in store.records(made.id)] == [[name]] * 2

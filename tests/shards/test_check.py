@@ -102,6 +102,7 @@ CORRUPTIONS: dict[str, tuple[bytes, int, str]] = {
     "field missing": (_spoilt(CODES, _other_json(prompt=None)), START, "missing required field `prompt`"),
     "unknown task": (_spoilt(CODES, _other_json(task="fly")), START, "Invalid enum value 'fly'"),
     "row of another key": (_spoilt(CODES, _other_json(row_id="0" * 64)), START, "its row is 000"),
+    "size below zero": (_spoilt(CODES[:124] + b"-0000000001" + CODES[135:], JSON), START, "no tar header"),
     "bit of a header": (_flipped(_spoilt(CODES, JSON), START + 130), START, "not as written|no tar header"),
     "bit of the text": (_flipped(_spoilt(CODES, JSON), START + len(CODES) + BLOCK + 40), START, "bytes of sample"),
     "bit of a picture": (_flipped(_spoilt(CODES, JSON), START + BLOCK + 2), START, "bytes of sample"),

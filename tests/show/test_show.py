@@ -238,3 +238,14 @@ def test_rows_of_a_corpus_that_is_not_ingested_are_not_looked_for(made: Path) ->
     assert rows(sha256("problems 0"))[0]["record"]["task"] == "chat"
     with pytest.raises(InputError, match="no row_id begins with"):
         shown("rows", sha256("captions 0"))
+
+
+def test_codes_of_rows_as_they_were_read_before_are_not_those_of_the_picture(made: Path) -> None:
+    (picture,) = [row["picture"] for row in rows(sha256("captions 0"))]
+    part = Path(PATHS.ingested) / "captions" / part_name("pictures", 0, 0)
+    table = pl.read_parquet(part)
+    mine = pl.col("image_sha256") == picture["image_sha256"]
+    table.filter(~mine).write_parquet(part)  # ingested again, and not tokenized yet: it stands elsewhere now
+    table.filter(mine).write_parquet(part.with_name(part_name("pictures", 0, 1)))
+    (again,) = [row["picture"] for row in rows(sha256("captions 0"))]
+    assert (again["image_sha256"], again["codes"]) == (picture["image_sha256"], None)

@@ -1,7 +1,9 @@
 """Formats other than JSON: what one row is, and that damage is reported, never lost."""
 
+import csv
 import io
 import json
+import random
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -215,3 +217,47 @@ def test_spans_do_not_change_the_rows(tmp_path: Path) -> None:
     write_tar(path, _MEMBERS)
     for size in (1, 2, 5, 100):
         assert rows_of(path, "webdataset", replace(LIMITS, rows_per_unit=size)) == rows_of(path, "webdataset")
+
+
+def test_a_quotation_mark_within_a_field_swallows_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    rows = [(f"row {number}", "x") for number in range(40)]
+    rows[5], rows[20], rows[30] = ('a 5" disk', "x"), ("two\nlines", "and, more"), ('so "called" names', "y")
+    written = ["q,r", *(f"{q},{r}" for q, r in rows)]
+    written[21] = '"two\nlines","and, more"'
+    path.write_text("\n".join(written) + "\n")
+    for size in (1, 7, 100):
+        read = rows_of(path, "image_folder", replace(LIMITS, rows_per_unit=size))
+        assert read == [(number, {"q": q, "r": r}) for number, (q, r) in enumerate(rows)]
+
+
+def test_a_quotation_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text('q,r\na,1\n"b,2\nc,3\n"d",4\n')
+    for size in (1, 100):
+        read = rows_of(path, "image_folder", replace(LIMITS, rows_per_unit=size))
+        assert reasons(read) == ["", "malformed_row", "", ""]
+        assert [content for _, content in read[2:]] == [{"q": "c", "r": "3"}, {"q": "d", "r": "4"}]
+
+
+def test_rows_of_a_csv_are_those_of_the_standard_library(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    rng = random.Random(5)
+    for _ in range(60):
+        rows = [["".join(rng.choices('ab",\n x', k=rng.randint(1, 6))) for _ in "qr"] for _ in range(rng.randint(1, 9))]
+        with path.open("w", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([["q", "r"], *rows])
+        read = rows_of(path, "image_folder")
+        assert read == [(number, {"q": q, "r": r}) for number, (q, r) in enumerate(rows)]
+
+
+def test_members_without_key_or_field_belong_to_no_sample(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    members = ["._a.jpg", "a.JPG", "README", "a.txt", "dir/._b.txt", "b.jpg", "b.txt"]
+    write_tar(path, [(name, name.encode()) for name in members])
+    for size in (1, 100):
+        read = [content for _, content in rows_of(path, "webdataset", replace(LIMITS, rows_per_unit=size))]
+        assert read == [
+            {"__key__": "a", "jpg": b"a.JPG", "txt": b"a.txt"},
+            {"__key__": "b", "jpg": b"b.jpg", "txt": b"b.txt"},
+        ]

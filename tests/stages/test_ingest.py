@@ -1,7 +1,11 @@
 """Ingest: rows in = rows kept + rows dropped, by reason; nothing is done twice; equal bytes in any way of running."""
 
+import contextlib
 import io
 import json
+import os
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +20,9 @@ from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.params_data import Corpus, Ingest
 from mmada.sources import bundles, reading
+from mmada.sources.raw_files import LocalFile
 from mmada.stage_report import StageReport
+from mmada.stages import ingest as ingest_stage
 from mmada.stages.ingest import ingest
 from mmada.unit_store import UnitStore
 
@@ -314,3 +320,88 @@ def test_pictures_of_small_files_stand_once(tmp_path: Path, monkeypatch: pytest.
     report = ingest(out=out, key="c", corpora=declared, ingest=many, store=UnitStore(tmp_path / "units"))
     assert (report.rows_kept, report.dropped) == (36, {"image_missing": 4})
     assert sorted(read_pictures(out, "pictures")["bytes"]) == sorted(map(png, range(9)))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_file_of_rows_that_changes_meanwhile_is_refused_and_leaves_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setenv("MMADA_WORKERS", workers)
+    good = [{"q": str(n), "a": "good"} for n in range(30)]
+    lines(tmp_path / "raw/a.jsonl", good)
+    cut = ingest_stage.cut_corpus
+
+    def written_after_it_was_hashed(*args: Any, **names: Any) -> Any:
+        spans = cut(*args, **names)
+        lines(tmp_path / "raw/a.jsonl", [{**row, "a": "evil"} for row in good])
+        return spans
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest_stage, "cut_corpus", written_after_it_was_hashed)
+        with pytest.raises(InputError, match=r"a\.jsonl changed while it was being read"):
+            run(tmp_path, corpus(tmp_path / "raw"))
+    lines(tmp_path / "raw/a.jsonl", good)
+    out, _ = run(tmp_path, corpus(tmp_path / "raw"), "again")
+    assert set(read_records(out, "records")["response"]) == {"good"}
+
+
+def test_a_file_that_changes_while_it_is_cut_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines(tmp_path / "raw/a.jsonl", [{"q": "1", "a": "2"}])
+    real = LocalFile.sha256
+
+    def written_after_it_was_hashed(file: LocalFile) -> str:
+        digest = real(file)
+        lines(tmp_path / "raw/a.jsonl", [{"q": "1", "a": "2"}, {"q": "3", "a": "4"}])
+        return digest
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFile, "sha256", written_after_it_was_hashed)
+        with pytest.raises(InputError, match="changed while it was being read"):
+            run(tmp_path, corpus(tmp_path / "raw"))
+    lines(tmp_path / "raw/a.jsonl", [{"q": "1", "a": "2"}])
+    assert run(tmp_path, corpus(tmp_path / "raw"))[1].rows_in == 1
+
+
+@pytest.mark.parametrize("format", ["json", "messages"])
+def test_a_document_that_is_mended_is_read_anew(tmp_path: Path, format: str) -> None:
+    columns = {"messages": {}, "json": {"prompt": "q", "response": "a"}}[format]
+    declared = corpus(tmp_path / "raw", files="*.json", format=format, columns=columns)
+    (tmp_path / "raw").mkdir()
+    turns = [[{"role": "user", "content": n}, {"role": "assistant", "content": "a"}] for n in "13"]
+    rows = ",\n".join(json.dumps({"q": n, "a": "x", "messages": turn}) for n, turn in zip("13", turns, strict=True))
+    (tmp_path / "raw/a.json").write_text(rows)
+    with contextlib.suppress(InputError):  # all rows dropped
+        run(tmp_path, declared)
+    (tmp_path / "raw/a.json").write_text(f"[{rows}]")
+    out, report = run(tmp_path, declared)
+    assert (report.rows_in, report.rows_kept) == (2, 2)
+    assert read_records(out, "records")["prompt"].to_list() == ["1", "3"]
+
+
+def test_the_ledger_says_what_is_wrong_with_a_picture_now(tmp_path: Path) -> None:
+    declared = corpus(tmp_path / "raw", task="t2i", columns={"prompt": "q", "image": "i"})
+    lines(tmp_path / "raw/a.jsonl", [{"q": "1", "i": "large.png"}, {"q": "2", "i": "good.png"}])
+    (tmp_path / "raw/good.png").write_bytes(png(1))
+    for size in (3000, 7000):
+        (tmp_path / "raw/large.png").write_bytes(bytes(size))
+        out, _ = run(tmp_path, declared, str(size), max_image_bytes=2000)
+        assert read_dropped(out, "drops")["value"].to_list() == [f"{size} bytes"]
+
+
+@pytest.mark.parametrize("value", [datetime(2020, 1, 1), Decimal("1.5"), b"bytes"])
+def test_a_struct_that_is_no_json_costs_its_row_alone(tmp_path: Path, value: object) -> None:
+    (tmp_path / "raw").mkdir()
+    columns = {"prompt": "q", "response": "a", "reference": "r"}
+    table = pl.DataFrame({"q": ["1", "2"], "a": ["x", "y"], "r": [{"v": value}, None]})
+    table.write_parquet(tmp_path / "raw/a.parquet")
+    declared = corpus(tmp_path / "raw", format="parquet", files="*.parquet", columns=columns)
+    out, report = run(tmp_path, declared)
+    assert report.dropped == {"invalid_text": 1}
+    assert read_records(out, "records")["prompt"].to_list() == ["2"]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    lines(tmp_path / "raw/good.jsonl", [{"q": "1", "a": "2"}])
+    Path(os.fsdecode(bytes(tmp_path / "raw") + b"/caf\xe9.jsonl")).write_bytes(b"")
+    with pytest.raises(InputError, match="rename it"):
+        run(tmp_path, corpus(tmp_path / "raw"))

@@ -1,13 +1,14 @@
 """Pictures of every kind decode to upright RGB, broken ones are named, crops follow the published sums."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmada.sources.picture_files import promised_format
-from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format, preprocess
+from mmada.vq.preprocess import ImageDecodeError, Policy, decode_picture, picture_format, preprocess
 
 LIMIT = 1_000_000
 
@@ -137,3 +138,17 @@ def test_squash_reaches_any_size_and_centre_crop_only_squares() -> None:
     assert preprocess(pixels, size=(32, 48), policy="squash").shape == (3, 32, 48)
     with pytest.raises(ValueError, match="squares"):
         preprocess(pixels, size=(32, 48), policy="centre_crop")
+
+
+@pytest.mark.parametrize("policy", ["centre_crop", "squash", "pad"])
+@pytest.mark.parametrize("size", [(1, 90), (9000, 120)])
+def test_long_pictures_take_little_memory_and_longer_ones_are_refused(policy: Policy, size: tuple[int, int]) -> None:
+    long = Image.new("RGB", size, (200, 10, 10))
+    pixels = decode_picture(_bytes(long, "PNG"), max_pixels=10**7)
+    tracemalloc.start()
+    seen = preprocess(pixels, size=(64, 64), policy=policy)
+    assert tracemalloc.get_traced_memory()[1] < 10 * pixels.nbytes + 10**6
+    tracemalloc.stop()
+    assert seen.shape == (3, 64, 64)
+    longer = Image.new("RGB", (size[0] // 9000 or 1, 101), (200, 10, 10))
+    assert _reason(_bytes(longer, "PNG")) == "image_too_large"
