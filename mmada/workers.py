@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from mmada.environment import whole_number
 from mmada.errors import ParamsError
 from mmada.processes import Engine, Processes, WorkerLostError
 from mmada.unit_failures import SetAside, patiently
@@ -65,10 +66,7 @@ def num_workers() -> int:
 
 
 def _asked_workers() -> int:
-    asked = os.environ.get("MMADA_WORKERS") or "0"
-    if not asked.isdecimal():
-        raise ParamsError(f"MMADA_WORKERS is {asked!r}; it is a number of worker processes (absent or 0: one a core)")
-    return int(asked)
+    return whole_number("MMADA_WORKERS", default=0)
 
 
 def run_units(

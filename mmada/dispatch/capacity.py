@@ -6,7 +6,7 @@ By formula, from sizes alone: no weight is made. D model width, F feed-forward w
 from dataclasses import dataclass
 from typing import Final
 
-from mmada.errors import CapacityError
+from mmada.errors import CapacityError, ParamsError
 from mmada.model.flops import Work, training_flops
 from mmada.model.transformer import TransformerConfig
 from mmada.params_training import TrainingBlock
@@ -105,6 +105,22 @@ def check_fits(needs: Forecast, machine: Machine) -> None:
         raise CapacityError(
             "the job does not fit; use more processes, a smaller batch_size with more grad_accumulation, "
             "activation_checkpointing, or keep_published:\n  " + "\n  ".join(lines)
+        )
+
+
+def refuse_idle_processes(block: TrainingBlock, name: str, processes: int) -> None:
+    """Raises ParamsError when some process would have no row in a micro-batch of a step."""
+    where, parts, choices = f"training.{name}", block.grad_accumulation, block.unigrpo
+    if choices is None and block.batch_size < processes:
+        raise ParamsError(
+            f"{where}.batch_size is {block.batch_size}, rows of a micro-batch of all processes, of which there are "
+            f"{processes}: use fewer processes, or less grad_accumulation and a larger batch_size"
+        )
+    if choices is not None and choices.prompts_per_iteration // processes * choices.group_size < parts:
+        raise ParamsError(
+            f"{where}.unigrpo: {choices.prompts_per_iteration} prompts_per_iteration and group_size "
+            f"{choices.group_size} leave a process of {processes} fewer rollouts than grad_accumulation ({parts}) "
+            "micro-batches: use fewer processes, more prompts, or less grad_accumulation"
         )
 
 

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from mmada.dispatch.capacity import refuse_idle_processes
 from mmada.dispatch.machines import refuse_too_large
+from mmada.environment import whole_number
 from mmada.errors import MmadaError, PreemptedError
+from mmada.params_training import TrainingBlock
 from mmada.processes import bound
 from mmada.training.checkpoints import Position, newest_position
 from mmada.training.job import Job, run_job
@@ -23,6 +26,7 @@ def run_here(job: Job, work_dir: Path, processes: int) -> Position:
     Within a Slurm allocation MMADA_TRAIN_NODES nodes run that many each, and meet at MMADA_TRAIN_HEAD (host:port).
     """
     world = processes * _nodes()
+    refuse_idle_processes(TrainingBlock.model_validate(job.block), job.name, world)
     if not Path(job.state_dir).exists():
         refuse_too_large(job, Path(job.state_dir).parent, world=world, beside=processes)
     if world == 1:
@@ -33,7 +37,7 @@ def run_here(job: Job, work_dir: Path, processes: int) -> Position:
 
 
 def _nodes() -> int:
-    return int(os.environ.get("MMADA_TRAIN_NODES", "1"))
+    return whole_number("MMADA_TRAIN_NODES", default=1, least=1)
 
 
 def _launcher(processes: int, nodes: int) -> list[str]:

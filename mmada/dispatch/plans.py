@@ -4,7 +4,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from mmada.dispatch.capacity import Machine, check_fits, forecast, gigabytes, num_weights, rows_of_a_step
+from mmada.dispatch.capacity import (
+    Machine,
+    check_fits,
+    forecast,
+    gigabytes,
+    num_weights,
+    refuse_idle_processes,
+    rows_of_a_step,
+)
 from mmada.errors import ParamsError
 from mmada.model.transformer import TransformerConfig
 from mmada.model.weights import CONFIG, load_config
@@ -20,6 +28,7 @@ def print_forecast(params: Params, stage: str, machine: Machine, *, processes: i
     Raises CapacityError after that when it does not fit `machine`, ParamsError for an unknown stage.
     """
     config, block = _model_config(params), training_block(params, stage)
+    refuse_idle_processes(block, stage, processes)
     length = config.max_sequence_length if length is None else length
     needs = forecast(config, block, processes=processes, length=length, flops=machine.flops)
     tokens = rows_of_a_step(block) * length

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmada.dispatch.away import artifact_url, sent_away
+from mmada.dispatch.capacity import refuse_idle_processes
 from mmada.dispatch.ray_process import RayProcess
 from mmada.errors import InputError, MmadaError, ParamsError, PreemptedError
 from mmada.lineage.exchange import send
 from mmada.numerics import numerics_class
+from mmada.params_training import TrainingBlock
 from mmada.ray_engine import connected_ray
 from mmada.storage import atomic_write, open_storage
 from mmada.training.checkpoints import Position, newest_position
@@ -48,6 +50,7 @@ def run_on_ray(job: Job, work_dir: Path, processes: int) -> Position:
     store = os.environ.get("MMADA_TRAIN_STORE", "").rstrip("/")
     if not store:
         raise ParamsError("MMADA_DISPATCH=ray needs MMADA_TRAIN_STORE: s3://bucket/prefix, or a folder that all share")
+    refuse_idle_processes(TrainingBlock.model_validate(job.block), job.name, processes)
     ray = connected_ray(send_code=True)
     for id_, path in job.publication.inputs.values():
         send(Path(path), artifact_url(store, id_))

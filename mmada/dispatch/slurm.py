@@ -25,6 +25,7 @@ _SCRIPT: Final = Template("""\
 # by the signal itself: 138, 143): the job is put in the queue again and goes on. Slurm does that when a node fails.
 set -euo pipefail
 export MMADA_TRAIN_NODES=$nodes MMADA_TRAIN_PROCESSES=$gpus
+export SRUN_CPUS_PER_TASK=$cpus  # srun has not taken it from the job since Slurm 22.05
 MMADA_TRAIN_HEAD="$$(scontrol show hostnames "$$SLURM_JOB_NODELIST" | head -n 1):$port"
 export MMADA_TRAIN_HEAD
 

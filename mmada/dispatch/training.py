@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from mmada.dispatch.local import run_here
+from mmada.environment import whole_number
 from mmada.errors import ParamsError
 from mmada.storage import exclusive
 from mmada.training.checkpoints import Position
@@ -20,7 +21,7 @@ def run_training(job: Job, work_dir: Path) -> Position:
     """
     # Two projects that share a unit store may want the very same run: the second waits, and finds it finished.
     with exclusive(Path(f"{job.state_dir}.lock")):
-        processes = int(os.environ.get("MMADA_TRAIN_PROCESSES", "1"))
+        processes = whole_number("MMADA_TRAIN_PROCESSES", default=1, least=1)
         match os.environ.get("MMADA_DISPATCH", "local"):
             case "local":
                 return run_here(job, work_dir, processes)

@@ -64,9 +64,10 @@ def token_log_probs(
     ids at image positions, which is what sampling chooses from and costs a fraction.
     """
     out = torch.zeros(x0.shape, device=hidden.device)
-    for chosen, ids in target_groups(x0, is_target, vocab, vocabulary):
-        if not chosen.any():
-            continue
+    groups = target_groups(x0, is_target, vocab, vocabulary)
+    filled = [(chosen, ids) for chosen, ids in groups if chosen.any()]
+    # Without any target there is a gradient all the same, of zeros: other processes wait for it.
+    for chosen, ids in filled or groups:
         rows, targets = hidden[chosen], x0[chosen] - ids.start
         if len(rows) * (ids.stop - ids.start) > _MOST_LOGITS.get(hidden.device.type, _MOST_LOGITS["cpu"]):
             out[chosen] = tiled_log_probs(rows, model.output_rows(ids), targets)

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmada.environment import whole_number
 from mmada.errors import ParamsError, exit_explained
 from mmada.model.from_params import sampling_settings
 from mmada.model.masking import NoiseRule
@@ -255,7 +256,7 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
 
 
 def _row_source(reader: ShardReader, block: TrainingBlock, name: str, world: World) -> tuple[RowSource, KeySource]:
-    workers = int(os.environ.get("MMADA_LOADER_WORKERS", "0"))
+    workers = whole_number("MMADA_LOADER_WORKERS", default=0)
     order = training_order(reader.keys(), block)
     loader = Loader(reader, order, block.max_steps, workers, world.rank, world.size)
     log = os.environ.get("MMADA_SAMPLE_LOG", "")  # a folder; one file per job

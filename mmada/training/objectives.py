@@ -29,7 +29,7 @@ from mmada.model.packing import Packing, pack
 from mmada.model.sequences import Batch, Layout, Padding, Row, collate, lay_out
 from mmada.model.transformer import Transformer
 from mmada.text_tokenizer import TextTokenizer
-from mmada.training.parallel import World
+from mmada.training.parallel import World, all_max
 from mmada.vocab import Vocab
 
 RowSource = Callable[[int], Sequence[Row]]
@@ -132,10 +132,12 @@ class MaskedPrediction:
         layouts = [self._layout(row, bool(d), model) for row, d in zip(rows, drop, strict=True)]
         parts = []
         lengths = [len(one.ids) for one in layouts]
+        # Pads that are targets must not depend on how the global batch is split.
+        longest = all_max(max(lengths, default=0), self.material.world) if self.settings.padding == "eos" else None
         for chosen in split_rows(lengths, self.material.num_parts, alike=not self.settings.packing):
             part = [layouts[index] for index in chosen]
             epochs = [rows[index].epoch for index in chosen]
-            parts.append(self._part(part, epochs, model))
+            parts.append(self._part(part, epochs, model, longest))
         return parts
 
     def _dropped(self, rows: Sequence[Row]) -> np.ndarray:
@@ -154,9 +156,11 @@ class MaskedPrediction:
             drop_condition=drop,
         )
 
-    def _part(self, layouts: Sequence[Layout], epochs: Sequence[int], model: Transformer) -> "_MaskedPart":
+    def _part(
+        self, layouts: Sequence[Layout], epochs: Sequence[int], model: Transformer, length: int | None
+    ) -> "_MaskedPart":
         vocab, device = self.material.vocab, model.device
-        batch = collate(layouts, vocab, padding=self.settings.padding)
+        batch = collate(layouts, vocab, padding=self.settings.padding, length=length)
         noised = add_noise(batch, epochs, self.settings.noise, mask_id=vocab.mask, seed=self.material.seed)
         scored = scored_tokens(self.settings.loss, noised.is_target, batch.ids, batch.rows("t2i"), vocab)
         packing = pack(batch.attendable, max_length=model.config.max_sequence_length) if self.settings.packing else None

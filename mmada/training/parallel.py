@@ -92,6 +92,15 @@ def all_sum(values: Float[Tensor, "*shape"], world: World) -> Float[Tensor, "*sh
     return total
 
 
+def all_max(value: int, world: World) -> int:
+    """The largest of all processes' numbers."""
+    if world.size == 1:
+        return value
+    largest = torch.tensor(value, device=compute_device())
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
 def barrier(world: World) -> None:
     """Wait until all processes are here."""
     if world.size > 1:

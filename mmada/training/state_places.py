@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from mmada.storage import exclusive, open_storage, settle
+from mmada.storage import atomic_write, exclusive, open_storage, settle
 from mmada.unit_store import WORK_DIR
 
 STATE: Final = "state.json"
+_PARTIAL: Final = ".partial"
 _SCRATCH: Final = WORK_DIR / "states"
 
 
@@ -62,7 +63,8 @@ class FolderStates:
         self._root = root
 
     def newest(self) -> str | None:
-        return max((path.name for path in self._root.glob("step-*") if (path / STATE).is_file()), default=None)
+        states = (path for path in self._root.glob("step-*") if path.suffix != _PARTIAL)
+        return max((path.name for path in states if (path / STATE).is_file()), default=None)
 
     def described(self, name: str) -> dict[str, Any]:
         return _parsed((self._root / name / STATE).read_bytes())
@@ -75,7 +77,7 @@ class FolderStates:
         self.folder(name).mkdir(parents=True)
 
     def folder(self, name: str) -> Path:
-        return self._root / f"{name}.partial"
+        return self._root / f"{name}{_PARTIAL}"
 
     def put(self, name: str, files: Sequence[str]) -> None:
         """They are there already."""
@@ -84,7 +86,7 @@ class FolderStates:
         return all((self.folder(name) / file).exists() for file in files)
 
     def finish(self, name: str, said: dict[str, Any]) -> None:
-        (self.folder(name) / STATE).write_text(json.dumps(said, sort_keys=True))
+        atomic_write(self.folder(name) / STATE, json.dumps(said, sort_keys=True).encode())
         target = self._root / name
         shutil.rmtree(target, ignore_errors=True)
         self.folder(name).rename(target)

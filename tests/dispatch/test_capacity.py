@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmada.dispatch.capacity import Machine, activation_bytes, check_fits, forecast, num_weights
+from mmada.dispatch.capacity import (
+    Machine,
+    activation_bytes,
+    check_fits,
+    forecast,
+    num_weights,
+    refuse_idle_processes,
+)
 from mmada.dispatch.machines import named_machine
-from mmada.errors import CapacityError
+from mmada.errors import CapacityError, ParamsError
 from mmada.model import transformer
 from mmada.model.transformer import Transformer, TransformerConfig
 from mmada.params_patch import patch_params
@@ -114,3 +121,17 @@ def test_the_published_recipe_fits_the_machines_that_its_plans_name(tmp_path, pr
         block = TrainingBlock.model_validate(block.model_dump() | small)
         needs = forecast(PUBLISHED, block, processes=processes, length=1539, flops=None)
         check_fits(needs, named_machine(device))
+
+
+def test_a_process_without_a_row_is_refused() -> None:
+    block = _block(batch_size=4, grad_accumulation=3)
+    refuse_idle_processes(block, "stage1", 4)
+    with pytest.raises(ParamsError, match=r"training\.stage1\.batch_size is 4"):
+        refuse_idle_processes(block, "stage1", 5)
+    learned = load_params(ROOT / "params.yaml").training["stage3"]
+    assert learned.unigrpo is not None
+    few = learned.unigrpo.model_copy(update={"prompts_per_iteration": 4, "group_size": 2})
+    block = learned.model_copy(update={"unigrpo": few, "grad_accumulation": 4})
+    refuse_idle_processes(block, "stage3", 2)
+    with pytest.raises(ParamsError, match="2 leave a process of 4 fewer rollouts"):
+        refuse_idle_processes(block, "stage3", 4)

@@ -14,6 +14,7 @@
 # by the signal itself: 138, 143): the job is put in the queue again and goes on. Slurm does that when a node fails.
 set -euo pipefail
 export MMADA_TRAIN_NODES=8 MMADA_TRAIN_PROCESSES=8
+export SRUN_CPUS_PER_TASK=64  # srun has not taken it from the job since Slurm 22.05
 MMADA_TRAIN_HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500"
 export MMADA_TRAIN_HEAD
 

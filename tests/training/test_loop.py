@@ -67,6 +67,7 @@ def test_only_the_newest_state_is_kept_and_nothing_is_pickled(tokenizer, tmp_pat
 def test_a_half_written_state_is_ignored_and_one_of_another_run_too(tokenizer, tmp_path):
     _train(tokenizer, tmp_path, 4, checkpoint_every=2, stop_at=3)
     (tmp_path / "step-000000003.partial").mkdir()
+    (tmp_path / "step-000000003.partial" / "state.json").write_text("")  # cut off while it was written
     _, other, _ = _train(tokenizer, tmp_path, 4, checkpoint_every=2, run="run-b", stop_at=1)
     assert min(other) == 1, "another run starts over"
     _, same, _ = _train(tokenizer, tmp_path, 4, checkpoint_every=2)

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mmada.contracts.sample import TASKS
+from mmada.training import objectives
 from mmada.training.objectives import split_rows
 from mmada.training.parallel import World
 from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
@@ -26,16 +28,32 @@ def test_every_row_is_trained_once_whatever_the_split(parts, alike):
     assert parts == 1 or spread == {(3, True): 3, (3, False): 6, (9, True): 0, (9, False): 0}[parts, alike]
 
 
-def test_the_loss_is_the_same_however_rows_are_split(tokenizer):
+@pytest.mark.parametrize("padding", ["masked_out", "eos"])
+def test_the_loss_is_the_same_however_rows_are_split(tokenizer, padding, monkeypatch):
     model = tiny_model(tiny_vocab(tokenizer))
+    (whole,) = masked_objective(tokenizer, ALONE, padding=padding).parts(model, 0)
+    # What all processes would tell each other.
+    monkeypatch.setattr(objectives, "all_max", lambda value, world: whole.batch.ids.shape[1])
     losses = []
     for size, parts in ((1, 1), (1, 5), (2, 2)):
         every = []
         for rank in range(size):
-            every += masked_objective(tokenizer, World(rank, size), num_parts=parts).parts(model, 0)
+            objective = masked_objective(tokenizer, World(rank, size), num_parts=parts, padding=padding)
+            every += objective.parts(model, 0)
         totals = torch.stack([part.denominators for part in every]).sum(0)
         losses.append(sum(float(part.loss(model, totals)[0].detach()) for part in every))
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-5)
+
+
+def test_a_micro_batch_without_any_target_has_gradients_of_zeros(tokenizer):
+    for vocabulary in ("full", "modality"):
+        model = tiny_model(tiny_vocab(tokenizer))
+        (part,) = masked_objective(tokenizer, ALONE, vocabulary=vocabulary).parts(model, 0)
+        part = replace(part, noised=replace(part.noised, is_target=torch.zeros_like(part.noised.is_target)))
+        loss, _ = part.loss(model, part.denominators)
+        loss.backward()
+        assert float(loss.detach()) == 0.0
+        assert all(weight.grad is not None and not weight.grad.any() for weight in model.parameters())
 
 
 def test_metrics_are_sums_and_counts_by_task_and_masked_share(tokenizer):

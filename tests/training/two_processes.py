@@ -24,7 +24,7 @@ def run(
     model = tiny_model(tiny_vocab(tokenizer))
     shard_model(model, world)
 
-    objective: Objective = masked_objective(tokenizer, world, num_parts=2)
+    objective: Objective = masked_objective(tokenizer, world, num_parts=2, padding="eos")
     if rl:
         objective = toy(tokenizer, UnitStore(state_dir / "phases"), world=world, num_parts=2)
 
