@@ -150,13 +150,26 @@ def lookup(params: Params, dotted: str) -> Any:
 
 def _put_in_place(partial: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if partial.stat().st_dev != target.parent.stat().st_dev:
+        partial = _brought_near(partial, target)
     if target.exists():
         # The old output moves aside first, so that no moment shows a mixture of old and new files.
-        aside = WORK_DIR / "partial" / f"{target.name}.old"
+        aside = partial.with_name(f".{partial.name}.old")
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
         shutil.rmtree(aside)
     partial.rename(target)
+
+
+def _brought_near(partial: Path, target: Path) -> Path:
+    """A copy on the disk of `target`, where that is another one: a folder cannot be renamed across disks."""
+    near = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(near, ignore_errors=True)
+    try:
+        return shutil.copytree(partial, near)
+    except BaseException:
+        shutil.rmtree(near, ignore_errors=True)
+        raise
 
 
 def _record(
