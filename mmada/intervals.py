@@ -40,10 +40,9 @@ def covering(correct: int, n: int) -> tuple[float, float]:
 
 
 def _exact_low(correct: int, n: int) -> float:
-    """The share that gives `correct` or more of `n` with probability _WIDENING (Clopper and Pearson 1934)."""
-    low, high = 0.0, 1.0 if correct else 0.0
-    for _ in range(50):
-        share = (low + high) / 2
-        fewer = sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(correct))
-        low, high = (share, high) if 1 - fewer < _WIDENING else (low, share)
-    return low
+    """The share that gives `correct` or more of `n` with probability _WIDENING (Clopper and Pearson 1934): their
+    binomial tail is a regularised incomplete beta function.
+    """
+    from scipy.special import betaincinv  # curation has it, evaluation need not
+
+    return float(betaincinv(correct, n - correct + 1, _WIDENING)) if correct else 0.0

@@ -45,3 +45,12 @@ def test_nothing_is_known_without_trials_and_nonsense_is_refused() -> None:
     for correct, n in ((-1, 3), (4, 3)):
         with pytest.raises(ValueError, match="items"):
             covering(correct, n)
+
+
+def test_many_trials_take_no_time_and_come_near_the_normal_interval() -> None:
+    for n in (1_100, 10**6):
+        for correct in (0, 3, n // 2, n):
+            low, high = covering(correct, n)
+            assert 0.0 <= low <= correct / n <= high <= 1.0
+        half = 1.96 * 0.5 / math.sqrt(n)
+        assert covering(n // 2, n) == pytest.approx((0.5 - half, 0.5 + half), abs=0.1 * half)
