@@ -17,14 +17,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmada.contracts.facts import BENCHMARK_MATCHES
-from mmada.curation.words import Hashes, Places, row_text, run_hashes, run_sums, split_words, window_hashes
+from mmada.curation.words import TAG, Hashes, Places, row_text, run_hashes, run_sums, split_words, window_hashes
 
 _DRAWING_TASKS: Final = ("t2i", "r2i")
 _SENTENCE_WORDS: Final = 4
 """Words from which on a question that is too short for n-grams is its own evidence: "what is it?" stands anywhere."""
 _CACHED_WORDS: Final = 1 << 14
 """Words whose runs are hashed at a time, so that they stay in the processor's cache."""
-_SENTENCE_END: Final = r"([.!?:;])\s+"
+_SENTENCE_END: Final = (
+    rf"{TAG}|([.!?:;][\"'\u201d\u2019)\]*_]*)\s+"
+    r"|([?!][\"'\u201d\u2019)\]*_]*)([A-Z])|([\u3002\uff1f\uff01])"  # without space
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _sentence_matches(rows: pl.DataFrame, texts: Places, sums: Hashes, index: Be
     known = _known(sums, _SENTENCE_WORDS, index.openings, index.may_open)
     _, owners = _within_texts(known, texts, _SENTENCE_WORDS)
     hopeful = rows[np.unique(owners)]
-    lines = row_text().str.replace_all(_SENTENCE_END, "$1\n").str.split("\n")
+    lines = row_text().str.replace_all(_SENTENCE_END, "$1$2$4\n$3").str.split("\n")
     sentences = hopeful.select("row_id", sentence=lines).explode("sentence")
     words = split_words(sentences["sentence"])
     keys = pl.Series(run_hashes(run_sums(words.hashes), words.offsets[:-1], words.offsets[1:]), dtype=pl.UInt64)

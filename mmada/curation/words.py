@@ -1,11 +1,12 @@
 """Texts as arrays of word hashes: the one normalisation that repetition, duplicates and contamination share.
 
-Case, punctuation, LaTeX sizing and spacing, thousands separators and the spelling of small numbers do not
-count; signs and operators do, because "3 - 2" is another question than "3 + 2".
+Case, punctuation, Markdown, tags, LaTeX sizing and spacing, thousands separators and the spelling of small numbers do
+not count; signs and operators do, because "3 - 2" is another question than "3 + 2".
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Final
 
 import numpy as np
@@ -19,8 +20,21 @@ _LATEX_LAYOUT: Final = (
     r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
     r"|\\[,;: ()\[\]]|\\begin\{\w+\}|\\end\{\w+\}"
 )
-_UNSPACED: Final = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
-"""Scripts that are written without spaces: each of their letters is a word."""
+TAG: Final = r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*=\s*[\"'][^<>]*)?\s*/?>"
+_MARKUP: Final = (
+    r"\*\*+|={3,}"  # bold; a ruler below a heading
+    r"|(?m:^[ \t]*(?:(?:>[ \t]?)+|\*[ \t]))"  # quoted line, item of a list
+    r"|(?:^|[\s(])\*\b|\b\*(?:[\s.,;:?)]|$)"  # emphasis: a star on one side of which alone there is a word
+    rf"|{TAG}"
+)
+_POWER: Final = r"([0-9)]|\b[a-z])\*\*([0-9a-z(])"
+_MARKUP_HINTS: Final = ("**", " *", "* ", "\n*", "*\n", "===", "</", "/>", "<br", "\n>")
+"""One of these stands in nearly every text with markup, between line ends."""
+_FACTORIAL: Final = r"([0-9]|\b[a-z])!(\s*[-<>=+*/^)\]}])"
+"""Behind a number or a variable and before a sign: elsewhere it may be an exclamation."""
+_MINUS: Final = r"([0-9)\]}])\s+-\s+([a-z])\b"
+_ALONE: Final = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u2200-\u22ff\u00ac])"
+"""Letters of scripts that are written without spaces, and mathematical operators: each is a word."""
 _MOST_LETTERS: Final = 24
 """Bytes of a word; a longer run of letters is several, so that no text is one endless word."""
 _NUMBER_WORDS: Final = (
@@ -44,11 +58,20 @@ _SAME_WORD: Final = {
     "times": "*",
     "leq": "le",
     "geq": "ge",
+    "neq": "ne",
 }
 _PUNCTUATION: Final = dict(
     zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
 )
 """Signs of typography that are common in texts of ASCII letters, which are cut into words faster."""
+_FORMULA_SIGNS: Final = {
+    **{digit: f"^{value}" for value, digit in enumerate("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079")},
+    **{"\u2264": " le ", "\u2265": " ge ", "\u2260": " ne ", "\u2248": " approx ", "\u00b1": " pm "},
+    **{"\u2208": " in ", "\u2209": " notin ", "\u222a": " cup ", "\u2229": " cap ", "\u2282": " subset "},
+    **{"\u2286": " subseteq ", "\u2205": " emptyset ", "\u2200": " forall ", "\u2203": " exists "},
+    **{"\u2227": " wedge ", "\u2228": " vee ", "\u221a": " sqrt ", "\u221e": " infty ", "\u2220": " angle "},
+}
+"""Signs of formulas as LaTeX spells them."""
 _CHUNK_BYTES: Final = 1 << 16
 """Text that is cut into words at a time, so that it stays in the processor's cache."""
 
@@ -86,7 +109,11 @@ class Words:
 
 def normalised(texts: pl.Series) -> pl.Series:
     """Texts before they are cut into words."""
-    typography = pl.col("text").str.replace_many(list(_PUNCTUATION), list(_PUNCTUATION.values()))
+    signs = _PUNCTUATION | _FORMULA_SIGNS
+    typography = pl.col("text").str.replace_many(list(signs), list(signs.values()))
+    markup = pl.col("text").str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
+    factorials = pl.col("text").str.replace_all(_FACTORIAL, "$1 factorial $2")
+    minus = pl.col("text").str.replace_all(_MINUS, "$1 -$2")
     compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
     thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
     thousands = thousands.str.replace_all(_THOUSANDS, "$1$2")  # every second separator of a long number
@@ -95,8 +122,13 @@ def normalised(texts: pl.Series) -> pl.Series:
     for change in (typography, _plain(pl.col("text"))):
         texts = _changed(texts, texts.str.len_bytes() != texts.str.len_chars(), change)
     texts = texts.to_frame("text").select(layout.str.to_lowercase()).to_series()
+    between_lines = "\n" + texts + "\n"
+    hints = (between_lines.str.contains(hint, literal=True) for hint in _MARKUP_HINTS)
+    texts = _changed(texts, reduce(or_, hints), markup)
+    texts = _changed(texts, texts.str.contains("!", literal=True), factorials)
     texts = _changed(texts, texts.str.contains("ty[ -]"), compounds)
     texts = _changed(texts, texts.str.contains(_THOUSANDS), thousands)
+    texts = _changed(texts, texts.str.contains(" - ", literal=True), minus)
     return texts.to_frame("text").select(pl.col("text").str.replace_all(r"-\s+([0-9])", "-$1")).to_series()
 
 
@@ -113,7 +145,9 @@ def _changed(texts: pl.Series, is_meant: pl.Series, change: pl.Expr) -> pl.Serie
 def _plain(texts: pl.Expr) -> pl.Expr:
     """Texts in which all that is not ASCII is part of a word."""
     return (
-        texts.str.normalize("NFKC").str.replace_all(r"[^\x00-\x7F\p{L}\p{M}]", " ").str.replace_all(_UNSPACED, " $1 ")
+        texts.str.normalize("NFKC")
+        .str.replace_all(r"[^\x00-\x7F\p{L}\p{M}\u2200-\u22ff\u00ac]", " ")
+        .str.replace_all(_ALONE, " $1 ")
     )
 
 
@@ -126,7 +160,7 @@ def split_words(texts: pl.Series) -> Words:
     """The words of every text, as stable 64-bit hashes (equal on every machine, whatever the version of numpy).
 
     A word is a run of letters (one letter, in scripts without spaces), a number, or a sign that changes the meaning of
-    a formula; a hyphen is one before a digit.
+    a formula; a hyphen is one before a digit or, where it joins no letters, before a variable of one letter.
     """
     if texts.is_empty():
         return Words(np.empty(0, np.uint64), np.zeros(1, np.int64))
@@ -210,7 +244,9 @@ def _words(data: NDArray[np.uint8], line_ends: Places) -> Words:
     dots = np.flatnonzero(data == ord(".")) + 1
     kinds[dots[(kinds[dots - 1] == _DIGIT) & (kinds[dots + 1] == _DIGIT)]] = _DIGIT
     hyphens = np.flatnonzero(data == ord("-")) + 1
-    kinds[hyphens[kinds[hyphens + 1] == _DIGIT]] = _SIGN
+    before, after, beyond = kinds[hyphens - 1], kinds[hyphens + 1], kinds[hyphens + 2]  # a line end is the last byte
+    is_of_variable = (before != _LETTER) & (after == _LETTER) & (beyond != _LETTER)
+    kinds[hyphens[(after == _DIGIT) | is_of_variable]] = _SIGN
     edges = kinds[1:] != kinds[:-1]
     edges |= kinds[1:] == _SIGN
     starts, ends = np.flatnonzero(edges & (kinds[1:] != 0)), np.flatnonzero(edges & (kinds[:-1] != 0))
