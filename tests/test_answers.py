@@ -32,6 +32,34 @@ ENDLESS = r"\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 
         ("blue", "blue"),
         ("There are 3 boxes with 5 apples, so 15 apples in all.", "15"),
         ("It costs $\\frac{3}{4}$ of it.", "$\\frac{3}{4}$"),
+        (r"So the answer is $\$22$.", r"$\$22$"),
+        ("The answer is $18 + $5 = $23.", "23"),
+        ("The answer is exactly 12.", "12"),
+        ("The result is therefore equal to $12$.", "$12$"),
+        ("The answer is .5.", ".5"),
+        ("The answer is 3 million people in the whole city.", "3 million"),
+        ("The answer is $x = 3$ or $x = -3$.", "$x = 3$, $x = -3$"),
+        ("The answer is $5$ and $6$, which $7$ divides.", "$5$, $6$"),
+        ("The correct option is (B) 12.", "B"),
+        ("The answer is C because it is 5.", "C"),
+        ("Thus the answer is yes since 5 is prime.", "yes"),
+        ("The answer is 12 because of 3.", "12"),
+        ("#### Step 1\nAdd 5.\n#### Step 2\nDo 6 and get 11.", "11"),
+        ("#### Final Answer\n5", "5"),
+        ("#### The answer is 5", "5"),
+        ("It is the sky.\n#### blue", "blue"),
+        ("The total is 15.\n\n**Final Answer**", "15"),
+        ("The ratio is 3:4.", "3:4"),
+        ("We meet at 3:45 PM.", "3:45"),
+        ("Week 3:210 pages are read.", "210"),
+        ("She has 2 1/4 cups left.", "2 1/4"),
+        ("\u7b54\u6848\uff1a12", "12"),
+        ("\u7b54\u6848\u662f5\u3002", "5"),
+        ("\u7b54\u6848\uff1aB", "B"),
+        ("\u56e0\u6b64,\u7b54\u6848\u4e3a12\u5143\u3002", "12\u5143"),
+        ("The answer is", None),
+        ("The final answer is:", None),
+        ("**Final Answer**", None),
         ("<think>I never stop thinking, 42", None),
         ("<think>done</think>", None),
         ("", None),
@@ -214,12 +242,28 @@ def test_ten_thousand_mixed_comparisons_all_end() -> None:
         assert (verdict == "timeout") == (pair[0] == ENDLESS), pair
 
 
+@pytest.mark.parametrize("begin", ["", "The answer", "!"])
 @pytest.mark.parametrize(
     "unit",
-    ["\\[", "\\(", "$$ x ", "$", "\\boxed{", "\\boxed{1} and ", "<answer>", "the answer is ", "{", "7 ", "\\text{"],
+    [
+        *[
+            "\\[",
+            "\\(",
+            "$$ x ",
+            "$",
+            "\\boxed{",
+            "\\boxed{1} and ",
+            "<answer>",
+            "the answer is ",
+            "{",
+            "7 ",
+            "\\text{",
+        ],
+        *[" ", "\n", " *\n", "answer \n", "#### ab\n ", "7 / ", "3:", "exactly ", "\\$", "\u7b54\u6848\u662f"],
+    ],
 )
-def test_long_loops_are_read_in_linear_time(unit: str) -> None:
-    text = unit * (160_000 // len(unit))
+def test_long_loops_are_read_in_linear_time(begin: str, unit: str) -> None:
+    text = f"{begin}{unit * (160_000 // len(unit))}z 5"
     started = time.process_time()
     compare_answers(extract_answer(text), text)
     compare_answers(text, "7")
