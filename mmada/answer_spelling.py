@@ -7,11 +7,11 @@ from typing import Final
 
 _Replacements = tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 
-NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
+_NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 WORDS: Final = re.compile(r"[a-z]+(?:[ '-][a-z]+)*")
-CHANGES_NUMBER: Final = re.compile(
-    r"\b(?:hundred|thousand|(?:m|b|tr)illion|dozen|half|halves|quarter|third|fourth|fifth|sixth|seventh|eighth|ninth"
-    r"|tenth|hundredth|thousandth|times [a-z]+|than|squared|cubed|factorial|pi|plus|minus|over|and|or|to"
+_CHANGES_NUMBER: Final = re.compile(
+    r"\b(?:ten|hundred|thousand|(?:m|b|tr)illion|dozen|half|halves|quarter|third|fourth|fifth|sixth|seventh|eighth|ninth"
+    r"|tenth|hundredth|thousandth|times [a-z]+|than|base|squared|cubed|factorial|pi|plus|minus|over|and|or|to"
     r"|sqrt|sin|cos|tan|log|ln|exp)s?\b|[\u5341\u767e\u5343\u4e07\u4ebf\u534a]",
     re.IGNORECASE,
 )
@@ -20,7 +20,7 @@ CHANGES_NUMBER: Final = re.compile(
 _MAX_PASSES: Final = 5
 _MAX_UNIT_CHARS: Final = 100
 _UNIT: Final = re.compile(
-    r"[cdkmn]?m|[km]?g|m?[sLl]|lbs?|oz|ft|in|yd|mi|[km]ph|secs?|mins?|hr?s?|[ap]m|[AP]M|[CFJNV]|k?Wh?|Hz|st|nd|rd|th"
+    r"[cdkmn]?m|[km]?g|m?[sLl]|lbs?|oz|sq|ft|in|yd|mi|[km]ph|secs?|mins?|hr?s?|[ap]m|[AP]M|[CFJNV]|k?Wh?|Hz|st|nd|rd|th"
     r"|units?|inch(?:es)?|f(?:oo|ee)t|yards?|miles?|(?:centi|kilo|milli)?met(?:er|re)s?|seconds?|minutes?|hours?|days?"
     r"|years?|degrees?|dollars?|cents?|percent"
 )
@@ -71,7 +71,7 @@ _WRAPPED: Final[_Replacements] = (
 _CHOICE: Final = re.compile(
     r"[\s$]*(?:\((?P<round>[A-Ja-j])\)|(?P<upper>[A-J])[.:)]|(?P<lower>[a-j])\))"
     r"(?:(?<=[A-J]\))|(?=\s|\\ |\Z))"
-    r"(?!\s*(?:[+*/^=<>(_!',;]|-\s|\\(?:cup|cap|times|cdot|div|pm)\b)|-)"
+    r"(?!\s*(?:[+*/^=<>(_!',;]|-\s|(?:and|or)\s+\(?[A-Ja-j]\b|\\(?:cup|cap|times|cdot|div|pm)\b)|-)"
 )
 """A letter of a list and what it stands for; `(a)(b)`, `(a)^2` and `(A) - 5` are formulas."""
 _REPLACED: Final[_Replacements] = (
@@ -143,7 +143,7 @@ def _normalised_once(answer: str) -> str:
     text = text.strip(' ;:,?"`').rstrip(".")
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
-    if NUMBER.fullmatch(text.rstrip("%")):
+    if _NUMBER.fullmatch(text.rstrip("%")):
         return text.rstrip("%") + ("%" if percent else "")
     folded = text.casefold()
     return folded if WORDS.fullmatch(folded) else text
@@ -163,4 +163,4 @@ def split_unit(text: str) -> tuple[str, bool] | None:
         _UNIT.fullmatch(word) or (not power and len(word) > (1 if number else 2) and (number > 0 or is_apart))
         for number, (word, power) in enumerate(words)
     )
-    return match["value"], is_unit and not CHANGES_NUMBER.search(match["unit"])
+    return match["value"], is_unit and not _CHANGES_NUMBER.search(match["unit"])

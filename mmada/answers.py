@@ -6,10 +6,11 @@ do not.
 """
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from mmada.answer_spelling import NUMBER, WORDS, latex_spelling, normalise_answer, split_unit
+from mmada.answer_spelling import WORDS, latex_spelling, normalise_answer, split_unit
 from mmada.constants import constant_value
 from mmada.final_answer import MAX_ANSWER_CHARS, extract_answer
 from mmada.math_equivalence import Verdict, compare_symbolically
@@ -20,12 +21,20 @@ VERIFY_SECONDS: Final = 3.0
 """Wall clock that one symbolic comparison may take unless the caller says otherwise."""
 
 _DECIMAL_COMMA: Final = re.compile(r"-?\d+;\d+")
-_RATIO: Final = re.compile(r"(?P<sign>[-+]?)(?P<top>\d+)/(?P<bottom>\d+)")
-_FRACTION: Final = re.compile(r"(?P<sign>[-+]?)\\frac\{(?P<top>-?\d+)\}\{(?P<bottom>\d+)\}")
-_MIXED: Final = re.compile(
-    r"(?P<sign>[-+]?)(?P<whole>\d+)(?: (?P<top>\d{1,2})/(?P<bottom>\d+)|\\frac\{(?P<over>\d+)\}\{(?P<under>\d+)\})"
+_SCALES: Final = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+_RATIONALS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Fraction | None]], ...]] = (
+    (re.compile(r"\d+(?:\.\d*)?|\.\d+"), lambda decimal: Fraction(decimal[0])),
+    (re.compile(r"(\d+)/(\d+)"), lambda ratio: _ratio(ratio[1], ratio[2])),
+    (re.compile(r"\\frac\{(-?\d+)\}\{(\d+)\}"), lambda ratio: _ratio(ratio[1], ratio[2])),
+    (re.compile(r"(\d+) (\d{1,2})/(\d+)"), lambda mixed: _mixed(*mixed.groups())),
+    (re.compile(r"(\d+)\\frac\{(\d+)\}\{(\d+)\}"), lambda mixed: _mixed(*mixed.groups())),
+    (re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}"), lambda decimal: _repeating(*decimal.groups())),
+    (
+        re.compile(rf"(\d+(?:\.\d+)?) ({'|'.join(_SCALES)})s?"),
+        lambda scaled: Fraction(scaled[1]) * _SCALES[scaled[2]],
+    ),
 )
-_REPEATING: Final = re.compile(r"(?P<sign>[-+]?)(?P<whole>\d*)\.(?P<once>\d*)\\overline\{(?P<again>\d+)\}")
+"""Forms of a rational number without its sign; the most frequent first."""
 _PROSE: Final = re.compile(r"(?<![\\a-z])[a-z]{2,} [a-z]{2,}")
 _PRIMES: Final = re.compile(r"(?<=[A-Za-z])'+(?![A-Za-z'])")
 """Of derivatives: math-verify would leave them out as quotation marks."""
@@ -155,24 +164,27 @@ def _is_decimal(text: str) -> bool:
 
 
 def _rational(text: str) -> Fraction | None:
-    """The value of a decimal, a ratio, a mixed number or a repeating decimal."""
     if len(text) > 100:
         return None
-    if NUMBER.fullmatch(text):
-        return Fraction(text)
-    value = None
-    if match := _RATIO.fullmatch(text) or _FRACTION.fullmatch(text):
-        value = _ratio(match["top"], match["bottom"])
-    elif match := _MIXED.fullmatch(text):
-        part = _ratio(match["top"] or match["over"], match["bottom"] or match["under"])
-        value = int(match["whole"]) + part if part is not None and part < 1 else None
-    elif match := _REPEATING.fullmatch(text):
-        period = Fraction(int(match["again"]), 10 ** len(match["again"]) - 1)
-        value = Fraction(f"{match['whole'] or 0}.{match['once'] or 0}") + period / 10 ** len(match["once"])
-    if match is None or value is None:
-        return None
-    return -value if match["sign"] == "-" else value
+    bare = text[1:] if text[:1] in ("-", "+") else text
+    for pattern, value_of in _RATIONALS:
+        if match := pattern.fullmatch(bare):
+            value = value_of(match)
+            return -value if value is not None and text[0] == "-" else value
+    return None
 
 
 def _ratio(top: str, bottom: str) -> Fraction | None:
     return Fraction(int(top), int(bottom)) if int(bottom) else None
+
+
+def _mixed(whole: str, top: str, bottom: str) -> Fraction | None:
+    """7 1/2; None for 7 3/2, which may be a product."""
+    part = _ratio(top, bottom)
+    return int(whole) + part if part is not None and part < 1 else None
+
+
+def _repeating(whole: str, once: str, again: str) -> Fraction:
+    """0.1666... of "0", "1", "6"."""
+    rest = int(whole + once or "0")
+    return Fraction(int(whole + once + again) - rest, int("9" * len(again) + "0" * len(once)))

@@ -16,22 +16,24 @@ _BETWEEN_BOXES: Final = re.compile(
     r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;$.:]|\\[()\[\],;]|\w+\s*=)*"
 )
 _HASHES: Final = re.compile(r"####[ \t]*([^\n]+)")
-_HEADING: Final = re.compile(r"[*_ ]*[A-Za-z]{2,}(?=.*\n\s*\S|.*\banswer\b)", re.IGNORECASE)
+_HEADING: Final = re.compile(r"[*_ ]*(?:\d+[.)] )?[A-Za-z]{2,}(?=.*\n\s*\S|.*\banswer\b)", re.IGNORECASE)
 """Markdown's: words with text below them, or that only announce an answer."""
 # Runs of blanks are bounded: a pattern with two unbounded ones takes quadratic time.
 _SAYS: Final = re.compile(
     r"(?:\b(?:answer|result|correct\s{1,9}(?:option|choice))\b(?:\s{1,9}(?:choice|option))?"
     r"[\s*]{0,9}(?:is(?![a-z])|[:=])"
-    r"|\u7b54\u6848[\s*]{0,9}(?:[\u662f\u4e3a\uff1a:]))"  # "answer" and "is" in Chinese
-    r"[\s:*]{0,9}"
+    r"|\u7b54\u6848[\s*]{0,9}[\u662f\u4e3a\uff1a:\uff08]{1,2})"  # "answer" and "is" in Chinese
+    r"[\s:*]{0,20}"
     r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to)\b,?\s{1,9})*"
-    r"(?=(?P<said>\S[^\n]{0,399}))",
+    r"(?=(?P<said>[^\s:*][^\n]{0,399}))",
     re.IGNORECASE,
 )
 _ANNOUNCES: Final = re.compile(r"(?:the\s)?(?:final\s)?(?:answer|result)(?:\sis)?\W*", re.IGNORECASE)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|\u3002|(?<=\S)\*\*|\s(?=(?:because|since)\b)")
 _YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!]))", re.IGNORECASE)
-_LETTER: Final = re.compile(r"\W*(?:(?:option|choice)\W*)?([A-J])(?:\)|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))")
+_LETTER: Final = re.compile(
+    r"\W*(?:(?:option|choice|\u9009\u9879?)\W*)?([A-J])(?:[)\uff09]|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))"
+)
 _MATH: Final = re.compile(
     r"\$\$(.{1,400}?)\$\$|(?<!\\)\$((?:[^$\\]|\\.){1,400})\$(?!\d)|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
 )
@@ -135,7 +137,7 @@ def _said(text: str) -> tuple[int, str] | None:
     if _MATH.match(said):
         return found[-1].end(), _first_formulas(said)
     end = _SENTENCE_END.search(said)
-    said = (said[: end.start()] if end else said).lstrip(" *:").rstrip(" *.:")
+    said = (said[: end.start()] if end else said).rstrip(" *.:")
     is_short = len(said.split()) <= _ANSWER_WORDS and not _UNSPACED_SENTENCE.search(said)
     answer = _leading_choice(said) or (said if is_short else _value_in_sentence(said))
     return (found[-1].end(), answer) if answer and "\\boxed" not in answer else None
