@@ -31,6 +31,7 @@ _WITH_UNIT: Final = re.compile(
 )
 _WORD_OF_UNIT: Final = re.compile(r"([A-Za-z]+)(\^?)")
 
+# One table for both ways of comparing.
 _SYMBOLS: Final = str.maketrans(
     {
         "\u00b0": r"^\circ ",
@@ -138,9 +139,7 @@ def _normalised_once(answer: str) -> str:
     text = _replaced(latex_spelling(answer), _WRAPPED)
     if choice := _CHOICE.match(text):
         return (choice["round"] or choice["upper"] or choice["lower"]).casefold()  # its letter says all
-    for pattern, replacement in _REPLACED:
-        text = pattern.sub(replacement, text)
-    text = text.strip(' ;:,?"`').rstrip(".")
+    text = _replaced(text, _REPLACED).strip(' ;:,?"`').rstrip(".")
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
     if _NUMBER.fullmatch(text.rstrip("%")):

@@ -60,8 +60,7 @@ def extract_answer(response: str) -> str | None:
 
     Looked for after the thought, in this order: `<answer>` tags; whichever comes last of \\boxed{}, `####`
     and "the answer is"; a short bare answer; a leading yes/no or choice letter; the last formula or number; the last
-    choice letter. A
-    thought that is never closed has stated nothing.
+    choice letter. A thought that is never closed has stated nothing, nor has an announcement with nothing behind it.
     """
     final = answer_section(response)
     if final is None:
