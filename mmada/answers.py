@@ -6,10 +6,11 @@ do not.
 """
 
 import re
-import unicodedata
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
+from mmada.answer_spelling import WORDS, latex_spelling, normalise_answer, split_unit
 from mmada.constants import constant_value
 from mmada.final_answer import MAX_ANSWER_CHARS, extract_answer
 from mmada.math_equivalence import Verdict, compare_symbolically
@@ -19,14 +20,26 @@ __all__ = ["VERIFY_SECONDS", "answers_match", "compare_answers", "extract_answer
 VERIFY_SECONDS: Final = 3.0
 """Wall clock that one symbolic comparison may take unless the caller says otherwise."""
 
-_NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
-_SPACED_THOUSANDS: Final = re.compile(r"-?\d{1,3}(?: \d{3})+")
 _DECIMAL_COMMA: Final = re.compile(r"-?\d+;\d+")
-_RATIO: Final = re.compile(r"([-+]?\d+)/(\d+)|([-+]?)\\frac\{(-?\d+)\}\{(\d+)\}")
-_WORDS: Final = re.compile(r"[a-z]+(?:[ '-][a-z]+)*")
-_WITH_UNIT: Final = re.compile(r"(" + _NUMBER.pattern + r") ?([a-z]+(?: [a-z]+)*)")
+_SCALES: Final = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+_RATIONALS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Fraction | None]], ...]] = (
+    (re.compile(r"\d+(?:\.\d*)?|\.\d+"), lambda decimal: Fraction(decimal[0])),
+    (re.compile(r"(\d+)/(\d+)"), lambda ratio: _ratio(ratio[1], ratio[2])),
+    (re.compile(r"\\frac\{(-?\d+)\}\{(\d+)\}"), lambda ratio: _ratio(ratio[1], ratio[2])),
+    (re.compile(r"(\d+) (\d{1,2})/(\d+)"), lambda mixed: _mixed(*mixed.groups())),
+    (re.compile(r"(\d+)\\frac\{(\d+)\}\{(\d+)\}"), lambda mixed: _mixed(*mixed.groups())),
+    (re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}"), lambda decimal: _repeating(*decimal.groups())),
+    (
+        re.compile(rf"(\d+(?:\.\d+)?) ({'|'.join(_SCALES)})s?"),
+        lambda scaled: Fraction(scaled[1]) * _SCALES[scaled[2]],
+    ),
+)
+"""Forms of a rational number without its sign; the most frequent first."""
+_PROSE: Final = re.compile(r"(?<![\\a-z])[a-z]{2,} [a-z]{2,}")
+_PRIMES: Final = re.compile(r"(?<=[A-Za-z])'+(?![A-Za-z'])")
+"""Of derivatives: math-verify would leave them out as quotation marks."""
+_SUM: Final = re.compile(r"[\w)}][-+]")
 
-_MAX_PASSES: Final = 5
 _EQUAL: Final = 1e-12
 _DIFFERENT: Final = 1e-5
 """Relative differences of two constants: up to the first they are equal, from the second they are not."""
@@ -53,71 +66,54 @@ def compare_answers(predicted: str | None, reference: str, *, seconds: float = V
     quick = _compare_cheaply(left, right)
     if quick is not None:
         return quick
-    return compare_symbolically(predicted, reference, seconds=seconds)
+    return compare_symbolically(_as_formula(predicted), _as_formula(reference), seconds=seconds)
 
 
-_REPLACED: Final = (
-    (re.compile(r"\\(?:boxed|fbox|text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"(?<=\d),\\!\s*(?=\d{3})|\\!"), ""),
-    (
-        re.compile(r"\\left|\\right|\\displaystyle|\\[,;: ]|\\qquad|\\quad|\\\$|\^\{?\\circ\}?|\\%|[$\u20ac\u00a3*]"),
-        " ",
-    ),
-    (re.compile(r"\\[dt]frac"), r"\\frac"),
-    (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\frac\s*(\d)\s*(?=\{)"), r"\\frac{\1}"),
-    (re.compile(r"\\[()\[\]]"), " "),
-    # Thousands; a pair such as (99,503) stays a pair.
-    (re.compile(r"(?<![\d.,;(\[{])(?!0)\d{1,3}(?:,\d{3})+(?!\d)"), lambda number: number[0].replace(",", "")),
-    (re.compile(r"(?<=\d)\{\s*,\s*\}(?=\d{3}(?:\D|$))"), ""),
-    (re.compile(r","), ";"),
-    (re.compile(r"\s+"), " "),
-    (re.compile(r" ?([^\w\s]) ?"), r"\1"),
-)
-
-
-def normalise_answer(answer: str) -> str:
-    """One spelling per answer, without what does not change its value; equal results are equal answers."""
-    for _ in range(_MAX_PASSES):  # what one pass takes away may uncover more
-        before, answer = answer, _normalised_once(answer)
-        if answer == before:
-            break
-    return answer
-
-
-def _normalised_once(answer: str) -> str:
-    percent = "%" in answer
-    text = unicodedata.normalize("NFKC", answer).replace("\u2212", "-").replace("\\neq", "\\ne")
-    for pattern, replacement in _REPLACED:
-        text = pattern.sub(replacement, text)
-    text = text.strip(" ;:,!?\"'`").rstrip(".")
-    if re.match(r"\([a-jA-J]\)", text):
-        text = text[1]  # a choice: its letter says all
-    if _SPACED_THOUSANDS.fullmatch(text):
-        text = text.replace(" ", "")
-    if _NUMBER.fullmatch(text.rstrip("%")):
-        return text.rstrip("%") + ("%" if percent else "")
-    folded = text.casefold()
-    return folded if _WORDS.fullmatch(folded) else text
+def _as_formula(text: str) -> str:
+    """The text as mathematics reads it; a sentence stays as it is, for the last number in it is looked for."""
+    if _PROSE.search(text):
+        return text
+    return _PRIMES.sub(lambda primes: "^{" + r"\prime" * len(primes[0]) + "}", latex_spelling(text))
 
 
 def _compare_cheaply(left: str, right: str) -> Verdict | None:
-    """A verdict that strings or rational numbers decide; None when mathematics has to."""
+    """A verdict that strings or constants decide; None when mathematics has to."""
+    if len(left) == len(right) == 1 and left.isalpha() and right.isalpha():
+        return "mismatch"  # two choices, or two variables
+    if len(left) > 1 and len(right) > 1 and WORDS.fullmatch(left) and WORDS.fullmatch(right):
+        return "mismatch"
+    verdict = _compare_values(left, right)
+    if verdict is not None:
+        return verdict
+    for text, value in ((left, right), (right, left)):
+        verdict = _compare_with_value(text, value)
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def _compare_values(left: str, right: str) -> Verdict | None:
+    """A verdict on two values; None where one is not known to be any."""
     a, b = _rational(left), _rational(right)
     if a is not None and b is not None:
         return "match" if a == b or (_is_decimal(left + right) and round(a, 6) == round(b, 6)) else "mismatch"
-    if len(left) == len(right) == 1 and left.isalpha() and right.isalpha():
-        return "mismatch"  # two choices, or two variables
-    if len(left) > 1 and len(right) > 1 and _WORDS.fullmatch(left) and _WORDS.fullmatch(right):
-        return "mismatch"
     for decimal, other in ((left, right), (right, left)):
         if _DECIMAL_COMMA.fullmatch(decimal) and decimal.replace(";", ".") == other:
             return "match"
-    for value, text in ((a, right), (b, left)):
-        with_unit = _WITH_UNIT.fullmatch(text)
-        if value is not None and with_unit and Fraction(with_unit[1]) == value:
-            return "match"
     return _compare_constants(left, right)
+
+
+def _compare_with_value(text: str, value: str) -> Verdict | None:
+    """A verdict on a value and the same one with a unit ("15 km/h"), with a word that changes it ("3 million"), or with
+    its calculation ("2+2=4").
+    """
+    *calculated, result = text.split("=")
+    if calculated and all(_compare_values(side, result) == "match" for side in calculated):
+        return _compare_values(result, value)
+    measured = split_unit(text)
+    if measured is None or (measured[0] != value and _compare_values(measured[0], value) != "match"):
+        return None
+    return "match" if measured[1] else "mismatch"
 
 
 def _compare_constants(left: str, right: str) -> Verdict | None:
@@ -136,10 +132,13 @@ def _compare_constants(left: str, right: str) -> Verdict | None:
         ours, theirs = sorted(set(ours)), sorted(set(theirs))
     if len(ours) != len(theirs):
         return "mismatch"
-    differences = [abs(x - y) / max(1.0, abs(x), abs(y)) for x, y in zip(ours, theirs, strict=True)]
-    if max(differences) <= _EQUAL:
+    pairs = list(zip(ours, theirs, strict=True))
+    difference = max(abs(x - y) / max(abs(x), abs(y)) if x != y else 0.0 for x, y in pairs)
+    if difference <= _EQUAL:
         return "match"
-    return "mismatch" if max(differences) >= _DIFFERENT else None
+    # What a sum leaves near zero may be rounding.
+    is_rounding = _SUM.search(left + right) and all(abs(x - y) <= _EQUAL for x, y in pairs)
+    return "mismatch" if difference >= _DIFFERENT and not is_rounding else None
 
 
 def _elements(text: str) -> tuple[str, list[str], str]:
@@ -167,12 +166,25 @@ def _is_decimal(text: str) -> bool:
 def _rational(text: str) -> Fraction | None:
     if len(text) > 100:
         return None
-    if _NUMBER.fullmatch(text):
-        return Fraction(text)
-    ratio = _RATIO.fullmatch(text)
-    if ratio is None:
-        return None
-    numerator, denominator = (ratio[1], ratio[2]) if ratio[1] else (ratio[3] + ratio[4], ratio[5])
-    if int(denominator) == 0 or numerator.startswith(("--", "+-")):
-        return None
-    return Fraction(int(numerator), int(denominator))
+    bare = text[1:] if text[:1] in ("-", "+") else text
+    for pattern, value_of in _RATIONALS:
+        if match := pattern.fullmatch(bare):
+            value = value_of(match)
+            return -value if value is not None and text[0] == "-" else value
+    return None
+
+
+def _ratio(top: str, bottom: str) -> Fraction | None:
+    return Fraction(int(top), int(bottom)) if int(bottom) else None
+
+
+def _mixed(whole: str, top: str, bottom: str) -> Fraction | None:
+    """7 1/2; None for 7 3/2, which may be a product."""
+    part = _ratio(top, bottom)
+    return int(whole) + part if part is not None and part < 1 else None
+
+
+def _repeating(whole: str, once: str, again: str) -> Fraction:
+    """0.1666... of "0", "1", "6"."""
+    rest = int(whole + once or "0")
+    return Fraction(int(whole + once + again) - rest, int("9" * len(again) + "0" * len(once)))

@@ -16,19 +16,39 @@ _BETWEEN_BOXES: Final = re.compile(
     r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;$.:]|\\[()\[\],;]|\w+\s*=)*"
 )
 _HASHES: Final = re.compile(r"####[ \t]*([^\n]+)")
+_HEADING: Final = re.compile(r"[*_ ]*(?:\d+[.)] )?[A-Za-z]{2,}(?=.*\n\s*\S|.*\banswer\b)", re.IGNORECASE)
+"""Markdown's: words with text below them, or that only announce an answer."""
+# Runs of blanks are bounded: a pattern with two unbounded ones takes quadratic time.
 _SAYS: Final = re.compile(
-    r"\b(?:final\s+)?(?:answer|result)\b(?:\s+(?:choice|option))?\s*(?:\*\*)?\s*(?:is|:|=)\s*:?\s*(?:\*\*)?\s*(?=(?P<said>[^\n]{1,400}))",
+    r"(?:\b(?:answer|result|correct\s{1,9}(?:option|choice))\b(?:\s{1,9}(?:choice|option))?"
+    r"[\s*]{0,9}(?:is(?![a-z])|[:=])"
+    r"|\u7b54\u6848[\s*]{0,9}[\u662f\u4e3a\uff1a:\uff08]{1,2})"  # "answer" and "is" in Chinese
+    r"[\s:*]{0,20}"
+    r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to)\b,?\s{1,9})*"
+    r"(?=(?P<said>[^\s:*][^\n]{0,399}))",
     re.IGNORECASE,
 )
-_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|(?<=\S)\*\*")
+_ANNOUNCES: Final = re.compile(r"(?:the\s)?(?:final\s)?(?:answer|result)(?:\sis)?\W*", re.IGNORECASE)
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|\u3002|(?<=\S)\*\*|\s(?=(?:because|since)\b)")
 _YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!]))", re.IGNORECASE)
-_LETTER: Final = re.compile(r"\W*(?:option|choice)?\s*\(?([A-J])(?:\)|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))")
-_MATH: Final = re.compile(r"\$\$(.{1,400}?)\$\$|\$([^$]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL)
+_LETTER: Final = re.compile(
+    r"\W*(?:(?:option|choice|\u9009\u9879?)\W*)?([A-J])(?:[)\uff09]|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))"
+)
+_MATH: Final = re.compile(
+    r"\$\$(.{1,400}?)\$\$|(?<!\\)\$((?:[^$\\]|\\.){1,400})\$(?!\d)|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
+)
+"""Formulas; a dollar before a digit begins a sum of money and ends none."""
 _UNSPACED_SENTENCE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{4}.*\d")
 _ANSWER_WORDS: Final = 4
 """A statement of more words is a sentence about the answer."""
-_NUMBER_IN_TEXT: Final = re.compile(r"(?<![A-Za-z0-9_.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?")
-_NUMBER_BEFORE_WORD: Final = re.compile(r"(" + _NUMBER_IN_TEXT.pattern + r")(?= [a-z]{2,})")
+_NUMBER_IN_TEXT: Final = re.compile(
+    r"(?<![A-Za-z0-9_.])-?(?:\d+ \d{1,2}/\d{1,2}(?!\d)|\d+(?::\d{1,2}(?!\d))+"
+    r"|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s{0,9}/\s{0,9}\d+)?|\.\d+)%?"
+)
+"""Also a mixed number, a ratio, a time of day."""
+_NUMBER_BEFORE_WORD: Final = re.compile(
+    r"((?:" + _NUMBER_IN_TEXT.pattern + r")(?: (?:hundred|thousand|million|billion|dozen))?)(?= [a-z]{2,})"
+)
 _CHOICE_IN_TEXT: Final = re.compile(r"(?<![\w'])(?:[B-H](?![\w'])|A(?=\W*\Z))")
 
 
@@ -40,8 +60,7 @@ def extract_answer(response: str) -> str | None:
 
     Looked for after the thought, in this order: `<answer>` tags; whichever comes last of \\boxed{}, `####`
     and "the answer is"; a short bare answer; a leading yes/no or choice letter; the last formula or number; the last
-    choice letter. A
-    thought that is never closed has stated nothing.
+    choice letter. A thought that is never closed has stated nothing, nor has an announcement with nothing behind it.
     """
     final = answer_section(response)
     if final is None:
@@ -105,7 +124,7 @@ def _box_at(text: str, match: re.Match[str]) -> tuple[int, str, int]:
 
 
 def _after_hashes(text: str) -> tuple[int, str] | None:
-    found = list(_HASHES.finditer(text))
+    found = [match for match in _HASHES.finditer(text) if not _HEADING.match(text, match.start(1))]
     return (found[-1].end(), found[-1][1].strip()) if found else None
 
 
@@ -114,12 +133,12 @@ def _said(text: str) -> tuple[int, str] | None:
     if not found:
         return None
     said = found[-1]["said"].strip()
-    formula = _MATH.match(said)
-    if formula:
-        return found[-1].end(), _formula(formula)
+    if _MATH.match(said):
+        return found[-1].end(), _first_formulas(said)
     end = _SENTENCE_END.search(said)
-    said = (said[: end.start()] if end else said).strip(" *.:")
-    answer = _leading_choice(said) or (said if len(said.split()) <= _ANSWER_WORDS else _value_in_sentence(said))
+    said = (said[: end.start()] if end else said).rstrip(" *.:")
+    is_short = len(said.split()) <= _ANSWER_WORDS and not _UNSPACED_SENTENCE.search(said)
+    answer = _leading_choice(said) or (said if is_short else _value_in_sentence(said))
     return (found[-1].end(), answer) if answer and "\\boxed" not in answer else None
 
 
@@ -137,6 +156,8 @@ def _short(text: str) -> str | None:
     """A response of a few words is its answer: "blue", "(B)", "3 apples"."""
     bare = text.strip().strip("*").strip().rstrip(".")
     if not bare or "\n" in bare or len(bare) > 60 or len(bare.split()) > 3 or _UNSPACED_SENTENCE.search(bare):
+        return None
+    if _ANNOUNCES.fullmatch(bare):
         return None
     return _leading_choice(bare) or bare
 
@@ -158,8 +179,22 @@ def _last_value(text: str) -> str | None:
     last = [formulas.pop()]
     while formulas and _are_joined(text[formulas[-1].end() : last[0].start()]):
         last.insert(0, formulas.pop())
-    values = dict.fromkeys(_formula(formula) for formula in last)
-    return ", ".join(values) if len(values) > 1 else next(iter(values))
+    return _values(last)
+
+
+def _first_formulas(text: str) -> str:
+    """The formulas that a text begins with, as far as only "and", "or" or a comma separates them."""
+    first, *others = _MATH.finditer(text)
+    joined = [first]
+    for formula in others:
+        if not _are_joined(text[joined[-1].end() : formula.start()]):
+            break
+        joined.append(formula)
+    return _values(joined)
+
+
+def _values(formulas: list[re.Match[str]]) -> str:
+    return ", ".join(dict.fromkeys(_formula(formula) for formula in formulas))
 
 
 def _are_joined(between: str) -> bool:
