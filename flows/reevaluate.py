@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.artifacts import publish_scores
+from flows.checkpoint_events import remove_dropped
 from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state
 from flows.requests import CURRENT, FirstCheckpoint, base_commit
 from flows.run_workspace import RunRequest, run_workspace_if_free
@@ -42,5 +43,6 @@ def reevaluate(checkpoint: FirstCheckpoint = "") -> State[object]:
                 workspace.finish("Evaluate " + ", ".join(entry.name for entry in new), log)
             seen |= wanted.keys()
         publish_scores(project, new, log)
+        remove_dropped(project, log)  # those that waited for their scores
         made += new
     return regression_state(project, made, log)
