@@ -30,6 +30,7 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.render import trace_lines
 from mmada.lineage.trace import Lineage, trace
 from mmada.params_schema import load_params
+from mmada.training.curve_file import read_curve
 
 SITE_URL: Final = "MMADA_SITE_URL"
 """Environment: address under which `flows.serve` shows the sites of runs; no links to them without it."""
@@ -197,7 +198,7 @@ def _gate(workspace: RunWorkspace) -> None:
 def _loss_curves(workspace: RunWorkspace) -> None:
     reports = workspace.folder / load_params(workspace.folder / "params.yaml").paths.reports
     for file in sorted((reports / "training").glob("*.jsonl")):
-        points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        points = read_curve(file)
         if points:
             last = points[-1]
             values = "\n".join(f"| {name} | {value:.4g} |" for name, value in last.items() if name != "step")

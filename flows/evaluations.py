@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,27 +40,39 @@ def candidates(project: Path) -> list[Candidate]:
 
     Those that a training run kept come after the registered ones; parents tend to come first.
     """
-    paths = load_params(project / "params.yaml").paths
-    registered = {name: project / entry.path for name, entry in load_registry(project / "models.yaml").items()}
-    found = {name: folder for name, folder in registered.items() if (folder / MANIFEST_NAME).exists()}
-    published = {path.name: path for path in published_checkpoints(project / paths.checkpoints)}
     distinct: dict[str, Candidate] = {}
-    for name, folder in {**found, **published}.items():
-        model = read_artifact(folder)
-        shown = name if name in found else _shown_name(model)
-        distinct.setdefault(model.id, Candidate(shown, model))
+    for candidate in _all_here(project):
+        distinct.setdefault(candidate.model.id, candidate)
     return list(distinct.values())
 
 
 def find_candidate(project: Path, wanted: str) -> Candidate:
-    """The checkpoint with this id or registered name. Raises InputError when it is not here."""
-    for candidate in candidates(project):
+    """The checkpoint of this registered name, id or folder. Raises InputError when it is not here."""
+    for candidate in _all_here(project):
         if wanted in (candidate.name, candidate.model.id) or candidate.model.path.resolve() == Path(wanted).resolve():
             return candidate
+    if entry := load_registry(project / "models.yaml").get(wanted):
+        raise InputError(
+            f"checkpoint {wanted!r} is registered in models.yaml, but its folder {entry.path} is not here: make it or "
+            "fetch it (`dvc repro`, `dvc pull`), or register one that is here by another name"
+        )
     raise InputError(
         f"no checkpoint {wanted!r} is registered in models.yaml or published in {project}; "
         "`mmada register FOLDER NAME` registers one"
     )
+
+
+def _all_here(project: Path) -> list[Candidate]:
+    """Every registered name and every published folder that is here; one model may have several."""
+    store = project / load_params(project / "params.yaml").paths.checkpoints
+    registry = load_registry(project / "models.yaml")
+    folders = [(name, project / entry.path) for name, entry in registry.items()]
+    found = []
+    for name, folder in [*folders, *(("", published) for published in published_checkpoints(store))]:
+        with suppress(InputError):  # not made yet, or removed just now because its run keeps it no longer
+            model = read_artifact(folder)
+            found.append(Candidate(name or _shown_name(model), model))
+    return found
 
 
 def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], log: RunLogger) -> list[Entry]:
@@ -78,6 +91,9 @@ def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], l
     collect_scores(project, project)
     entries = []
     for candidate in wanted:
+        if not candidate.model.path.exists():
+            log.info("%s was removed, because its run keeps it no longer: not evaluated", candidate.name)
+            continue
         expected = candidate.model.metadata.get("magvit")
         if expected != measurement.magvit:
             log.warning(

@@ -7,7 +7,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.artifacts import publish_scores
-from flows.evaluations import candidates, evaluate_checkpoints, find_candidate, regression_state
+from flows.checkpoint_events import remove_dropped
+from flows.evaluations import Candidate, candidates, evaluate_checkpoints, find_candidate, regression_state
 from flows.requests import CURRENT, FirstCheckpoint, base_commit
 from flows.run_workspace import RunRequest, run_workspace_if_free
 from flows.stage_graph import STAGE_RUNNER, run_logger
@@ -26,7 +27,7 @@ def reevaluate(checkpoint: FirstCheckpoint = "") -> State[object]:
         checkpoint: Id, registered name or folder of the one to begin with; empty begins with any. All others follow.
     """
     project, log = Path.cwd(), run_logger()
-    first = [find_candidate(project, checkpoint)] if checkpoint else []
+    first = first_candidates(project, checkpoint)
     request = RunRequest("evaluations", base_commit(project, CURRENT), {})
     made: list[Entry] = []
     seen: set[str] = set()
@@ -42,5 +43,16 @@ def reevaluate(checkpoint: FirstCheckpoint = "") -> State[object]:
                 workspace.finish("Evaluate " + ", ".join(entry.name for entry in new), log)
             seen |= wanted.keys()
         publish_scores(project, new, log)
+        remove_dropped(project, log)  # those that waited for their scores
         made += new
     return regression_state(project, made, log)
+
+
+def first_candidates(project: Path, checkpoint: str) -> list[Candidate]:
+    """The checkpoint to begin with. Raises InputError when it is not here.
+
+    None where it has scores: another run of this flow was quicker than the event, and since then its training run may
+    have dropped it.
+    """
+    scored = {entry.checkpoint for entry in score_store(project).entries()}
+    return [find_candidate(project, checkpoint)] if checkpoint and checkpoint not in scored else []

@@ -82,6 +82,21 @@ def check_pipeline(params: Params, path: Path = REGISTRY_FILE) -> list[str]:
     return [name for name, folder in made.items() if folder not in held.values()]
 
 
+def check_decoding(params: Params, path: Path = REGISTRY_FILE) -> None:
+    """Raises ParamsError naming an entry of `evaluation.decoding` by which nothing would be decoded: its checkpoint or
+    its benchmark is not there.
+
+    For people who write params.yaml: a run on some of the benchmarks alone keeps the decoding of the others.
+    """
+    checkpoints = {"default", *_made(params), *load_registry(path)}
+    benchmarks = {"default", *params.benchmarks}
+    for name, by_benchmark in params.evaluation.decoding.items():
+        if name not in checkpoints:
+            raise ParamsError(f"evaluation.decoding names checkpoint {name!r}; allowed: {sorted(checkpoints)}")
+        if unknown := sorted(by_benchmark.keys() - benchmarks):
+            raise ParamsError(f"evaluation.decoding.{name} names {unknown}; allowed: {sorted(benchmarks)}")
+
+
 def follow_training(params: Params, path: Path = REGISTRY_FILE) -> None:
     """Keep the entries of the pipeline in step with the training stages: those that are gone go, new ones come."""
     with _editing(path):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmada.checkpoint_registry import REGISTRY_FILE, check_pipeline
+from mmada.checkpoint_registry import REGISTRY_FILE, check_decoding, check_pipeline
 from mmada.commands import checkpoints, data, lineage, show, training
 from mmada.dvc_lock import remove_torn_lock
 from mmada.errors import exit_explained
@@ -46,6 +46,7 @@ def check() -> None:
         typer.echo("removed .dvc/tmp/rwlock, which a kill had cut short")
     params = load_params(PARAMS_FILE)
     unregistered = check_pipeline(params)
+    check_decoding(params)
     typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
     for name in unregistered:
         entry = f"{name}: {{path: {params.paths.models}/{name}, origin: pipeline}}"

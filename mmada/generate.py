@@ -24,7 +24,7 @@ from mmada.model.weights import load_model, load_vocab
 from mmada.numerics import compute_device
 from mmada.params_schema import Params, load_params
 from mmada.progress import progress_bar
-from mmada.single_pictures import PictureCodec, parse_size, read_picture, write_picture
+from mmada.single_pictures import PictureCodec, check_place, parse_size, read_picture, write_picture, writing
 from mmada.text_tokenizer import load_tokenizer
 from mmada.vocab import Vocab
 from mmada.vq.magvit import load_magvit
@@ -122,6 +122,8 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
 
     Raises InputError, CheckpointError or ContractError for folders, pictures and lengths that do not fit.
     """
+    for place in filter(None, (wish.draw, wish.frames)):
+        check_place(place)
     params = load_params(params_file) if params_file.is_file() else None
     text, image = _settings(model_folder, choices, params)
     codec = _codec(model_folder, choices, params) if wish.about or wish.draw else None
@@ -179,7 +181,7 @@ def _settings(folder: Path, choices: Choices, params: Params | None) -> tuple[Te
         guidance=guidance,
         temperature=text.temperature if choices.temperature is None else choices.temperature,
         cache=choices.cache or text.cache,
-        threshold=choices.threshold or text.threshold,
+        threshold=text.threshold if choices.threshold is None else choices.threshold,
     )
     guidance = image.guidance if choices.guidance is None else choices.guidance
     return text, replace(image, steps=choices.image_steps or image.steps, guidance=guidance)
@@ -224,10 +226,10 @@ def _frame(state: Int[Tensor, "N"], codec: PictureCodec, vocab: Vocab) -> UInt8[
 
 
 def _write_frames(frames: list[UInt8[np.ndarray, "H W 3"]], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".png":
-        Image.fromarray(np.concatenate(frames, axis=1)).save(path)
+        write_picture(np.concatenate(frames, axis=1), path)
         return
     first, *rest = (Image.fromarray(frame) for frame in frames)
     durations = [200] * len(rest) + [2000]  # milliseconds; the finished picture stays
-    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
+    with writing(path):
+        first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)

@@ -105,11 +105,26 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _rows_are_learned(self) -> "Params":
+        for name, block in self.training.items():
+            for corpus in block.data.corpora if block.objective == "masked_prediction" else ():
+                task = self.corpora[corpus].task
+                if task not in block.loss_weights:
+                    raise ValueError(
+                        f"training.{name}.loss_weights has no entry for {task}, the task of corpus {corpus}: its rows "
+                        "would be drawn and teach nothing; give it a weight"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _answers_are_rewarded(self) -> "Params":
         for name, block in self.training.items():
             if block.unigrpo is None:
                 continue
             where = f"training.{name}.unigrpo"
+            unknown = sorted(block.unigrpo.corpus_rewards.keys() - block.data.corpora.keys())
+            if unknown:
+                raise ValueError(f"{where}.corpus_rewards names {unknown}; allowed: {sorted(block.data.corpora)}")
             for corpus in block.data.corpora:
                 task = self.corpora[corpus].task
                 if corpus in block.unigrpo.corpus_rewards:

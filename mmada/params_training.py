@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmada.params_section import DRAWING_TASKS, PICTURE_TASKS, Count, Key, Positive, Section, Share, TaskName
+from mmada.size_rules import head_width_fault, text_split_fault
 
 
 class Model(Section):
@@ -18,8 +19,15 @@ class Model(Section):
     n_heads: Positive
     mlp_hidden_size: Positive
     max_sequence_length: Positive
-    rope_theta: float
+    rope_theta: Annotated[float, Field(gt=0)]
     seed: int
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "Model":
+        """A base model brings its own sizes."""
+        if not self.base and (fault := head_width_fault(self.d_model, self.n_heads)):
+            raise ValueError(fault)
+        return self
 
 
 class Sampling(Section):
@@ -38,6 +46,13 @@ class Sampling(Section):
     threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """Confidence from which text is revealed at once, whatever `text_steps` says: faster, approximate."""
 
+    @model_validator(mode="after")
+    def _text_splits(self) -> "Sampling":
+        is_parallel = self.threshold is not None
+        if fault := text_split_fault(self.text_tokens, self.text_steps, self.text_block, is_parallel=is_parallel):
+            raise ValueError(fault)
+        return self
+
     @model_serializer(mode="wrap")
     def _what_is_chosen(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Digests and records of exact decoding and one answer an item are those of the time before the choice."""
@@ -53,6 +68,10 @@ class Answering(Sampling):
     """A score is over all of them; GenEval asks for 4 drawings a prompt."""
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""What a running mean keeps of itself at each step."""
+
+
 class Optimiser(Section):
     """AdamW with warm-up and a cosine to `min_learning_rate`; Muon for the matrices inside the blocks, if asked."""
 
@@ -62,7 +81,7 @@ class Optimiser(Section):
     min_learning_rate: Annotated[float, Field(ge=0)]
     warmup_steps: Count
     weight_decay: Annotated[float, Field(ge=0)]
-    betas: tuple[float, float]
+    betas: tuple[Decay, Decay]
     max_grad_norm: Annotated[float, Field(gt=0)]
 
 
@@ -145,7 +164,10 @@ class UniGrpo(Section):
 
 
 def check_rewards(weights: Rewards, task: TaskName, where: str) -> None:
-    """Raises ValueError for a reward that finds nothing to judge in responses of the task."""
+    """Raises ValueError for a reward that finds nothing to judge in responses of the task, and where there is none."""
+    if not weights:
+        fitting = [name for name, tasks in _REWARDED_TASKS.items() if task in tasks]
+        raise ValueError(f"{where} names no reward, so that nothing would be learned; allowed: {fitting}")
     for name in weights:
         if task not in _REWARDED_TASKS[name]:
             raise ValueError(f"{where}: {name!r} judges {', '.join(_REWARDED_TASKS[name])}, not {task}")
@@ -170,7 +192,8 @@ class TrainingBlock(Section):
     init: Key
     """`init`, or the training block whose model is the parent."""
     data: TrainingData
-    loss_weights: dict[TaskName, float]
+    loss_weights: dict[TaskName, Annotated[float, Field(ge=0)]]
+    """Weight of each task's loss in masked prediction; every task of the mixture has one, if only 0."""
     loss: Literal["published", "unified"]
     vocabulary: Literal["full", "modality"]
     """Softmax over all ids, or over the text ids for text and the codes for pictures (cheaper)."""
@@ -200,7 +223,7 @@ class TrainingBlock(Section):
     seed: int
     packing: Annotated[bool, Field(exclude_if=lambda packing: not packing)] = False
     """Masked prediction: several samples share a row of the network, so that hardly anything is padding."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda decay: decay == 0)] = 0.0
+    ema_decay: Annotated[Decay, Field(exclude_if=lambda decay: decay == 0)] = 0.0
     """Decay per step of the average of the weights that is published in their place (0.9999); 0: they are published."""
     keep_published: Annotated[KeepPublished, Field(exclude_if=lambda keep: keep == KeepPublished())] = KeepPublished()
     guard: Annotated[Guard, Field(exclude_if=lambda guard: guard == Guard())] = Guard()

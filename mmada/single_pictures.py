@@ -6,6 +6,8 @@ Legend of shapes: H W picture height and width in pixels, h w grid height and wi
 import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from mmada.errors import InputError
+from mmada.storage import explain_os_errors
 from mmada.vq.magvit import MAGVITv2, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
@@ -35,6 +38,10 @@ class PictureCodec:
         factor = self.magvit.sizes.factor
         if any(side <= 0 or side % factor for side in self.size):
             raise InputError(f"pictures of {self.size[0]}x{self.size[1]} pixels: sides must be multiples of {factor}")
+        if self.grid == (1, 1):  # normalised over its pixels, the only one of a layer would be 0 whatever it was
+            raise InputError(
+                f"a picture of {factor}x{factor} pixels is one code, which shows nothing; give a larger size"
+            )
         if self.policy == "centre_crop" and self.size[0] != self.size[1]:
             raise InputError(
                 f"centre_crop makes squares, {self.size[0]}x{self.size[1]} is asked for; use the policy squash"
@@ -78,8 +85,8 @@ def write_picture(pixels: UInt8[np.ndarray, "H W 3"], path: Path) -> None:
     """Write a PNG. Raises InputError for another kind of file name."""
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: pictures are written as PNG; give a name that ends in .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    with writing(path):
+        Image.fromarray(pixels).save(path)
 
 
 def codes_text(codes: Int[np.ndarray, "h w"]) -> str:
@@ -90,11 +97,11 @@ def codes_text(codes: Int[np.ndarray, "h w"]) -> str:
 def write_codes(codes: Int[np.ndarray, "h w"], path: Path) -> None:
     """Write codes as .json, or as .npy (uint16). Raises InputError for another kind of file name."""
     _check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".npy":
-        np.save(path, codes.astype(np.uint16))
-    else:
-        path.write_text(codes_text(codes), encoding="utf-8")
+    with writing(path):
+        if path.suffix.lower() == ".npy":
+            np.save(path, codes.astype(np.uint16))
+        else:
+            path.write_text(codes_text(codes), encoding="utf-8")
 
 
 def read_codes(path: Path) -> Int[np.ndarray, "h w"]:
@@ -111,6 +118,26 @@ def read_codes(path: Path) -> Int[np.ndarray, "h w"]:
     if codes.ndim != 2 or codes.size == 0 or not np.issubdtype(codes.dtype, np.integer):
         raise InputError(f"{path}: a grid (rows of integers) expected, {codes.dtype} of shape {codes.shape} found")
     return codes
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around the writing of a file, whose folder is made. Raises InputError or StorageError when that cannot be."""
+    try:
+        with explain_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from error
+
+
+def check_place(path: Path) -> None:
+    """Asked before long work whose result goes to `path`: `writing` there and then would raise what this raises."""
+    is_new = not path.exists()
+    with writing(path), path.open("ab"):
+        pass
+    if is_new:
+        path.unlink()
 
 
 def _read(path: Path) -> bytes:

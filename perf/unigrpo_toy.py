@@ -52,7 +52,7 @@ def _train(model: Transformer, objective: Objective, steps: int, rate: float, fo
         settings(steps, learning_rate=rate, min_learning_rate=rate, checkpoint_every=steps),
         state_dir=folder,
         world=_ALONE,
-        on_metrics=lambda step, values: log.append(dict(values)),
+        on_metrics=lambda run, step, values: log.append(dict(values)),
         publish=lambda position: None,
         label=folder.name,
     )

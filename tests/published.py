@@ -8,13 +8,21 @@ from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 
 
-def publish_by_training(checkpoints: Path, provenance: Path, step: int, write: Callable[[Path], None]) -> Path:
+def publish_by_training(
+    checkpoints: Path,
+    provenance: Path,
+    step: int,
+    write: Callable[[Path], None],
+    *,
+    retention: Retention = Retention(0, 0, 0),  # noqa: B008  # frozen
+    ledger: Path | None = None,
+) -> Path:
     """What a training run of stage1 publishes at `step`; returns its folder."""
     publication = Publication(
         folder=str(checkpoints),
         every=1,
-        retention=Retention(0, 0, 0),
-        ledger=str(checkpoints.parent / "published.json"),
+        retention=retention,
+        ledger=str(ledger or checkpoints.parent / "published.json"),
         provenance=str(provenance),
         key="stage1",
         version=2,

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mmada.checkpoint_registry import Checkpoint, check_pipeline, find_checkpoint, load_registry, register
+from mmada.checkpoint_registry import (
+    Checkpoint,
+    check_decoding,
+    check_pipeline,
+    find_checkpoint,
+    load_registry,
+    register,
+)
 from mmada.errors import ParamsError
 from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
@@ -95,6 +102,28 @@ def test_an_entry_that_no_stage_makes_is_named(tmp_path: Path) -> None:
     registry.write_text(TEXT + "  old: {path: data/models/stage0, origin: pipeline}\n")
     with pytest.raises(ParamsError, match="old is the pipeline's data/models/stage0, which no stage makes"):
         check_pipeline(params, registry)
+
+
+@pytest.mark.parametrize(
+    ("decoding", "message"),
+    [
+        ("{stag1: {default: *worked}}", r"names checkpoint 'stag1'; allowed: \['default', 'init', 'other', 'stage1', "),
+        (
+            "{other: {default: *worked, arithmetics: *worked}}",
+            r"other names \['arithmetics'\]; allowed: \['arithmetic',",
+        ),
+    ],
+)
+def test_decoding_of_what_is_not_there_is_named(tmp_path: Path, decoding: str, message: str) -> None:
+    for name in ("params.yaml", "models.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    registry, file = tmp_path / "models.yaml", tmp_path / "params.yaml"
+    register("other", _external(1), registry)
+    file.write_text(file.read_text() + "    other: {default: *worked}\n")
+    check_decoding(load_params(file), registry)
+    file.write_text(file.read_text().replace("    other: {default: *worked}\n", f"    {decoding[1:-1]}\n"))
+    with pytest.raises(ParamsError, match=message):
+        check_decoding(load_params(file), registry)
 
 
 def test_a_patch_beside_a_broken_registry_changes_nothing(tmp_path: Path) -> None:

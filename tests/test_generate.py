@@ -108,6 +108,29 @@ def test_short_cuts_are_taken_on_request(folder, tmp_path):
     assert answer(folder / "model", wish, choices, none) == answer(folder / "model", wish, one_step_a_block, none)
 
 
+def test_a_place_that_was_only_asked_about_is_left_as_it_was(mmada, tmp_path):
+    (tmp_path / "old.png").write_bytes(b"old")
+    for name in ("old.png", "new.png"):
+        assert mmada("generate", "model", "x", "--draw", name, "--magvit", "magvit", "--size", "60")[0] == 2
+    assert (tmp_path / "old.png").read_bytes() == b"old"
+    assert not (tmp_path / "new.png").exists()
+
+
+def test_a_seed_that_no_generator_takes_is_refused(mmada):
+    code, out, err = _generate(mmada, "x", "--seed", "99999999999999999999")
+    assert (code, out) == (2, "")
+    assert "Invalid value for '--seed'" in err
+
+
+@pytest.mark.parametrize("config", ["[]", "3", "{", "{}", '{"d_model": 0}'])
+def test_a_folder_whose_config_describes_no_model_is_one_message_and_exit_2(mmada, tmp_path, config):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/config.json").write_text(config)
+    code, _, err = mmada("generate", "odd", "x")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("mmada: odd/config.json")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -118,11 +141,15 @@ def test_short_cuts_are_taken_on_request(folder, tmp_path):
         (("x", "--about", "none.png"), "none.png cannot be read"),
         (("x", "--about", "model/config.json"), "image_mislabelled"),
         (("x", "--draw", "y.png", "--size", "60"), "multiples of 16"),
+        (("x", "--draw", "y.png", "--size", "16"), "is one code"),
         (("x", "--about", "picture.png", "--size", "64x32"), "centre_crop makes squares"),
         (("x", "--size", "big", "--draw", "y.png"), "HEIGHTxWIDTH"),
         (("x", "--tokens", "15"), "do not split evenly"),
         (("x", "--tokens", "256", "--steps", "256"), "the model takes 256"),
         (("x", "--threshold", "2"), r"lies in (0, 1]"),
+        (("x", "--threshold", "0"), r"lies in (0, 1]"),
+        (("x", "--draw", "/proc/y.png"), "/proc/y.png cannot be written"),
+        (("x", "--draw", "y.png", "--frames", "/proc/y.gif"), "/proc/y.gif cannot be written"),
         (("x", "--device", "cuda:99"), "0 CUDA devices"),
     ],
 )

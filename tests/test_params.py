@@ -2,14 +2,18 @@
 
 import re
 import shutil
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mmada.errors import ParamsError
+from mmada.model.text_sampling import TextSampling
 from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
+from mmada.params_training import Answering
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,6 +59,30 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
             "      corpus_rewards: {captions: {correctness: 2.0}}\n",
             "corpus_rewards.captions: 'correctness' judges",
         ),
+        (
+            "        t2i: {picture: 1.0}\n",
+            "        t2i: {picture: 1.0}\n      corpus_rewards: {drawings: {picture: 1.0}}\n",
+            "stage3.unigrpo.corpus_rewards names ['drawings']; allowed: ['captions', 'problems', 'questions']",
+        ),
+        ("t2i: {picture: 1.0}", "t2i: {}", "rewards.t2i names no reward, so that nothing would be learned; allowed: ["),
+        ("n_heads: 3", "n_heads: 5", "model: Value error, d_model 96 over 5 heads gives no even head width"),
+        ("betas: [0.9, 0.99]", "betas: [0.9, 1.0]", "training.stage1.optimiser.betas.1: Input should be less than 1"),
+        (
+            "loss_weights: {t2i: 1.0, lm: 0.5,",
+            "loss_weights: {t2i: 1.0,",
+            "stage1.loss_weights has no entry for lm, the",
+        ),
+        ("loss_weights: {t2i: 1.0,", "loss_weights: {t2i: -1.0,", "training.stage1.loss_weights.t2i: Input should be"),
+        (
+            "text_steps: 6",
+            "text_steps: 5",
+            "training.stage3.unigrpo.sampling: Value error, 12 text tokens in blocks of 4",
+        ),
+        (
+            "text_steps: 12",
+            "text_steps: 5",
+            "evaluation.decoding.default.default: Value error, 12 text tokens in blocks",
+        ),
     ],
 )
 def test_a_wrong_entry_is_named_with_what_is_allowed(params: Path, old: str, new: str, message: str) -> None:
@@ -63,6 +91,33 @@ def test_a_wrong_entry_is_named_with_what_is_allowed(params: Path, old: str, new
     params.write_text(text.replace(old, new, 1))
     with pytest.raises(ParamsError, match=re.escape(message)):
         load_params(params)
+
+
+def test_a_task_may_be_left_out_of_the_loss_by_an_explicit_weight_of_0(params: Path) -> None:
+    _patch(params, "training: {stage1: {loss_weights: {mmu: 0}}}\n")
+
+
+def test_a_base_model_brings_its_own_sizes(params: Path) -> None:
+    _patch(params, "model: {base: models/LLaDA-8B-Instruct, n_heads: 5}\n")
+
+
+def test_params_allow_the_sampling_that_the_sampler_allows_and_no_other(params: Path) -> None:
+    known = load_params(params).evaluation.decoding["default"]["default"].model_dump()
+    for tokens, steps, block, threshold in product(range(1, 9), range(1, 9), range(1, 9), (None, 0.9)):
+        sizes = {"text_tokens": tokens, "text_steps": steps, "text_block": block, "threshold": threshold}
+        allowed = [
+            _is_allowed(lambda sizes=sizes: Answering.model_validate(known | sizes)),
+            _is_allowed(lambda sizes=sizes: TextSampling(*list(sizes.values())[:3], threshold=sizes["threshold"])),
+        ]
+        assert allowed[0] == allowed[1], sizes
+
+
+def _is_allowed(make: Callable[[], object]) -> bool:
+    try:
+        make()
+    except (ValueError, ParamsError):
+        return False
+    return True
 
 
 def test_all_wrong_entries_are_told_at_once(params: Path) -> None:

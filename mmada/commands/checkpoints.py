@@ -1,7 +1,7 @@
 """Commands that ask checkpoints, make them known and compare them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -18,6 +18,8 @@ Crop = Annotated[
 ]
 CacheName = Literal["none", "prefix", "dual"]
 Dtype = Literal["float32", "bfloat16"]
+SEEDS: Final = range(-(2**63), 2**64)
+"""What torch's generators take."""
 
 
 @app.command(rich_help_panel="Checkpoints")
@@ -52,7 +54,7 @@ def generate(
     magvit: Magvit = None,
     size: Size = None,
     crop: Crop = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal answers.")] = 0,
+    seed: Annotated[int, typer.Option(min=SEEDS[0], max=SEEDS[-1], help="Equal seeds give equal answers.")] = 0,
     device: Annotated[
         str | None,
         typer.Option(help="cpu, cuda or cuda:N [default: a CUDA device where there is one].", envvar="MMADA_DEVICE"),

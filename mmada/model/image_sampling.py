@@ -77,7 +77,8 @@ def fill_image(
         progress = (step + 1) / sampling.steps
         rate = MASK_SCHEDULES[sampling.schedule](torch.tensor(progress))
         keep_masked = (num_tokens * rate).floor().to(x.device)
-        keep_masked = torch.minimum(unknown.sum(1, keepdim=True) - 1, keep_masked).clamp(min=1).long()
+        keep_masked = torch.minimum(unknown.sum(1, keepdim=True) - 1, keep_masked)
+        keep_masked = keep_masked.clamp(min=1, max=num_tokens - 1).long()  # a lone code is revealed at once
         temperature = temperature * (1.0 - progress)  # compounds over steps, as in the reference
         remask = _least_confident(confidence, keep_masked, temperature, generator)
         known = torch.where(remask, -1, sampled)

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmada.errors import ParamsError
 from mmada.model.kv_cache import CacheName, KvCache
 from mmada.model.transformer import Transformer
+from mmada.size_rules import text_split_fault
 from mmada.vocab import Vocab
 
 Remasking = Literal["low_confidence", "random"]
@@ -74,13 +75,8 @@ class TextSampling:
                 f"sampling: {self.new_tokens} tokens, {self.steps} steps and blocks of {self.block} must be positive, "
                 f"temperature {self.temperature} and guidance {self.guidance} not negative"
             )
-        blocks = self.new_tokens // self.block
-        uneven = not self.is_parallel and (self.steps % max(1, blocks) or self.steps < blocks)
-        if not blocks or self.new_tokens % self.block or uneven:
-            raise ParamsError(
-                f"sampling: {self.new_tokens} text tokens in blocks of {self.block} with {self.steps} steps "
-                "do not split evenly; make tokens a multiple of the block, steps of the number of blocks"
-            )
+        if fault := text_split_fault(self.new_tokens, self.steps, self.block, is_parallel=self.is_parallel):
+            raise ParamsError(f"sampling: {fault}")
         if self.threshold is not None and self.factor is not None:
             raise ParamsError(f"sampling: threshold {self.threshold} and factor {self.factor} exclude one another")
         if self.threshold is not None and not 0 < self.threshold <= 1:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mmada.errors import CheckpointError
+from mmada.size_rules import head_width_fault
 from mmada.vocab import check_range
 
 AttentionPolicy = Literal["masked", "full", "plus_one"]
@@ -47,10 +48,8 @@ class TransformerConfig:
     attention: AttentionPolicy = "masked"
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
-            raise CheckpointError(
-                f"model: d_model {self.d_model} over {self.n_heads} heads gives no even head width; change either"
-            )
+        if fault := head_width_fault(self.d_model, self.n_heads):
+            raise CheckpointError(f"model: {fault}")
         if self.attention not in ATTENTION_POLICIES:
             raise CheckpointError(f"model: attention is {self.attention!r}; allowed: {ATTENTION_POLICIES}")
 

@@ -152,13 +152,16 @@ def parse_config(raw: Mapping[str, Any], where: str) -> TransformerConfig:
     try:
         sizes = {name: int(raw[name]) for name in names}
         rows = int(raw.get("embedding_size") or raw["vocab_size"])
+        rope_theta, rms_norm_eps = float(raw.get("rope_theta", 500000.0)), float(raw.get("rms_norm_eps", 1e-5))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{where}: missing or unreadable size {error}; is this a LLaDA/MMaDA folder?") from error
+    if absurd := [name for name, size in sizes.items() if size < 1]:
+        raise CheckpointError(f"{where}: {absurd[0]} is {sizes[absurd[0]]}; sizes are positive")
     return TransformerConfig(
         **sizes,
         embedding_size=rows,
-        rope_theta=float(raw.get("rope_theta", 500000.0)),
-        rms_norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
+        rope_theta=rope_theta,
+        rms_norm_eps=rms_norm_eps,
         attention=raw.get("attention_policy", "masked"),
     )
 
@@ -233,10 +236,14 @@ def _split(state: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor
     return shards
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder. Raises CheckpointError when it is not there, or something else."""
     try:
-        return json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist; is {path.parent} a model folder?") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} holds a JSON {type(raw).__name__}, not an object with names and values")
+    return raw

@@ -10,6 +10,7 @@ from typing import Any, Final
 from PIL import Image
 
 from mmada.site.thumbnail import thumbnail
+from mmada.training.curve_file import read_curve
 from mmada.training.sampled_pictures import PROMPTS_FILE
 
 Curve = Sequence[Mapping[str, float]]
@@ -32,10 +33,7 @@ class SampledPictures:
 
 def read_curves(folder: Path) -> dict[str, Curve]:
     """Training stage -> its logged steps, in order of name; empty where nothing was trained."""
-    return {
-        path.stem: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for path in sorted(folder.glob("*.jsonl"))
-    }
+    return {path.stem: read_curve(path) for path in sorted(folder.glob("*.jsonl"))}
 
 
 def read_sampled_pictures(folder: Path) -> SampledPictures | None:

@@ -16,7 +16,7 @@ from mmada.stage_report import StageReport
 from mmada.training.guard import skipped_batches
 from mmada.training.job import Job
 from mmada.training.publication import Publication
-from mmada.training.retention import Retention
+from mmada.training.retention import LEDGER, Retention
 from mmada.unit_store import UnitStore, unit_key
 
 VERSION: Final = 5
@@ -56,7 +56,7 @@ def train(
             folder=paths.checkpoints,
             every=training.publish_every,
             retention=Retention(**training.keep_published.model_dump()),
-            ledger=(state_dir / "published.json").as_posix(),
+            ledger=(state_dir / LEDGER).as_posix(),
             provenance=paths.provenance,
             key=key,
             version=VERSION,

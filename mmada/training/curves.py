@@ -1,6 +1,5 @@
 """Where a run's metrics go: a file of JSON lines that the site reads, and live viewers where they are installed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from typing import Any
 
 from mmada.errors import InputError
 from mmada.storage import Storage, open_storage
+from mmada.training.curve_file import comes_before, curve_line
 from mmada.training.loop import OnMetrics
 from mmada.training.parallel import World
 
@@ -20,32 +20,36 @@ def metric_sink(place: str, world: World) -> OnMetrics:
     Only the first process writes; the metrics of all processes are in what it gets.
     """
     if not world.is_first:
-        return lambda step, values: None
+        return lambda run, step, values: None
     folder, _, name = place.rpartition("/")
-    sinks: list[OnMetrics] = [_Curves(open_storage(folder), name)]
+    curves = _Curves(open_storage(folder), name)
+    viewers: list[_DvcLive | _TensorBoard] = []
     live = Path(folder) / "live" / Path(name).stem
     if not place.startswith("s3://") and find_spec("dvclive"):
-        sinks.append(_DvcLive(live / "dvclive"))
+        viewers.append(_DvcLive(live / "dvclive"))
     if not place.startswith("s3://") and find_spec("tensorboard"):
-        sinks.append(_TensorBoard(live / "tensorboard"))
+        viewers.append(_TensorBoard(live / "tensorboard"))
 
-    def to_all(step: int, values: Mapping[str, float]) -> None:
-        for sink in sinks:
-            sink(step, values)
+    def to_all(run: str, step: int, values: Mapping[str, float]) -> None:
+        curves(run, step, values)
+        for viewer in viewers:
+            viewer(step, values)
 
     return to_all
 
 
 @dataclass(frozen=True)
 class _Curves:
-    """Appends metrics to a file; a continued run first drops what lies past its resume point."""
+    """Appends metrics to a file; first goes what a continued run logged past its resume point, and what another run of
+    the stage left.
+    """
 
     storage: Storage
     name: str
 
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        kept = [line for line in self._earlier() if json.loads(line)["step"] < step]
-        lines = [*kept, json.dumps({"step": step, **values}, sort_keys=True)]
+    def __call__(self, run: str, step: int, values: Mapping[str, float]) -> None:
+        kept = [line for line in self._earlier() if comes_before(line, run, step)]
+        lines = [*kept, curve_line(run, step, values)]
         self.storage.write(self.name, ("\n".join(lines) + "\n").encode())
 
     def _earlier(self) -> list[str]:

@@ -28,7 +28,7 @@ from mmada.training.optimisers import make_optimisers
 from mmada.training.parallel import World, all_sum, gathered
 from mmada.training.stopping import StopRequest
 
-OnMetrics = Callable[[int, Mapping[str, float]], None]
+OnMetrics = Callable[[str, int, Mapping[str, float]], None]
 Publish = Callable[[Position], None]
 OnSaved = Callable[[int, Transformer], None]
 
@@ -86,7 +86,7 @@ def train(
     """Train `model` in place, continuing from the newest state of this run at `state_dir` (state_places.open_states).
 
     On a CPU with fixed threads a run that was killed and continued ends with the same bytes as one that was
-    not. `on_metrics(step, values)` is called on every process every `log_every` steps and after the last.
+    not. `on_metrics(run, step, values)` is called on every process every `log_every` steps and after the last.
     `publish(position)` is called on every process when a checkpoint is due, but not after the last step: the finished
     model is the stage's output.
     `on_saved(step, model)` is called on every process after a resume state is taken; it must leave the model, its mode
@@ -127,7 +127,7 @@ def train(
                 values = {"learning_rate": rate, **_norms(norm, position), **meter.drain()}
                 shown = {k: f"{v:.3f}" for k, v in values.items() if k.startswith(("loss/", "reward"))}
                 bar.set_postfix(shown, refresh=False)
-                on_metrics(done, values)
+                on_metrics(settings.run, done, values)
             # Published before the state is saved: a run that is continued behind this step has published it.
             if settings.publish_every and not is_last and _is_due(done, settings.publish_every, span):
                 with average.in_place():

@@ -17,7 +17,7 @@ from mmada.storage import settle
 from mmada.training.checkpoint_folders import checkpoint_folder
 from mmada.training.checkpoints import Position
 from mmada.training.guard import skipped_batches
-from mmada.training.retention import Kept, Retention, retain
+from mmada.training.retention import Published, Retention, retain
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Publication:
         target = checkpoint_folder(Path(self.folder), artifact.id)
         self._record(artifact, target, position, started)
         settle(partial, target)
-        retain(Kept(position.step, target.as_posix(), position.recent_loss), Path(self.ledger), self.retention)
+        retain(Published(position.step, target.as_posix(), position.recent_loss), Path(self.ledger), self.retention)
         return target
 
     def _record(self, artifact: Artifact, target: Path, position: Position, started: datetime) -> None:

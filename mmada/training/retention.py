@@ -1,13 +1,18 @@
 """Which published checkpoints of a run stay, where disks are small."""
 
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from mmada.checkpoint_registry import REGISTRY_FILE, load_registry
 from mmada.storage import atomic_write
+from mmada.training.checkpoint_folders import remove_checkpoint
+from mmada.unit_store import WORK_DIR
+
+LEDGER: Final = "published.json"
+"""File beside a run's resume states: what it has published."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,19 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A published checkpoint. `loss`: mean training loss of the batches just before it."""
+class Published:
+    """A published checkpoint, as its run's ledger has it.
+
+    `loss`: mean training loss of the batches just before it. `is_dropped`: nothing keeps it, wherever a copy lies.
+    """
 
     step: int
     folder: str
     loss: float
+    is_dropped: bool = False
 
 
-def superfluous(published: Sequence[Kept], rule: Retention) -> list[Kept]:
+def superfluous(published: Sequence[Published], rule: Retention) -> list[Published]:
     """Those that nothing keeps, oldest first."""
     if rule == Retention(0, 0, 0):
         return []
@@ -42,17 +51,30 @@ def superfluous(published: Sequence[Kept], rule: Retention) -> list[Kept]:
     return [one for one in in_order if one not in [*newest, *best, *regular]]
 
 
-def retain(new: Kept, ledger: Path, rule: Retention) -> None:
+def retain(new: Published, ledger: Path, rule: Retention) -> None:
     """Note a checkpoint in the run's `ledger` and remove those that nothing keeps.
 
     A checkpoint that models.yaml registers stays: scores are to come, or name it.
     """
-    known = [Kept(**raw) for raw in json.loads(ledger.read_text())] if ledger.is_file() else []
-    known = [one for one in known if one.step != new.step] + [new]
+    earlier = _noted(ledger) if ledger.is_file() else []
+    known = [one for one in earlier if one.step != new.step] + [new]
     registered = {entry.path for entry in load_registry().values()} if REGISTRY_FILE.is_file() else set()
-    dropped = [one for one in superfluous(known, rule) if one.folder not in registered]
+    staying = [one for one in known if not one.is_dropped]
+    dropped = [one for one in superfluous(staying, rule) if one.folder not in registered]
     # Noted before they go: a kill between the two leaves a checkpoint too many, never a note of one that is gone.
-    left = [one for one in known if one not in dropped]
-    atomic_write(ledger, json.dumps([asdict(one) for one in left], sort_keys=True).encode())
+    notes = [replace(one, is_dropped=True) if one in dropped else one for one in known]
+    atomic_write(ledger, json.dumps([asdict(one) for one in notes], sort_keys=True).encode())
     for one in dropped:
-        shutil.rmtree(one.folder, ignore_errors=True)
+        remove_checkpoint(Path(one.folder))
+
+
+def dropped_checkpoints(project: Path) -> set[str]:
+    """Names of the checkpoint folders that runs which keep their states in `project` have dropped, and none keeps."""
+    ledgers = (project / WORK_DIR / "units" / "training").glob(f"*/{LEDGER}")
+    published = [one for ledger in ledgers for one in _noted(ledger)]
+    kept = {Path(one.folder).name for one in published if not one.is_dropped}
+    return {Path(one.folder).name for one in published} - kept
+
+
+def _noted(ledger: Path) -> list[Published]:
+    return [Published(**raw) for raw in json.loads(ledger.read_bytes())]

@@ -86,3 +86,13 @@ def test_every_step_leaves_fewer_masks_and_known_codes_stay():
 def test_numbers_without_sense_are_refused(numbers):
     with pytest.raises(ParamsError, match="sampling: "):
         ImageSampling(*numbers)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_lone_code_is_drawn(steps):
+    vocab = parity_vocab()
+    ids = torch.tensor([[vocab.t2i, vocab.bos, vocab.eos, vocab.soi, vocab.mask, vocab.eoi]])
+    settings = {"vocab": vocab, "generator": torch.Generator().manual_seed(0)}
+    codes = fill_image(parity_model(), ids, 1, ImageSampling(steps), **settings)
+    assert codes.shape == (1, 1)
+    assert 0 <= int(codes) < vocab.num_codes

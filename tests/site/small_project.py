@@ -23,6 +23,7 @@ from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params, Paths, load_params
 from mmada.shards.index import INDEX, index_name
+from mmada.training.curve_file import curve_line
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
 from tests.ingested import write_facts, write_ingested
 
@@ -224,11 +225,13 @@ def write_training_reports() -> None:
     """Curves of stage1, and the pictures that it drew on the way."""
     folder = Path(PATHS.reports) / "training"
     (folder / "stage1").mkdir(parents=True)
-    points = [
-        {"step": step, "loss/t2i": 3.0 / step, "cross_entropy/t2i/0.25": 2.0 / step, "cross_entropy/t2i/1.00": 2.5}
+    lines = [
+        curve_line(
+            "r", step, {"loss/t2i": 3.0 / step, "cross_entropy/t2i/0.25": 2.0 / step, "cross_entropy/t2i/1.00": 2.5}
+        )
         for step in range(1, 9)
     ]
-    (folder / "stage1.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    (folder / "stage1.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "stage1" / "prompts.json").write_text(json.dumps({"run": "r", "prompts": [HOSTILE, "plain"]}))
     for step in range(100, 2100, 100):
         for number in range(2):

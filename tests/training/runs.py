@@ -39,7 +39,7 @@ def run(
     model = tiny_model(tiny_vocab(tokenizer))
     log: dict[int, Mapping[str, float]] = {}
 
-    def on_metrics(step: int, values: Mapping[str, float]) -> None:
+    def on_metrics(run: str, step: int, values: Mapping[str, float]) -> None:
         log[step] = dict(values)
         at_step(step)
         if step == stop_at:

@@ -1,10 +1,10 @@
 """Metrics reach the file that the site reads, and live viewers where they are installed."""
 
-import json
 import sys
 from types import ModuleType
 
 from mmada.training import curves
+from mmada.training.curve_file import read_curve
 from mmada.training.curves import metric_sink
 from mmada.training.parallel import World
 
@@ -13,10 +13,18 @@ def test_a_continued_run_replaces_what_lay_past_its_resume_point(tmp_path, monke
     monkeypatch.setattr(curves, "find_spec", lambda name: None)
     path = tmp_path / "training" / "stage1.jsonl"
     for step, loss in [(1, 4.0), (2, 3.0), (3, 2.0), (2, 3.5)]:
-        metric_sink(str(path), World(0, 2))(step, {"loss/lm": loss})
-        metric_sink(str(path), World(1, 2))(step, {"loss/lm": 0.0})
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines == [{"step": 1, "loss/lm": 4.0}, {"step": 2, "loss/lm": 3.5}]
+        metric_sink(str(path), World(0, 2))("run", step, {"loss/lm": loss})
+        metric_sink(str(path), World(1, 2))("run", step, {"loss/lm": 0.0})
+    assert read_curve(path) == [{"step": 1, "loss/lm": 4.0}, {"step": 2, "loss/lm": 3.5}]
+
+
+def test_points_of_another_run_go_before_the_first_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "find_spec", lambda name: None)
+    path = tmp_path / "stage1.jsonl"
+    path.write_text('{"step": 1, "loss/lm": 9.0}\n')  # of the time before lines named their run
+    for run, step, loss in [("old", 7, 8.0), ("old", 14, 8.0), ("new", 50, 4.0), ("new", 100, 3.0)]:
+        metric_sink(str(path), World(0, 1))(run, step, {"loss/lm": loss})
+    assert read_curve(path) == [{"step": 50, "loss/lm": 4.0}, {"step": 100, "loss/lm": 3.0}]
 
 
 def test_dvclive_gets_every_metric_under_its_step_and_makes_no_experiment(tmp_path, monkeypatch):
@@ -37,7 +45,7 @@ def test_dvclive_gets_every_metric_under_its_step_and_makes_no_experiment(tmp_pa
     module.Live = Live
     monkeypatch.setitem(sys.modules, "dvclive", module)
     monkeypatch.setattr(curves, "find_spec", lambda name: name == "dvclive")
-    metric_sink(str(tmp_path / "stage1.jsonl"), World(0, 1))(7, {"loss/lm": 4.0, "mfu": 0.4})
+    metric_sink(str(tmp_path / "stage1.jsonl"), World(0, 1))("run", 7, {"loss/lm": 4.0, "mfu": 0.4})
     assert made[0].logged == [(7, "loss/lm", 4.0), (7, "mfu", 0.4), "written"]
     assert made[0].options["save_dvc_exp"] is False
     assert made[0].options["dvcyaml"] is None

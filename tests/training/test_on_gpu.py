@@ -32,7 +32,7 @@ def _losses(tokenizer, state_dir, device, steps, *, stop_at=None, compiled=False
         compile_blocks(model)
     log = {}
 
-    def on_metrics(step, values):
+    def on_metrics(run, step, values):
         log[step] = {name: value for name, value in values.items() if name.startswith("loss/")}
         if step == stop_at:
             raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from mmada.lineage.provenance import ProvenanceStore
 from mmada.training.checkpoints import Position
 from mmada.training.guard import SkippedBatch
 from mmada.training.publication import Publication
-from mmada.training.retention import Kept, Retention, superfluous
+from mmada.training.retention import Published, Retention, superfluous
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_provenance_names_the_batches_that_were_skipped(publication: Publication
 )
 def test_newest_regular_and_best_checkpoints_stay(rule: Retention, left: list[int]) -> None:
     losses = {2: 2.0, 4: 3.0, 6: 1.0, 8: 2.5, 10: 9.0}
-    published = [Kept(step, str(step), loss) for step, loss in losses.items()]
+    published = [Published(step, str(step), loss) for step, loss in losses.items()]
     dropped = [one.step for one in superfluous(published, rule)]
     assert sorted({*losses} - {*dropped}) == left
 

@@ -35,7 +35,7 @@ def _train(tokenizer, folder, sampler):
         settings(5, checkpoint_every=2),
         state_dir=folder,
         world=ALONE,
-        on_metrics=lambda step, values: None,
+        on_metrics=lambda run, step, values: None,
         publish=lambda step: None,
         label="test",
         on_saved=sampler,

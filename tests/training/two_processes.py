@@ -31,7 +31,7 @@ def run(
     class StoppedError(Exception):
         pass
 
-    def stop(step: int, values: object) -> None:
+    def stop(run: str, step: int, values: object) -> None:
         if step == stop_after < 4:
             raise StoppedError
 
