@@ -185,6 +185,17 @@ def _looped(row: Row, rng: random.Random) -> Row:
     return replace(row, thought="\n".join([row.thought, *[line] * times]))
 
 
+def _collapsed(row: Row, rng: random.Random) -> Row:
+    """Nothing but one sign from some place on: what a model whose numbers overflowed writes."""
+    sign = rng.choice(("!", "! ", "\U0001f600", "| --- ", "-", "_", ". "))
+    return replace(row, thought=row.thought + sign * (200 + 2 * len(row.thought)) + ".")
+
+
+def _answer_looped(row: Row, rng: random.Random) -> Row:
+    line = rng.choice((f"The answer is {row.reference}. ", "Wait, let me check that again. ", "!"))
+    return replace(row, answer=row.answer + "\n" + line * (200 + len(row.answer)))
+
+
 CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
     "unclosed": ("thought_unclosed", _as(_unclosed)),
     "never opened": ("thought_unopened", _as(lambda row, rng: _without(row, rng, 0))),
@@ -223,4 +234,6 @@ CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
         lambda row, rng: replace(row, thought=_inserted(row.thought, rng.choice(GARBLED), rng)),
     ),
     "language switch": ("language_switch", _switched),
+    "collapse": ("thought_loop", _collapsed),
+    "loop of the answer": ("thought_loop", _answer_looped),
 }
