@@ -63,6 +63,9 @@ def _roles() -> dict[str, tuple[Part, bool, frozenset[str]]]:
 _ROLES: Final = _roles()
 _TAG: Final = re.compile(r"[<\[](?i:" + "|".join(re.escape(tag[1:]) for tag in _ROLES) + ")")
 
+CODE: Final = re.compile(r"```.*?```|`(?!\s)[^`\n]{1,200}(?<!\s)`", re.DOTALL)
+"""Code in a text of Markdown: what stands there is quoted."""
+
 _GOES_ON: Final = re.compile(r"(?:\s|<\|\w+\|>)*[^\s<]")
 """Text that is more than blanks and control tokens."""
 

@@ -11,6 +11,7 @@ from ftfy.badness import badness
 
 from mmada.answers import VERIFY_SECONDS, answers_match
 from mmada.cot_dialects import Tag, find_tags, parse_trajectory
+from mmada.curation.cut_ends import cut_end
 from mmada.final_answer import boxed_answers, marked_answer
 
 DEFECTS: Final = {
@@ -53,16 +54,6 @@ _ESCAPED_TAG: Final = re.compile(
     r"&lt;/?(?:think|thinking|thought|reasoning|answer|output)&gt;|&lt;\|(?:begin|end)_of_\w+\|&gt;", re.IGNORECASE
 )
 _ALNUM: Final = re.compile(r"\w")
-_DANGLING: Final = re.compile(r"(?:(?<!-)-|[,;(\[{+=&^\\\u00d7\u00f7\u2212]|(?<!\*)\*|(?<![\w/])/)\s*\Z")
-_DANGLING_WORD: Final = re.compile(
-    r"\S+\s+\S+\s+\S+\s+(?:the|a|an|and|or|but|of|to|in|on|at|by|for|from|with|is|are|was|were|be|we|that|which|this"
-    r"|because|if|as|so|than|then|let|has|have|will|can|its|their|into|where|when|since|equals?)\s*\Z"
-)
-_BRACKET: Final = re.compile(r"(?<!\\)\\([\[\]()])")  # of a formula; two backslashes are a line break
-_SENTENCE: Final = re.compile(r"\w[.!?](?=\s)")
-_PROSE: Final = re.compile(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}")
-_WORDS_IN_FORMULA: Final = re.compile(r"\\(?:text|mbox|textbf|textit)\{[^{}]*\}?")
-_UNENDED: Final = re.compile(r"(?:[a-z'-]+,? ){6}[a-z'-]+\Z")
 
 
 @dataclass(frozen=True)
@@ -130,7 +121,7 @@ def _thought_defect(prompt: str, response: str) -> Finding | None:
         return Finding("thought_outside_tags", before[-60:])
     if not _ALNUM.search(trajectory.thought):
         return Finding("thought_empty", trajectory.thought)
-    if cut := _cut_end(trajectory.thought):
+    if cut := cut_end(trajectory.thought, is_answer=False):
         return Finding("thought_truncated", cut)
     return None
 
@@ -143,32 +134,10 @@ def _answer_defect(response: str, seconds: float) -> Finding | None:
     answer_tags = [tag for tag in find_tags(response) if tag.part == "answer"]
     if answer_tags and answer_tags[-1].opens:
         return Finding("answer_unclosed", response[-60:])
-    if cut := _cut_end(trajectory.answer):
+    if cut := cut_end(trajectory.answer, is_answer=True):
         return Finding("answer_truncated", cut)
     values = boxed_answers(trajectory.answer)
     for value in values[:-1]:
         if not answers_match(value, values[-1], seconds=seconds):
             return Finding("answer_contradictory", f"{value} | {values[-1]}")
     return None
-
-
-def _cut_end(text: str) -> str | None:
-    """The end of a text that a limit cut off: an open bracket or formula, a dangling sign or word, or an unended
-    line of prose in a text whose other sentences do end.
-    """
-    end = text[-200:]
-    dangling = _DANGLING.search(end) or _DANGLING_WORD.search(end)
-    unended = _UNENDED.search(end) and len(_SENTENCE.findall(text)) >= 3
-    return text[-60:] if dangling or unended or _is_formula_open(text) else None
-
-
-def _is_formula_open(text: str) -> bool:
-    brackets = _BRACKET.findall(text)
-    if brackets and brackets[-1] in "[(":
-        return True
-    before, mark, last = text.rpartition("$$")
-    # Sums of money are written with two dollars by mistake; prose goes on behind them, and not in a formula.
-    if mark and before.count("$$") % 2 == 0 and not _PROSE.search(_WORDS_IN_FORMULA.sub("", last)):
-        return True
-    tail = text[text.rfind("\\boxed{") :] if "\\boxed{" in text else ""
-    return tail.count("{") > tail.count("}")

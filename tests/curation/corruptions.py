@@ -117,8 +117,26 @@ def _truncated(row: Row, rng: random.Random) -> Row:
         "\nNow x =",
         "\nThis is because of",
         "\nNow \\(x + 1",
+        "\nSo the result is $x + 3",
+        "\nThen we have \\frac{1}{2",
+        "\nThe final answer is:",
+        "\n**Final Answer**",
+        "\n```python\nfor i in range(3):\n    total = 1\n",
+        "\n\u6211\u4eec\u5148\u8ba1\u7b97\uff0c",
+        "\n\u56e0\u4e3a\uff08",
     )
     return replace(row, thought=row.thought + rng.choice(tails))
+
+
+def _cut_anywhere(row: Row, rng: random.Random) -> Row:
+    """In the middle of a sentence, which no sign at its end tells."""
+    said = (
+        "First we look at what is given. Then we add it all up, one by one.\nThat is all there is to it. ",
+        "\u6211\u4eec\u5148\u770b\u9898\u76ee\u3002\u7136\u540e\u628a\u6570\u52a0\u8d77\u6765\u3002"
+        "\u6700\u540e\u518d\u68c0\u67e5\u4e00\u904d\u3002",
+    )
+    tails = ("Since it", "Therefore, the fin", "\n\nSo, let me che", "\u6240\u4ee5\u7b54\u6848\u5e94")
+    return replace(row, thought=rng.choice(said) + rng.choice(tails))
 
 
 def _answer_truncated(row: Row, rng: random.Random) -> Row:
@@ -127,6 +145,11 @@ def _answer_truncated(row: Row, rng: random.Random) -> Row:
         "So in the end she has the",
         "We get \\[ x =",
         "Therefore, adding both of",
+        "The answer is",
+        "The final answer is:",
+        "\n\n**Final Answer**",
+        "We get \\begin{align} x &= 3",
+        "So it must be $y^2",
         "Thus $$\\frac{1}{2} \\cdot 4 \\text{ apples for each of us} + 3 y",
     )
     return replace(row, answer=row.answer.rstrip(".") + ". " + rng.choice(tails))
@@ -236,4 +259,5 @@ CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
     "language switch": ("language_switch", _switched),
     "collapse": ("thought_loop", _collapsed),
     "loop of the answer": ("thought_loop", _answer_looped),
+    "cut anywhere": ("thought_truncated", _cut_anywhere),
 }
