@@ -191,6 +191,20 @@ def test_unusual_but_sound_text_passes(text: str) -> None:
     assert find_defect("chat", text, f"<think>{text}.</think>{text}.") is None
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        "<think>I put the result in `<answer>` tags. That is all.</think>The answer is 7.",
+        "<think>I put the result in <answer> tags. That is all.</think>The answer is 7.",
+        "<think>It begins with `<think>`, I see.</think>Write `<think>` first.",
+        "<think>Add them up.</think>The `<output>` element shows a result.",
+        "<think>Add them up.</think>Write it so:\n```xml\n<answer>5</answer>\n```",
+    ],
+)
+def test_tags_may_be_spoken_of(response: str) -> None:
+    assert find_defect("chat", "How?", response) is None
+
+
 def test_a_drawing_task_needs_no_answer_but_a_sound_thought() -> None:
     assert find_defect("r2i", "draw a circle", "<think>a circle at a1</think>") is None
     finding = find_defect("r2i", "draw a circle", "<think>a circle at a1")
