@@ -9,10 +9,11 @@ from typing import Final
 
 from ftfy.badness import badness
 
-from mmada.answers import VERIFY_SECONDS, answers_match
+from mmada.answers import VERIFY_SECONDS
 from mmada.cot_dialects import Tag, find_tags, parse_trajectory
 from mmada.curation.cut_ends import cut_end
-from mmada.final_answer import boxed_answers, marked_answer
+from mmada.curation.stated_values import contradiction
+from mmada.final_answer import marked_answer
 
 DEFECTS: Final = {
     "text_garbled": "The text holds control characters or letters of a wrongly decoded file.",
@@ -136,8 +137,6 @@ def _answer_defect(response: str, seconds: float) -> Finding | None:
         return Finding("answer_unclosed", response[-60:])
     if cut := cut_end(trajectory.answer, is_answer=True):
         return Finding("answer_truncated", cut)
-    values = boxed_answers(trajectory.answer)
-    for value in values[:-1]:
-        if not answers_match(value, values[-1], seconds=seconds):
-            return Finding("answer_contradictory", f"{value} | {values[-1]}")
+    if values := contradiction(response, trajectory.answer, seconds=seconds):
+        return Finding("answer_contradictory", " | ".join(values))
     return None

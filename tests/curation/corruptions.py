@@ -174,6 +174,21 @@ def _contradictory(row: Row, rng: random.Random) -> Row:
     )
 
 
+def _marked_twice(row: Row, rng: random.Random) -> str:
+    mark = rng.choice(
+        (
+            "The answer is {}. ",
+            "So the final answer is ${}$.\n\n",
+            "#### {}\n",
+            "<answer>{}</answer>",
+            "**Final Answer:** {}\n\n",
+            "Answer: **{}**\n",
+        )
+    )
+    last = rng.choice((mark, "\\boxed{{{}}}")) if "is" in mark else mark
+    return f"<think>{row.thought}</think>{mark.format(7919)}{last.format(7920)}"
+
+
 def _leaked(row: Row, rng: random.Random) -> Row:
     leak = rng.choice(LEAKS)
     whole = written(row, rng)
@@ -260,4 +275,5 @@ CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
     "collapse": ("thought_loop", _collapsed),
     "loop of the answer": ("thought_loop", _answer_looped),
     "cut anywhere": ("thought_truncated", _cut_anywhere),
+    "answers of two values": ("answer_contradictory", _as(_marked_twice)),
 }
