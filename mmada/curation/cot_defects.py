@@ -42,13 +42,27 @@ ANSWERING_TASKS: Final = ("chat", "mmu")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff\ue000-\uf8ff]")
 _MISREAD: Final = re.compile(r"[\u00c2\u00c3\u00d0\u00d1\u00d8\u00d9\u00e2\u00e3\u00f0\u0102\u010f\u0432]")
 """The first letter of whatever UTF-8 becomes in another encoding: only such texts are worth a closer look."""
-_STRUCK_OUT: Final = r"<s>[^<\n]{1,200}</s>"  # HTML, not the token
+_BYTE: Final = (
+    r"\u0080-\u009f\u00a1-\u00aa\u00ac-\u00b1\u00b4-\u00b8\u00bc-\u00bf"
+    r"\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u20ac\u2122"
+)
+"""What a later byte of UTF-8 becomes, without the quotes, dashes, blanks and small digits that follow real letters."""
+_MISREAD_LETTERS: Final = re.compile(
+    rf"[\u00ce\u00cf\u00e3-\u00ed]"
+    rf"(?:(?<=[\u00ce\u00cf])[{_BYTE}\u00ab\u00b2\u00b3\u00b9\u00bb]"
+    rf"|(?<=[\u00e3-\u00ed])[{_BYTE}][\u0080-\u00bf\u2013-\u203a{_BYTE}])"
+)
+"""Greek and East Asian letters as UTF-8 in another encoding, which begin like a French or Nordic letter."""
+_STRUCK_OUT: Final = r"(?:(?<=\S)|(?<=\S\s))<s>[^<\n]{1,200}</s>|<s>[^<\n]{1,200}</s>(?=\s*\S)"
+"""HTML within a text; around a whole text it is the token."""
 _SPECIAL_TOKEN: Final = re.compile(
     _STRUCK_OUT
     + r"|(?P<token><\|(?!(?:begin|end)_of_(?:thought|solution)\|>)/?[A-Za-z][A-Za-z0-9_.-]{2,40}\|>"
-    + r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>"  # DeepSeek's bars and blanks
+    + r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|<\|[a-z_]{1,20}\u2581[a-z_\u2581]{1,40}\|>"  # DeepSeek's bars and blanks
     + r"|\[/?INST\]|<</?SYS>>|</?s>|\[(?:gMASK|TOOL_CALLS|AVAILABLE_TOOLS|IMG|IMG_BREAK|IMG_END|PAD|CLS|SEP|UNK|MASK)\]"
+    + r"|\[(?:EOS|BOS|unused\d+)\]"
     + r"|<(?:bos|eos|pad|unk|mask|sop|eop|eoa|eoh|eot_id|start_of_turn|end_of_turn|start_of_image|end_of_utterance)>"
+    + r"|<(?:EOS|BOS|PAD|UNK|MASK|extra_id_\d+|reserved_\d+|unused\d+)>"
     + r"|<(?:image|image_\d+|image_soft_token|im_start|im_end|im_patch|Img|IMG_CONTEXT|ImageHere|fim_\w+)>)"
 )
 _ESCAPED_TAG: Final = re.compile(
@@ -88,6 +102,8 @@ def _text_defect(text: str) -> Finding | None:
         return Finding("text_garbled", ascii(control[0]))
     if (misread := _MISREAD.search(text)) and badness(text):
         return Finding("text_garbled", text[misread.start() : misread.end() + 2])
+    if misread := _MISREAD_LETTERS.search(text):
+        return Finding("text_garbled", misread[0])
     leaked = next((match["token"] for match in _SPECIAL_TOKEN.finditer(text) if match["token"]), None)
     return Finding("special_token_leaked", leaked) if leaked else None
 

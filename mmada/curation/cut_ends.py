@@ -36,7 +36,8 @@ _PROSE: Final = re.compile(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}")
 _WORDS_IN_FORMULA: Final = re.compile(r"\\(?:text|mbox|textbf|textit)\{[^{}]*\}?")
 _OPEN_ARGUMENT: Final = re.compile(r"(?:\\[A-Za-z]+|[}\]_^])\{[^{}\n]*\Z")
 _OPEN_DOLLAR: Final = re.compile(r"(?:^|[\s(])\$(?=[A-Za-z\\({])(?:\w|[^$\n]*[\\=+^<][^$\n]*)\Z")
-_CUT: Final = (_DANGLING, _NO_LAST_WORD, _ANNOUNCED, _OPEN_ARGUMENT, _OPEN_DOLLAR)
+_CUT_SIGNS: Final = (_DANGLING, _ANNOUNCED, _OPEN_ARGUMENT, _OPEN_DOLLAR)
+_CUT_WORDS: Final = (_NO_LAST_WORD, _ANNOUNCED, _OPEN_ARGUMENT, _OPEN_DOLLAR)
 _ENVIRONMENT: Final = re.compile(r"\\(begin|end)\{")
 
 _SENTENCE_END: Final = re.compile(r"\w[)\]}$*\"'\u201d\u2019]{0,4}[.!?](?=\s)|[\u3002\uff01\uff1f]")
@@ -60,15 +61,24 @@ def cut_end(text: str, *, is_answer: bool) -> str | None:
     An answer may end in a name, a title or a value, which need no full stop; a thought ends in a sentence.
     """
     prose = CODE.sub('""', text).rstrip()
-    tail = prose[-_TAIL:]
     is_cut = (
-        any(sign.search(tail) for sign in _CUT)
-        or (_RARE_LAST_WORD.search(tail) and (not is_answer or _SENTENCE_END.search(prose)))
+        _is_tail_open(prose, is_answer=is_answer)
         or "```" in prose
         or _is_formula_open(prose)
         or _is_sentence_open(prose, is_answer=is_answer)
     )
     return text[-60:] if is_cut else None
+
+
+def _is_tail_open(text: str, *, is_answer: bool) -> bool:
+    """Whether the last sign, word or announcement wants more to follow."""
+    tail = text[-_TAIL:]
+    if tail.endswith((".", "!", "?")):
+        return False
+    if not tail[-1:].isalpha():
+        return any(sign.search(tail) for sign in _CUT_SIGNS)
+    is_word_rare = not is_answer or _SENTENCE_END.search(text) is not None
+    return any(word.search(tail) for word in _CUT_WORDS) or (is_word_rare and _RARE_LAST_WORD.search(tail) is not None)
 
 
 def _is_formula_open(text: str) -> bool:

@@ -23,6 +23,7 @@ _STATEMENT: Final = re.compile(
     re.IGNORECASE,
 )
 """What states the final value as such, and not somebody else's or a supposed one."""
+_MENTION: Final = re.compile(r"[Aa]nswer|ANSWER|####|\\f?box")
 _SUPPOSED: Final = re.compile(r"\b(?:if|whether|suppose|unless|when|would|could|might)\b", re.IGNORECASE)
 _VALUE_WORDS: Final = 4
 """A statement of more words derives its value ("the answer is 15 gallons * 8 pints / gallon"), or says more of it."""
@@ -37,8 +38,12 @@ def contradiction(response: str, answer: str, *, seconds: float) -> tuple[str, s
 
     Several boxes of one sentence are a list, and so one value. `seconds`: wall clock of one comparison.
     """
+    for pair in combinations(_tagged(response), 2):
+        if _are_surely_unequal(*pair):
+            return pair
+    if not _MENTION.search(answer):
+        return None
     prose = CODE.sub("", answer)
-    tagged = _tagged(response)
     starts = [0, *(part.start() for part in _PART.finditer(prose)), len(prose)]
     for begin, end in pairwise(starts):
         boxed = _boxed(prose[begin:end])
@@ -49,7 +54,7 @@ def contradiction(response: str, answer: str, *, seconds: float) -> tuple[str, s
         for value, other in combinations(stated, 2):
             if _are_surely_unequal(value, other):
                 return value, other
-    return next((pair for pair in combinations(tagged, 2) if _are_surely_unequal(*pair)), None)
+    return None
 
 
 def _tagged(response: str) -> list[str]:
@@ -68,7 +73,7 @@ def _boxed(text: str) -> list[str]:
 
 def _said(text: str) -> Iterator[str]:
     for sentence in _SENTENCE.split(text):
-        statement = _STATEMENT.search(sentence)
+        statement = _STATEMENT.search(sentence) if _MENTION.search(sentence) else None
         if not statement or _SUPPOSED.search(sentence) or len(sentence[statement.end() :].split()) > _VALUE_WORDS:
             continue
         if value := marked_answer(sentence):

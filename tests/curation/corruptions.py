@@ -39,6 +39,8 @@ LEAKS: Final = (
         "[IMG]",
         "<IMG_CONTEXT>",
         "<|reserved_special_token_7|>",
+        *("<EOS>", "<BOS>", "<PAD>", "[EOS]", "[BOS]", "<extra_id_0>", "<reserved_106>", "[unused0]"),
+        "<|begin\u2581of\u2581sentence|>",
     ),
 )
 GARBLED: Final = (
@@ -52,6 +54,9 @@ GARBLED: Final = (
         "5 \u00c2\u00b0 more",
         "\x1b[0m",
         "\ue123",
+        "\u00cf\u20ac is here",
+        "\u00ce\u00b1 + \u00ce\u00b8 = 5",
+        "\u00e8\u00ae\u00a1\u00e7\u00ae\u2014\u2026",
     ),
 )
 FOREIGN: Final = (
