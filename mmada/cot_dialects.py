@@ -96,10 +96,14 @@ def _outside_code(tags: list[Tag], response: str) -> list[Tag]:
     quoted: set[Tag] = set()
     for code in CODE.finditer(response):
         held = tags[bisect_left(starts, code.start()) : bisect_left(starts, code.end())]
-        is_block = code[0].startswith("```")
-        if not is_block or 2 * sum(tag.opens for tag in held) == len(held):
+        if not code[0].startswith("```") or _do_pair(held):
             quoted.update(held)
     return [tag for tag in tags if tag not in quoted]
+
+
+def _do_pair(tags: list[Tag]) -> bool:
+    pairs = zip(tags[::2], tags[1::2], strict=False)
+    return len(tags) % 2 == 0 and all(a.opens and not b.opens and a.part == b.part for a, b in pairs)
 
 
 def parse_trajectory(response: str) -> Trajectory:

@@ -84,8 +84,9 @@ def test_quoted_tags_of_an_answer_are_its_text(quote: str) -> None:
     [("the sign ` is used.", "It is ` here"), ("so `x`", "`y` is it"), ("a ```py\nx = 1", "```py\ny\n```")],
 )
 def test_stray_marks_of_code_hide_no_tag(thought: str, answer: str) -> None:
-    trajectory = parse_trajectory(f"<think>{thought}</think>{answer}")
-    assert (trajectory.thought, trajectory.answer) == (thought, answer)
+    for begin, end in (("", ""), ("<answer>", "</answer>")):
+        trajectory = parse_trajectory(f"<think>{thought}</think>{begin}{answer}{end}")
+        assert (trajectory.thought, trajectory.answer) == (thought, answer)
 
 
 def test_graded_traces_parse_whole(realdata: Path) -> None:

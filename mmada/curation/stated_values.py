@@ -60,15 +60,14 @@ def contradiction(response: str, answer: str, *, seconds: float) -> tuple[str, s
 def _tagged(response: str) -> list[str]:
     """Different contents of the tags of the answer."""
     tags = [tag for tag in find_tags(response) if tag.part == "answer"]
-    pairs = pairwise(tags)
-    held = [response[tag.end : end.start].strip() for tag, end in pairs if tag.opens and not end.opens]
+    held = [response[tag.end : end.start].strip() for tag, end in pairwise(tags) if tag.opens and not end.opens]
     return list(dict.fromkeys(held))[-_MOST_STATED:]
 
 
 def _boxed(text: str) -> list[str]:
-    """The values in boxes, those of one sentence as one list."""
+    """The different values in boxes, those of one sentence as one list."""
     lists = [boxed_answers(sentence) for sentence in _SENTENCE.split(text) if "\\" in sentence]
-    return [", ".join(dict.fromkeys(values)) for values in lists if values]
+    return list(dict.fromkeys(", ".join(dict.fromkeys(values)) for values in lists if values))[-_MOST_STATED:]
 
 
 def _said(text: str) -> Iterator[str]:
@@ -90,9 +89,9 @@ def _are_surely_unequal(one: str, other: str) -> bool:
     counts = [_COUNTED.fullmatch(side) for side in (left, right)]
     if counts[0] and counts[1] and counts[0][2].rstrip("s") == counts[1][2].rstrip("s"):
         left, right = counts[0][1], counts[1][1]
-    values = constant_value(left), constant_value(right)
-    if values[0] is None or values[1] is None:
+    value, other_value = constant_value(left), constant_value(right)
+    if value is None or other_value is None:
         return False
-    decimals = [len(match[1]) for match in map(_DECIMAL.fullmatch, (left, right)) if match]
-    unit = 0.999 * 10.0 ** -min(decimals) if decimals else 1e-6 * max(map(abs, values))
-    return abs(values[0] - values[1]) > unit
+    decimals = [len(number[1]) for number in map(_DECIMAL.fullmatch, (left, right)) if number]
+    rounding = 10.0 ** -min(decimals) if decimals else 1e-6 * max(abs(value), abs(other_value))
+    return abs(value - other_value) > 0.999 * rounding  # 5 and 6, 0.5 and 0.6 are a whole unit apart
