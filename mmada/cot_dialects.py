@@ -4,6 +4,7 @@ Curation, training, rewards and evaluation read responses here and nowhere else.
 """
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -63,17 +64,46 @@ def _roles() -> dict[str, tuple[Part, bool, frozenset[str]]]:
 _ROLES: Final = _roles()
 _TAG: Final = re.compile(r"[<\[](?i:" + "|".join(re.escape(tag[1:]) for tag in _ROLES) + ")")
 
+CODE: Final = re.compile(r"```.*?```|`(?!\s)[^`\n]{1,200}(?<!\s)`", re.DOTALL)
+"""Code in a text of Markdown: what stands there is quoted."""
+
 _GOES_ON: Final = re.compile(r"(?:\s|<\|\w+\|>)*[^\s<]")
 """Text that is more than blanks and control tokens."""
 
 
 def find_tags(response: str) -> list[Tag]:
-    """All tags of all dialects, in order; letter case does not count."""
+    """The tags of all dialects that structure a response, in order; letter case does not count.
+
+    Tags in code, and tags of the answer within the thought, are only spoken of.
+    """
     found = []
     for match in _TAG.finditer(response):
         part, opens, dialects = _ROLES[match[0].lower()]
         found.append(Tag(match.start(), match.end(), part, opens, dialects))
-    return found
+    if found and "`" in response:
+        found = _outside_code(found, response)
+    thought = [tag for tag in found if tag.part == "thought"]
+    if not thought:
+        return found
+    begin = thought[0].start if thought[0].opens else 0
+    end = len(response) if thought[-1].opens else thought[-1].start
+    return [tag for tag in found if tag.part == "thought" or not begin <= tag.start < end]
+
+
+def _outside_code(tags: list[Tag], response: str) -> list[Tag]:
+    """Tags that are not quoted as code. A block whose tags do not pair is one that nobody closed: it quotes nothing."""
+    starts = [tag.start for tag in tags]
+    quoted: set[Tag] = set()
+    for code in CODE.finditer(response):
+        held = tags[bisect_left(starts, code.start()) : bisect_left(starts, code.end())]
+        if not code[0].startswith("```") or _do_pair(held):
+            quoted.update(held)
+    return [tag for tag in tags if tag not in quoted]
+
+
+def _do_pair(tags: list[Tag]) -> bool:
+    pairs = zip(tags[::2], tags[1::2], strict=False)
+    return len(tags) % 2 == 0 and all(a.opens and not b.opens and a.part == b.part for a, b in pairs)
 
 
 def parse_trajectory(response: str) -> Trajectory:
@@ -82,17 +112,18 @@ def parse_trajectory(response: str) -> Trajectory:
     The thought runs from the first opening tag to the last closing tag, so nested or repeated thoughts are one
     thought. A closing tag alone means that the template had already opened it.
     """
-    tags = [tag for tag in find_tags(response) if tag.part == "thought"]
-    if not tags:
-        return Trajectory("", _without_tags(response), has_thought=False, is_closed=True)
-    before = response[: tags[0].start] if tags[0].opens else ""
-    thought_from = tags[0].end if tags[0].opens else 0
-    if tags[-1].opens:
-        return Trajectory(_without_tags(response[thought_from:]), "", has_thought=True, is_closed=False)
-    thought = _without_tags(response[thought_from : tags[-1].start])
-    answer = response[tags[-1].end :]
-    answer = _without_tags(answer if answer.strip() else before + answer)
-    return Trajectory(thought, answer, has_thought=True, is_closed=True)
+    tags = find_tags(response)
+    thought_tags = [tag for tag in tags if tag.part == "thought"]
+    if not thought_tags:
+        return Trajectory("", _between(response, tags), has_thought=False, is_closed=True)
+    first, last = thought_tags[0], thought_tags[-1]
+    begin = first.end if first.opens else 0
+    if last.opens:
+        return Trajectory(_between(response, tags, begin), "", has_thought=True, is_closed=False)
+    answer = _between(response, tags, last.end)
+    if not answer and first.opens:
+        answer = _between(response, tags, 0, first.start)
+    return Trajectory(_between(response, tags, begin, last.start), answer, has_thought=True, is_closed=True)
 
 
 def answer_section(response: str) -> str | None:
@@ -112,7 +143,7 @@ def answer_section(response: str) -> str | None:
             elif is_open:
                 end = tag.start
             is_open = tag.opens
-    return _without_tags(response[begin:end])
+    return _between(response, tags, begin, end)
 
 
 def unified_response(response: str, *, with_thought: bool) -> str:
@@ -126,5 +157,9 @@ def unified_response(response: str, *, with_thought: bool) -> str:
     return f"{THINK_OPEN}{trajectory.thought}{THINK_CLOSE}{trajectory.answer}"
 
 
-def _without_tags(text: str) -> str:
-    return _TAG.sub("", text).strip()
+def _between(response: str, tags: list[Tag], begin: int = 0, end: int | None = None) -> str:
+    """A piece of the response without the tags that structure it."""
+    end = len(response) if end is None else end
+    inside = [tag for tag in tags if begin <= tag.start < end]
+    starts, ends = [begin, *(tag.end for tag in inside)], [*(tag.start for tag in inside), end]
+    return "".join(response[start:stop] for start, stop in zip(starts, ends, strict=True)).strip()

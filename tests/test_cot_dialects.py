@@ -56,6 +56,39 @@ def test_the_answer_stands_after_the_thought(response: str, answer: str | None) 
     assert parse_trajectory(response).is_closed == (answer is not None)
 
 
+QUOTES = [
+    "I put the result in <answer> tags",
+    "so it goes into <answer>7</answer> then",
+    "the tag `<think>` begins it and `</think>` ends it",
+    "the `<output>` element of HTML",
+    "a template: ```xml\n<think>a</think><answer>5</answer>\n``` as asked",
+]
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+def test_tags_that_a_thought_speaks_of_are_its_text(quote: str) -> None:
+    trajectory = parse_trajectory(f"<think>{quote}.</think>7")
+    assert (trajectory.thought, trajectory.answer) == (f"{quote}.", "7")
+    assert answer_section(f"<think>{quote}.</think><answer>7</answer>") == "7"
+
+
+@pytest.mark.parametrize("quote", QUOTES[2:])
+def test_quoted_tags_of_an_answer_are_its_text(quote: str) -> None:
+    unified = unified_response(f"<think>Add them.</think><answer>{quote}.</answer>", with_thought=True)
+    assert unified == f"<think>Add them.</think>{quote}."
+    assert unified_response(unified, with_thought=True) == unified
+
+
+@pytest.mark.parametrize(
+    ("thought", "answer"),
+    [("the sign ` is used.", "It is ` here"), ("so `x`", "`y` is it"), ("a ```py\nx = 1", "```py\ny\n```")],
+)
+def test_stray_marks_of_code_hide_no_tag(thought: str, answer: str) -> None:
+    for begin, end in (("", ""), ("<answer>", "</answer>")):
+        trajectory = parse_trajectory(f"<think>{thought}</think>{begin}{answer}{end}")
+        assert (trajectory.thought, trajectory.answer) == (thought, answer)
+
+
 def test_graded_traces_parse_whole(realdata: Path) -> None:
     """R1 traces: whatever was graded as right has a closed thought and an answer."""
     graded = 0

@@ -35,7 +35,7 @@ FACTS: Final[Schema] = {
     "unverifiable": pl.String,  # why the question has no answer to compare (verifiability), "" if it has one
     "final_answer": pl.String,  # as answers.extract_answer finds it, "" if none
     "answer_correct": pl.String,  # "yes", "no" (also: not shown equal in time), "missing" (no response), "unchecked"
-    "loop_share": pl.Float64,  # share of the thought's (without one: the text's) words in repeated phrases
+    "loop_share": pl.Float64,  # share of the thought or answer, the larger one, in repeated phrases or endless signs
     "excess_repetition": pl.Float64,  # plain text: largest ratio to a limit of Gopher's (gopher.LIMITS), else 0
     "language": pl.String,  # ISO 639-1 code of the thought or else the prompt, "" where they hold too few words
     "language_switches": pl.Int64,  # changes of language from prompt through thought (without one: within the text)

@@ -9,9 +9,11 @@ from typing import Final
 
 from ftfy.badness import badness
 
-from mmada.answers import VERIFY_SECONDS, answers_match
+from mmada.answers import VERIFY_SECONDS
 from mmada.cot_dialects import Tag, find_tags, parse_trajectory
-from mmada.final_answer import boxed_answers, marked_answer
+from mmada.curation.cut_ends import cut_end
+from mmada.curation.stated_values import contradiction
+from mmada.final_answer import marked_answer
 
 DEFECTS: Final = {
     "text_garbled": "The text holds control characters or letters of a wrongly decoded file.",
@@ -40,29 +42,33 @@ ANSWERING_TASKS: Final = ("chat", "mmu")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff\ue000-\uf8ff]")
 _MISREAD: Final = re.compile(r"[\u00c2\u00c3\u00d0\u00d1\u00d8\u00d9\u00e2\u00e3\u00f0\u0102\u010f\u0432]")
 """The first letter of whatever UTF-8 becomes in another encoding: only such texts are worth a closer look."""
-_STRUCK_OUT: Final = r"<s>[^<\n]{1,200}</s>"  # HTML, not the token
+_BYTE: Final = (
+    r"\u0080-\u009f\u00a1-\u00aa\u00ac-\u00b1\u00b4-\u00b8\u00bc-\u00bf"
+    r"\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u20ac\u2122"
+)
+"""What a later byte of UTF-8 becomes, without the quotes, dashes, blanks and small digits that follow real letters."""
+_MISREAD_LETTERS: Final = re.compile(
+    rf"[\u00ce\u00cf\u00e3-\u00ed]"
+    rf"(?:(?<=[\u00ce\u00cf])[{_BYTE}\u00ab\u00b2\u00b3\u00b9\u00bb]"
+    rf"|(?<=[\u00e3-\u00ed])[{_BYTE}][\u0080-\u00bf\u2013-\u203a{_BYTE}])"
+)
+"""Greek and East Asian letters as UTF-8 in another encoding, which begin like a French or Nordic letter."""
+_STRUCK_OUT: Final = r"(?:(?<=\S)|(?<=\S\s))<s>[^<\n]{1,200}</s>|<s>[^<\n]{1,200}</s>(?=\s*\S)"
+"""HTML within a text; around a whole text it is the token."""
 _SPECIAL_TOKEN: Final = re.compile(
     _STRUCK_OUT
     + r"|(?P<token><\|(?!(?:begin|end)_of_(?:thought|solution)\|>)/?[A-Za-z][A-Za-z0-9_.-]{2,40}\|>"
-    + r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>"  # DeepSeek's bars and blanks
+    + r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|<\|[a-z_]{1,20}\u2581[a-z_\u2581]{1,40}\|>"  # DeepSeek's bars and blanks
     + r"|\[/?INST\]|<</?SYS>>|</?s>|\[(?:gMASK|TOOL_CALLS|AVAILABLE_TOOLS|IMG|IMG_BREAK|IMG_END|PAD|CLS|SEP|UNK|MASK)\]"
+    + r"|\[(?:EOS|BOS|unused\d+)\]"
     + r"|<(?:bos|eos|pad|unk|mask|sop|eop|eoa|eoh|eot_id|start_of_turn|end_of_turn|start_of_image|end_of_utterance)>"
+    + r"|<(?:EOS|BOS|PAD|UNK|MASK|extra_id_\d+|reserved_\d+|unused\d+)>"
     + r"|<(?:image|image_\d+|image_soft_token|im_start|im_end|im_patch|Img|IMG_CONTEXT|ImageHere|fim_\w+)>)"
 )
 _ESCAPED_TAG: Final = re.compile(
     r"&lt;/?(?:think|thinking|thought|reasoning|answer|output)&gt;|&lt;\|(?:begin|end)_of_\w+\|&gt;", re.IGNORECASE
 )
 _ALNUM: Final = re.compile(r"\w")
-_DANGLING: Final = re.compile(r"(?:(?<!-)-|[,;(\[{+=&^\\\u00d7\u00f7\u2212]|(?<!\*)\*|(?<![\w/])/)\s*\Z")
-_DANGLING_WORD: Final = re.compile(
-    r"\S+\s+\S+\s+\S+\s+(?:the|a|an|and|or|but|of|to|in|on|at|by|for|from|with|is|are|was|were|be|we|that|which|this"
-    r"|because|if|as|so|than|then|let|has|have|will|can|its|their|into|where|when|since|equals?)\s*\Z"
-)
-_BRACKET: Final = re.compile(r"(?<!\\)\\([\[\]()])")  # of a formula; two backslashes are a line break
-_SENTENCE: Final = re.compile(r"\w[.!?](?=\s)")
-_PROSE: Final = re.compile(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}")
-_WORDS_IN_FORMULA: Final = re.compile(r"\\(?:text|mbox|textbf|textit)\{[^{}]*\}?")
-_UNENDED: Final = re.compile(r"(?:[a-z'-]+,? ){6}[a-z'-]+\Z")
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ def _text_defect(text: str) -> Finding | None:
         return Finding("text_garbled", ascii(control[0]))
     if (misread := _MISREAD.search(text)) and badness(text):
         return Finding("text_garbled", text[misread.start() : misread.end() + 2])
+    if misread := _MISREAD_LETTERS.search(text):
+        return Finding("text_garbled", misread[0])
     leaked = next((match["token"] for match in _SPECIAL_TOKEN.finditer(text) if match["token"]), None)
     return Finding("special_token_leaked", leaked) if leaked else None
 
@@ -130,7 +138,7 @@ def _thought_defect(prompt: str, response: str) -> Finding | None:
         return Finding("thought_outside_tags", before[-60:])
     if not _ALNUM.search(trajectory.thought):
         return Finding("thought_empty", trajectory.thought)
-    if cut := _cut_end(trajectory.thought):
+    if cut := cut_end(trajectory.thought, is_answer=False):
         return Finding("thought_truncated", cut)
     return None
 
@@ -143,32 +151,8 @@ def _answer_defect(response: str, seconds: float) -> Finding | None:
     answer_tags = [tag for tag in find_tags(response) if tag.part == "answer"]
     if answer_tags and answer_tags[-1].opens:
         return Finding("answer_unclosed", response[-60:])
-    if cut := _cut_end(trajectory.answer):
+    if cut := cut_end(trajectory.answer, is_answer=True):
         return Finding("answer_truncated", cut)
-    values = boxed_answers(trajectory.answer)
-    for value in values[:-1]:
-        if not answers_match(value, values[-1], seconds=seconds):
-            return Finding("answer_contradictory", f"{value} | {values[-1]}")
+    if values := contradiction(response, trajectory.answer, seconds=seconds):
+        return Finding("answer_contradictory", " | ".join(values))
     return None
-
-
-def _cut_end(text: str) -> str | None:
-    """The end of a text that a limit cut off: an open bracket or formula, a dangling sign or word, or an unended
-    line of prose in a text whose other sentences do end.
-    """
-    end = text[-200:]
-    dangling = _DANGLING.search(end) or _DANGLING_WORD.search(end)
-    unended = _UNENDED.search(end) and len(_SENTENCE.findall(text)) >= 3
-    return text[-60:] if dangling or unended or _is_formula_open(text) else None
-
-
-def _is_formula_open(text: str) -> bool:
-    brackets = _BRACKET.findall(text)
-    if brackets and brackets[-1] in "[(":
-        return True
-    before, mark, last = text.rpartition("$$")
-    # Sums of money are written with two dollars by mistake; prose goes on behind them, and not in a formula.
-    if mark and before.count("$$") % 2 == 0 and not _PROSE.search(_WORDS_IN_FORMULA.sub("", last)):
-        return True
-    tail = text[text.rfind("\\boxed{") :] if "\\boxed{" in text else ""
-    return tail.count("{") > tail.count("}")

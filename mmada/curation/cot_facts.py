@@ -14,7 +14,7 @@ from mmada.curation.cot_defects import ANSWERING_TASKS, find_defect
 from mmada.curation.dedup import content_key, signatures
 from mmada.curation.gopher import excess_repetition
 from mmada.curation.languages import language_changes, language_of
-from mmada.curation.repetition import loop_shares, script_switches, shared_shares
+from mmada.curation.repetition import answer_loop_shares, loop_shares, script_switches, shared_shares, wordless_shares
 from mmada.curation.verifiability import unverifiable
 from mmada.curation.words import ngrams, row_text, split_words, text_keys
 from mmada.text_tokenizer import TextTokenizer
@@ -52,6 +52,7 @@ def text_facts(
     trajectories = [parse_trajectory(response) for response in rows["response"]]
     # Where there is no thought, the whole response is what may loop or change its language.
     thoughts = pl.Series([t.thought if t.has_thought else t.answer for t in trajectories], dtype=pl.String)
+    answers_after = pl.Series([t.answer if t.has_thought else "" for t in trajectories], dtype=pl.String)
     has_thought = pl.Series([trajectory.has_thought for trajectory in trajectories], dtype=pl.Boolean)
     answers = [extract_answer(response) or "" for response in rows["response"]]
     correct = _check_answers(rows, trajectories, answers, verify_seconds)
@@ -66,7 +67,7 @@ def text_facts(
     )
     columns = [
         *_defects(rows, verify_seconds),
-        *_repetition(rows, thoughts, has_thought),
+        *_repetition(rows, thoughts, has_thought, answers_after),
         *_languages(rows, thoughts, has_thought),
         *_duplicate_keys(rows, shingle=shingle, permutations=permutations),
     ]
@@ -81,15 +82,17 @@ def _defects(rows: pl.DataFrame, seconds: float) -> list[pl.Series]:
     ]
 
 
-def _repetition(rows: pl.DataFrame, thoughts: pl.Series, has_thought: pl.Series) -> list[pl.Series]:
+def _repetition(rows: pl.DataFrame, thoughts: pl.Series, has_thought: pl.Series, answers: pl.Series) -> list[pl.Series]:
+    """`answers`: what follows a thought, "" without one."""
     words = split_words(thoughts)
+    loops = np.maximum.reduce([loop_shares(words), wordless_shares(thoughts), answer_loop_shares(answers)])
     is_text = (rows["task"] == "lm").to_numpy()
     excess = np.zeros(rows.height)
     excess[is_text] = excess_repetition(thoughts.filter(is_text))
     return [
         pl.Series("num_thought_words", words.counts, dtype=pl.Int64) * has_thought.cast(pl.Int64),
         pl.Series("prompt_share", shared_shares(words, split_words(rows["prompt"]))) * has_thought.cast(pl.Int64),
-        pl.Series("loop_share", loop_shares(words)),
+        pl.Series("loop_share", loops),
         pl.Series("excess_repetition", excess),
     ]
 

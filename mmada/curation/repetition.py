@@ -1,12 +1,13 @@
 """How much of a text repeats itself or its prompt, and how often it changes its script."""
 
+import re
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmada.curation.words import Hashes, Words, mix, ngrams
+from mmada.curation.words import Hashes, Words, mix, ngrams, split_words
 
 LOOP_WORDS: Final = 8
 """Length of the repeated phrase; a shorter phrase said over and over also fills windows of this length."""
@@ -14,16 +15,33 @@ LOOP_TIMES: Final = 4
 """How often a window must occur to count as a loop: arguments do return to an expression twice or three
 times.
 """
+_WORDLESS: Final = re.compile(r"[\W_]{100,}")
+"""More signs or emoji than any ruler has, blanks apart: a loop that has no words."""
+_VALUE_WORDS: Final = 50
+"""An answer of fewer words may be a value that repeats itself, such as a matrix of zeros."""
+_ANSWER_TIMES: Final = 8
+"""LOOP_TIMES of an answer: a short derivation writes its one long expression in every line."""
 
 
-def loop_shares(words: Words) -> NDArray[np.float64]:
-    """Share of each text's words [D] that lie in a window of LOOP_WORDS words which occurs LOOP_TIMES times
-    or more.
-    """
+def loop_shares(words: Words, times: int = LOOP_TIMES) -> NDArray[np.float64]:
+    """Share of each text's words [D] that lie in a window of LOOP_WORDS words which occurs so many times or more."""
     windows = ngrams(words, LOOP_WORDS)
     _, inverse, counts = np.unique(_keys_of_owners(windows), return_inverse=True, return_counts=True)
-    looping = np.flatnonzero(counts[inverse] >= LOOP_TIMES)
+    looping = np.flatnonzero(counts[inverse] >= times)
     return _covered_shares(words, windows, looping, LOOP_WORDS)
+
+
+def wordless_shares(texts: pl.Series) -> NDArray[np.float64]:
+    """Share of each text's characters [D], blanks apart, that lie in long stretches without a letter or digit."""
+    dense = ["".join(text.split()) for text in texts]  # an empty line of a wide table is all blanks
+    wordless = [sum(len(stretch) for stretch in _WORDLESS.findall(text)) for text in dense]
+    return np.array(wordless, np.float64) / np.maximum([len(text) for text in dense], 1)
+
+
+def answer_loop_shares(answers: pl.Series) -> NDArray[np.float64]:
+    """Share of each answer [D] that lies in a loop, of words or of signs."""
+    words = split_words(answers)
+    return np.maximum(loop_shares(words, _ANSWER_TIMES) * (words.counts >= _VALUE_WORDS), wordless_shares(answers))
 
 
 _SHARED_WORDS: Final = 3

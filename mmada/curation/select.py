@@ -18,7 +18,7 @@ from mmada.curation.cot_defects import ANSWERING_TASKS, DEFECTS
 REASONS: Final[Mapping[str, str]] = {
     "contaminated": "A benchmark's item stands in the row.",
     **DEFECTS,
-    "thought_loop": "Too much of the thought lies in phrases that it says over and over (max_loop_share).",
+    "thought_loop": "Too much of the thought or answer repeats itself, in words or in signs (max_loop_share).",
     "thought_short": "The thought has too few words (min_thought_words).",
     "thought_restates_prompt": "Too much of the thought only repeats the prompt (max_prompt_share).",
     "row_too_long": "Prompt and response have too many tokens (max_text_tokens).",

@@ -33,7 +33,7 @@ _EXCERPT: Final = 200
 _MEASURED: Final = (
     ("num_text_tokens", "Text tokens per row", "prompt and response, tokens"),
     ("num_thought_words", "Words of thought per row", "words; rows without a thought are left out"),
-    ("loop_share", "How much of a text repeats itself", "share of words in repeated phrases; 0 is left out"),
+    ("loop_share", "How much of a text repeats itself", "share in repeated phrases or endless signs; 0 is left out"),
     ("psnr", "How well pictures survive tokenization", "PSNR, dB"),
     ("pixel_std", "How much a picture shows", "standard deviation of its pixels"),
     ("code_entropy", "How much a picture's codes say", "entropy of its codes, bits"),

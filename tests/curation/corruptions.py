@@ -39,6 +39,8 @@ LEAKS: Final = (
         "[IMG]",
         "<IMG_CONTEXT>",
         "<|reserved_special_token_7|>",
+        *("<EOS>", "<BOS>", "<PAD>", "[EOS]", "[BOS]", "<extra_id_0>", "<reserved_106>", "[unused0]"),
+        "<|begin\u2581of\u2581sentence|>",
     ),
 )
 GARBLED: Final = (
@@ -52,6 +54,9 @@ GARBLED: Final = (
         "5 \u00c2\u00b0 more",
         "\x1b[0m",
         "\ue123",
+        "\u00cf\u20ac is here",
+        "\u00ce\u00b1 + \u00ce\u00b8 = 5",
+        "\u00e8\u00ae\u00a1\u00e7\u00ae\u2014\u2026",
     ),
 )
 FOREIGN: Final = (
@@ -117,8 +122,26 @@ def _truncated(row: Row, rng: random.Random) -> Row:
         "\nNow x =",
         "\nThis is because of",
         "\nNow \\(x + 1",
+        "\nSo the result is $x + 3",
+        "\nThen we have \\frac{1}{2",
+        "\nThe final answer is:",
+        "\n**Final Answer**",
+        "\n```python\nfor i in range(3):\n    total = 1\n",
+        "\n\u6211\u4eec\u5148\u8ba1\u7b97\uff0c",
+        "\n\u56e0\u4e3a\uff08",
     )
     return replace(row, thought=row.thought + rng.choice(tails))
+
+
+def _cut_anywhere(row: Row, rng: random.Random) -> Row:
+    """In the middle of a sentence, which no sign at its end tells."""
+    said = (
+        "First we look at what is given. Then we add it all up, one by one.\nThat is all there is to it. ",
+        "\u6211\u4eec\u5148\u770b\u9898\u76ee\u3002\u7136\u540e\u628a\u6570\u52a0\u8d77\u6765\u3002"
+        "\u6700\u540e\u518d\u68c0\u67e5\u4e00\u904d\u3002",
+    )
+    tails = ("Since it", "Therefore, the fin", "\n\nSo, let me che", "\u6240\u4ee5\u7b54\u6848\u5e94")
+    return replace(row, thought=rng.choice(said) + rng.choice(tails))
 
 
 def _answer_truncated(row: Row, rng: random.Random) -> Row:
@@ -127,6 +150,11 @@ def _answer_truncated(row: Row, rng: random.Random) -> Row:
         "So in the end she has the",
         "We get \\[ x =",
         "Therefore, adding both of",
+        "The answer is",
+        "The final answer is:",
+        "\n\n**Final Answer**",
+        "We get \\begin{align} x &= 3",
+        "So it must be $y^2",
         "Thus $$\\frac{1}{2} \\cdot 4 \\text{ apples for each of us} + 3 y",
     )
     return replace(row, answer=row.answer.rstrip(".") + ". " + rng.choice(tails))
@@ -149,6 +177,21 @@ def _contradictory(row: Row, rng: random.Random) -> Row:
     return replace(
         row, answer=f"The answer is {first}.\n\nOn second thoughts the value must be \\boxed{{{row.reference}}}."
     )
+
+
+def _marked_twice(row: Row, rng: random.Random) -> str:
+    mark = rng.choice(
+        (
+            "The answer is {}. ",
+            "So the final answer is ${}$.\n\n",
+            "#### {}\n",
+            "<answer>{}</answer>",
+            "**Final Answer:** {}\n\n",
+            "Answer: **{}**\n",
+        )
+    )
+    last = rng.choice((mark, "\\boxed{{{}}}")) if "is" in mark else mark
+    return f"<think>{row.thought}</think>{mark.format(7919)}{last.format(7920)}"
 
 
 def _leaked(row: Row, rng: random.Random) -> Row:
@@ -183,6 +226,17 @@ def _looped(row: Row, rng: random.Random) -> Row:
     line = rng.choice(("Wait, let me check that again.", "3 + 4 = 7 and then 7 - 2 = 5"))
     times = max(8, len(row.thought.split()) // 2)
     return replace(row, thought="\n".join([row.thought, *[line] * times]))
+
+
+def _collapsed(row: Row, rng: random.Random) -> Row:
+    """Nothing but one sign from some place on: what a model whose numbers overflowed writes."""
+    sign = rng.choice(("!", "! ", "\U0001f600", "| --- ", "-", "_", ". "))
+    return replace(row, thought=row.thought + sign * (200 + 2 * len(row.thought)) + ".")
+
+
+def _answer_looped(row: Row, rng: random.Random) -> Row:
+    line = rng.choice((f"The answer is {row.reference}. ", "Wait, let me check that again. ", "!"))
+    return replace(row, answer=row.answer + "\n" + line * (200 + len(row.answer)))
 
 
 CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
@@ -223,4 +277,8 @@ CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
         lambda row, rng: replace(row, thought=_inserted(row.thought, rng.choice(GARBLED), rng)),
     ),
     "language switch": ("language_switch", _switched),
+    "collapse": ("thought_loop", _collapsed),
+    "loop of the answer": ("thought_loop", _answer_looped),
+    "cut anywhere": ("thought_truncated", _cut_anywhere),
+    "answers of two values": ("answer_contradictory", _as(_marked_twice)),
 }

@@ -184,11 +184,36 @@ def test_published_solutions_raise_no_alarm(realdata: Path) -> None:
         "\u4f60\u597d\uff0c\u4e16\u754c\u3002",
         "\\begin{align} a &= 1 \\\\[2pt] b &= 2 \\end{align}",
         "emoji \U0001f600 and arrows \u2192",
+        "\u00ab caf\u00e9\u00a0\u00bb, \u201cl'\u00e9t\u00e9\u2026\u201d",
+        "d\u00e9j\u00e0 \u2013 \u00cele, Ma\u00efs\u2122, \u00e9\u00b9\u00b2",
+        "cora\u00e7\u00e3o, sm\u00f6rg\u00e5sbord, bl\u00e5b\u00e6r, p\u00ed\u0161e\u0161, \u00ce",
+        "<s>old</s> new, array[pad] and [eos]",
     ],
 )
 def test_unusual_but_sound_text_passes(text: str) -> None:
     assert find_defect("lm", "", text) is None
     assert find_defect("chat", text, f"<think>{text}.</think>{text}.") is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "<think>I put the result in `<answer>` tags. That is all.</think>The answer is 7.",
+        "<think>I put the result in <answer> tags. That is all.</think>The answer is 7.",
+        "<think>It begins with `<think>`, I see.</think>Write `<think>` first.",
+        "<think>Add them up.</think>The `<output>` element shows a result.",
+        "<think>Add them up.</think>Write it so:\n```xml\n<answer>5</answer>\n```",
+    ],
+)
+def test_tags_may_be_spoken_of(response: str) -> None:
+    assert find_defect("chat", "How?", response) is None
+
+
+@pytest.mark.parametrize("prompt", ["<s>What is 3 + 4?</s>", "<s> What is it? </s>\n"])
+def test_a_wrapped_prompt_is_a_leak(prompt: str) -> None:
+    finding = find_defect("chat", prompt, "<think>I add them up.</think>7")
+    assert finding is not None
+    assert finding.defect == "special_token_leaked"
 
 
 def test_a_drawing_task_needs_no_answer_but_a_sound_thought() -> None:

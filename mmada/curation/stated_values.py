@@ -1,0 +1,97 @@
+"""Final values that an answer states and that contradict each other."""
+
+import re
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from typing import Final
+
+from mmada.answers import answers_match, normalise_answer
+from mmada.constants import constant_value
+from mmada.cot_dialects import CODE, find_tags
+from mmada.final_answer import boxed_answers, marked_answer
+
+_PART: Final = re.compile(
+    r"^[ \t>*_#]*(?:\(?(?:[a-z]|[ivx]{1,4}|\d{1,2})[.)]|(?:part|question|problem|case|example|exercise|option)\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Beginning of a part of an answer: its values are those of other questions."""
+_SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=\S)|\n+")
+_STATEMENT: Final = re.compile(
+    r"(?:^|[:,;]|\b(?:so|thus|therefore|hence|then|and|but|no|actually|conclude that))[\s*_#]*"
+    r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best)\s+)?answer\b(?:\s+choice|\s+option)?[\s*_]{0,4}(?:is|:|=)"
+    r"|^\s*####[^#]",
+    re.IGNORECASE,
+)
+"""What states the final value as such, and not somebody else's or a supposed one."""
+_MENTION: Final = re.compile(r"[Aa]nswer|ANSWER|####|\\f?box")
+_SUPPOSED: Final = re.compile(r"\b(?:if|whether|suppose|unless|when|would|could|might)\b", re.IGNORECASE)
+_VALUE_WORDS: Final = 4
+"""A statement of more words derives its value ("the answer is 15 gallons * 8 pints / gallon"), or says more of it."""
+_MOST_STATED: Final = 50
+"""Values looked at from the end: a loop states thousands."""
+_DECIMAL: Final = re.compile(r"[-+]?\d*\.?(\d*)")
+_COUNTED: Final = re.compile(r"([-+]?\d+(?:\.\d+)?) ?([a-z]+)")
+
+
+def contradiction(response: str, answer: str, *, seconds: float) -> tuple[str, str] | None:
+    """Two final values of the answer part of a response that are surely unequal; None without any.
+
+    Several boxes of one sentence are a list, and so one value. `seconds`: wall clock of one comparison.
+    """
+    for pair in combinations(_tagged(response), 2):
+        if _are_surely_unequal(*pair):
+            return pair
+    if not _MENTION.search(answer):
+        return None
+    prose = CODE.sub("", answer)
+    starts = [0, *(part.start() for part in _PART.finditer(prose)), len(prose)]
+    for begin, end in pairwise(starts):
+        boxed = _boxed(prose[begin:end])
+        for value in boxed[:-1]:
+            if not answers_match(value, boxed[-1], seconds=seconds):
+                return value, boxed[-1]
+        stated = list(dict.fromkeys([*_said(prose[begin:end]), *boxed]))[-_MOST_STATED:]
+        for value, other in combinations(stated, 2):
+            if _are_surely_unequal(value, other):
+                return value, other
+    return None
+
+
+def _tagged(response: str) -> list[str]:
+    """Different contents of the tags of the answer."""
+    tags = [tag for tag in find_tags(response) if tag.part == "answer"]
+    held = [response[tag.end : end.start].strip() for tag, end in pairwise(tags) if tag.opens and not end.opens]
+    return list(dict.fromkeys(held))[-_MOST_STATED:]
+
+
+def _boxed(text: str) -> list[str]:
+    """The different values in boxes, those of one sentence as one list."""
+    lists = [boxed_answers(sentence) for sentence in _SENTENCE.split(text) if "\\" in sentence]
+    return list(dict.fromkeys(", ".join(dict.fromkeys(values)) for values in lists if values))[-_MOST_STATED:]
+
+
+def _said(text: str) -> Iterator[str]:
+    for sentence in _SENTENCE.split(text):
+        statement = _STATEMENT.search(sentence) if _MENTION.search(sentence) else None
+        if not statement or _SUPPOSED.search(sentence) or len(sentence[statement.end() :].split()) > _VALUE_WORDS:
+            continue
+        if value := marked_answer(sentence):
+            yield value
+
+
+def _are_surely_unequal(one: str, other: str) -> bool:
+    """Whether two choices, two counts of one thing or two constants differ by more than rounding."""
+    left, right = normalise_answer(one), normalise_answer(other)
+    if left == right:
+        return False
+    if len(left) == len(right) == 1 and left.isalpha() and right.isalpha():
+        return left.casefold() != right.casefold()
+    counts = [_COUNTED.fullmatch(side) for side in (left, right)]
+    if counts[0] and counts[1] and counts[0][2].rstrip("s") == counts[1][2].rstrip("s"):
+        left, right = counts[0][1], counts[1][1]
+    value, other_value = constant_value(left), constant_value(right)
+    if value is None or other_value is None:
+        return False
+    decimals = [len(number[1]) for number in map(_DECIMAL.fullmatch, (left, right)) if number]
+    rounding = 10.0 ** -min(decimals) if decimals else 1e-6 * max(abs(value), abs(other_value))
+    return abs(value - other_value) > 0.999 * rounding  # 5 and 6, 0.5 and 0.6 are a whole unit apart

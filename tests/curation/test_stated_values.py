@@ -1,0 +1,65 @@
+"""Two final values are found however they are marked; spellings, parts, lists and suppositions are no contradiction."""
+
+import time
+
+import pytest
+
+from mmada.curation.cot_defects import find_defect
+
+
+def _defect(answer: str) -> str:
+    finding = find_defect("chat", "How many?", f"<think>I add them up.</think>{answer}")
+    return finding.defect if finding else ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The answer is 5. The answer is 6.",
+        "#### 5\n#### 6",
+        "<answer>5</answer><answer>6</answer>",
+        "**Final Answer:** 5\n\n**Final Answer:** 6",
+        "The answer is (A).\n\nThe answer is (B).",
+        "The final answer is 5.\n\\boxed{6}",
+        "The answer is 5 apples. No, the answer is 6 apples.",
+        "The answer is $\\frac{1}{2}$. So the answer is $\\frac{1}{3}$.",
+        "The answer is 0.5. The answer is 0.6.",
+    ],
+)
+def test_two_values_contradict_each_other(answer: str) -> None:
+    assert _defect(answer) == "answer_contradictory"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The answer is 5. So the answer is 5.0.",
+        "The answer is 1,000. \\boxed{1000}",
+        "The answer is \\frac{1}{3}. The answer is 0.33.",
+        "The answer is \\pi. The answer is 3.14.",
+        "The answer is 50%. The answer is 0.5.",
+        "The answer is 2 hours. The answer is 120 minutes.",
+        "The answer is $x^2 + 1$. The answer is 5.",
+        "The answer is (A). The answer is 5.",
+        "The answer is yes. The answer is 5.",
+        "The solutions are \\boxed{3} for x > 0, and \\boxed{4} otherwise.",
+        "(a) The answer is 5.\n(b) The answer is 6.",
+        "Part 1: the answer is \\boxed{5}.\nPart 2: the answer is \\boxed{6}.",
+        "If the answer is 5, it fails. The answer is 6.",
+        "The student's answer is 5. The answer is 6.",
+        "The result is 12. The result is 6. The answer is 6.",
+        "The final answer is 15 gallons * 8 pints / gallon = 120 pints.\n#### 120",
+        "Write `<answer>5</answer>` and the answer is 6.",
+    ],
+)
+def test_one_value_in_two_forms_is_no_contradiction(answer: str) -> None:
+    assert _defect(answer) == ""
+
+
+@pytest.mark.parametrize(
+    "unit", ["The answer is 7. ", "#### 7\n", "<answer>7</answer>", "\\boxed{7}. ", "1. ", "a. so "]
+)
+def test_a_loop_of_statements_takes_linear_time(unit: str) -> None:
+    started = time.process_time()
+    _defect(unit * (160_000 // len(unit)))
+    assert time.process_time() - started < 3
