@@ -56,14 +56,25 @@ def register(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> N
     """
     with _editing(path):
         document = read_yaml(path)
-        known = _validated(document, path)
-        if known.get(name) == checkpoint:
-            return
-        if name in known:
-            raise ParamsError(f"{path}: the name {name!r} stands for {known[name].path}; choose another name")
-        document["checkpoints"][name] = _on_one_line(checkpoint)
-        _validated(document, path)
-        write_yaml(document, path)
+        if _add(document, name, checkpoint, path):
+            write_yaml(document, path)
+
+
+def check_entry(name: str, checkpoint: Checkpoint, path: Path = REGISTRY_FILE) -> None:
+    """Raises ParamsError as `register` would."""
+    _add(read_yaml(path), name, checkpoint, path)
+
+
+def _add(document: Any, name: str, checkpoint: Checkpoint, path: Path) -> bool:
+    """Whether the entry is new to the document, which has it now."""
+    known = _validated(document, path)
+    if known.get(name) == checkpoint:
+        return False
+    if name in known:
+        raise ParamsError(f"{path}: the name {name!r} stands for {known[name].path}; choose another name")
+    document["checkpoints"][name] = _on_one_line(checkpoint)
+    _validated(document, path)
+    return True
 
 
 def check_pipeline(params: Params, path: Path = REGISTRY_FILE) -> list[str]:

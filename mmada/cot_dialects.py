@@ -64,6 +64,13 @@ def _roles() -> dict[str, tuple[Part, bool, frozenset[str]]]:
 _ROLES: Final = _roles()
 _TAG: Final = re.compile(r"[<\[](?i:" + "|".join(re.escape(tag[1:]) for tag in _ROLES) + ")")
 
+THINK_REQUEST: Final = (
+    "You should first think about the reasoning process in the mind and then provide the user with the answer. The "
+    "reasoning process is enclosed within <think> </think> tags, i.e. <think> reasoning process here </think> answer "
+    "here\n"
+)
+"""What the published models were taught to be asked with (arXiv:2505.15809 and its code)."""
+
 CODE: Final = re.compile(r"```.*?```|`(?!\s)[^`\n]{1,200}(?<!\s)`", re.DOTALL)
 """Code in a text of Markdown: what stands there is quoted."""
 

@@ -14,6 +14,7 @@ from mmada.git import git
 from mmada.lineage.manifest import open_artifact
 from mmada.params_data import NO_REFERENCE, VERSION_NAME
 from mmada.params_schema import Params
+from mmada.sources import hub_pins, pins
 from mmada.storage import atomic_write
 
 TAG_PREFIX: Final = "data/"
@@ -61,8 +62,17 @@ def data_versions(project: Path) -> list[str]:
     return [tag.removeprefix(TAG_PREFIX) for tag in tags]
 
 
+def _pointers(params: Params) -> list[str]:
+    """Files that say which raw data were read: pins of corpora that lie elsewhere, and DVC's of those that lie here."""
+    read = [corpus.path for corpus in params.corpora.values()] + [held.path for held in params.benchmarks.values()]
+    paths = list(map(Path, read))
+    pinned = [path for path in paths if path.name.endswith((pins.SUFFIX, hub_pins.SUFFIX))]
+    tracked = [place for path in paths for one in (path, *path.parents) if (place := Path(f"{one}.dvc")).is_file()]
+    return sorted({path.as_posix() for path in (*pinned, *tracked)})
+
+
 def _check_committed(params: Params) -> None:
-    wanted = [*_COMMITTED, params.paths.provenance]
+    wanted = [*_COMMITTED, params.paths.provenance, *_pointers(params)]
     try:
         open_changes = git(Path(), "status", "--porcelain", "--", *wanted).strip()
     except subprocess.CalledProcessError as error:

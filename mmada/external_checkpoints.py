@@ -1,11 +1,12 @@
 """Checkpoints that were not made here: taken into the project on request, and marked as what they are."""
 
+import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from mmada.checkpoint_registry import Checkpoint, register
+from mmada.checkpoint_registry import Checkpoint, check_entry, register
 from mmada.errors import CheckpointError, InputError
 from mmada.lineage.manifest import MANIFEST_NAME, open_artifact, read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
@@ -50,15 +51,22 @@ def _check_layout(folder: Path) -> None:
 
 
 def _take_in(folder: Path, name: str, params: Params, store: Path, provenance: ProvenanceStore) -> Checkpoint:
+    from mmada.model.weights import load_config
+
+    load_config(folder)
     started = datetime.now(UTC)
-    partial = store / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    link_tree(folder, partial, leave_out=frozenset({MANIFEST_NAME}))
-    metadata = {"magvit": read_artifact(Path(params.paths.magvit)).id, "made": "elsewhere"}
-    artifact = write_manifest(partial, stage=STAGE, key=name, version=_VERSION, metadata=metadata)
-    target = checkpoint_folder(store, artifact.id)
-    source = {"source": folder.resolve().as_posix()}
-    run = Run(STAGE, name, _VERSION, target.as_posix(), inputs={}, raw_files={}, params=source, started=started)
-    provenance.append(artifact, run)
-    settle(partial, target)
-    return Checkpoint(path=target.as_posix(), origin="external", id=artifact.id)
+    partial = store / f".{secrets.token_hex(4)}.partial"
+    try:
+        link_tree(folder, partial, leave_out=frozenset({MANIFEST_NAME}))
+        metadata = {"magvit": read_artifact(Path(params.paths.magvit)).id, "made": "elsewhere"}
+        artifact = write_manifest(partial, stage=STAGE, key=name, version=_VERSION, metadata=metadata)
+        target = checkpoint_folder(store, artifact.id)
+        entry = Checkpoint(path=target.as_posix(), origin="external", id=artifact.id)
+        check_entry(name, entry)  # what is refused leaves nothing behind
+        source = {"source": folder.resolve().as_posix()}
+        run = Run(STAGE, name, _VERSION, target.as_posix(), inputs={}, raw_files={}, params=source, started=started)
+        provenance.append(artifact, run)
+        settle(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return entry

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmada.contracts.sample import Task
+from mmada.cot_dialects import THINK_REQUEST
 from mmada.errors import CheckpointError, InputError
 from mmada.lineage.manifest import MANIFEST_NAME, read_artifact
 from mmada.model.from_params import sampling_settings
@@ -31,13 +32,6 @@ from mmada.vq.magvit import load_magvit
 from mmada.vq.preprocess import Policy
 
 Dtype = Literal["float32", "bfloat16"]
-
-THINK: Final = (
-    "You should first think about the reasoning process in the mind and then provide the user with the answer. The "
-    "reasoning process is enclosed within <think> </think> tags, i.e. <think> reasoning process here </think> answer "
-    "here\n"
-)
-"""What the published models were taught to be asked with (arXiv:2505.15809 and its code)."""
 
 PUBLISHED_TEXT: Final = TextSampling(new_tokens=256, steps=256, block=32)
 PUBLISHED_IMAGE: Final = ImageSampling(steps=15, temperature=1.0, guidance=3.5)
@@ -58,6 +52,10 @@ class Wish:
     think: bool = False
 
     def __post_init__(self) -> None:
+        try:
+            self.prompt.encode()
+        except UnicodeEncodeError:
+            raise InputError("the prompt is no text in UTF-8; type it again, or mend the terminal's encoding") from None
         if self.about is not None and self.draw is not None:
             raise InputError("a picture is either asked about or drawn: give --about or --draw, not both")
         if self.frames is not None and self.draw is None:
@@ -77,7 +75,7 @@ class Wish:
     @property
     def question(self) -> str:
         """The prompt, with the published request to think where one is due."""
-        return THINK + self.prompt if self.think and self.draw is None else self.prompt
+        return THINK_REQUEST + self.prompt if self.think and self.draw is None else self.prompt
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Change params.yaml by a JSON Merge Patch (RFC 7396), keeping its comments: null deletes a key."""
 
+from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.anchor import Anchor
 
 from mmada.checkpoint_registry import REGISTRY_FILE, follow_training
 from mmada.params_schema import Params, parse_params
@@ -17,7 +20,7 @@ def patch_params(path: Path, patch_file: Path) -> Params:
     Raises ParamsError when either cannot be read or the result is not allowed; the file is then left as it was.
     """
     document = read_yaml(path)
-    _merge(document, read_yaml(patch_file))
+    _merge(document, read_yaml(patch_file), _shared(document))
     plain = YAML(typ="safe", pure=True).load(yaml_text(document))
     params = parse_params(plain, f"{path} after {patch_file}")
     registry = path.with_name(REGISTRY_FILE.name)
@@ -27,13 +30,31 @@ def patch_params(path: Path, patch_file: Path) -> Params:
     return params
 
 
-def _merge(target: Any, patch: Any) -> None:
+def _merge(target: Any, patch: Any, shared: Set[int]) -> None:
+    """`shared`: ids of the mappings of the document that several of its places hold; a change is meant for one."""
     for key, value in patch.items():
         if value is None:
             target.pop(key, None)
-        elif isinstance(value, dict) and isinstance(target.get(key), dict):
-            _merge(target[key], value)
-            if not target[key]:
-                target[key] = {}  # written as `{}`; an emptied block would leave only its comments behind
+        elif isinstance(value, dict):
+            own: Any = target.get(key)
+            if not isinstance(own, dict):
+                own = {}
+            elif id(own) in shared:
+                own = own.copy()
+                if own.yaml_anchor():  # of those that stay together
+                    delattr(own, Anchor.attrib)
+            _merge(own, value, shared)
+            target[key] = own or {}  # written as `{}`; an emptied block would leave only its comments behind
         else:
             target[key] = value
+
+
+def _shared(document: Any) -> set[int]:
+    """Ids of the mappings that aliases put into several places, and of those within them."""
+    places: Counter[int] = Counter()
+    waiting = [document]
+    while waiting:
+        node = waiting.pop()
+        places[id(node)] += 1
+        waiting += [child for child in node.values() if isinstance(child, dict)]
+    return {node for node, count in places.items() if count > 1}

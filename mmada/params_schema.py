@@ -146,7 +146,7 @@ def load_params(path: Path) -> Params:
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise ParamsError(f"{path}, line {line}: {error.problem}; rename one of the two, or take it out") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     return parse_params(raw, str(path))
 

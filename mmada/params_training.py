@@ -33,7 +33,6 @@ class Model(Section):
 class Sampling(Section):
     """How text and pictures are decoded, in training (rollouts) and in evaluation."""
 
-    think: bool
     text_tokens: Positive
     text_steps: Positive
     text_block: Positive
@@ -64,6 +63,8 @@ class Sampling(Section):
 class Answering(Sampling):
     """How the items of a benchmark are answered."""
 
+    think: bool
+    """Drawings by the layout that thinks before it draws, other tasks behind the published request to think."""
     answers_per_item: Positive = 1
     """A score is over all of them; GenEval asks for 4 drawings a prompt."""
 

@@ -17,7 +17,7 @@ def read_yaml(path: Path) -> Any:
         document = _yaml().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the project's root") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise ParamsError(f"{path} holds no mapping of keys to values")

@@ -69,3 +69,18 @@ def test_data_that_did_not_pass_have_no_name(params: Params) -> None:
     Path("data/gate/manifest.json").unlink()
     with pytest.raises(InputError, match="data/gate"):
         promote("first", params)
+
+
+@pytest.mark.parametrize("name", ["mine.pins.json", "mine.jsonl"])
+def test_what_says_which_raw_data_were_read_is_committed_too(params: Params, name: str) -> None:
+    corpus = next(iter(params.corpora.values())).model_copy(update={"path": f"data/raw/{name}"})
+    params = params.model_copy(update={"corpora": {**params.corpora, "mine": corpus}})
+    pointer = Path("data/raw") / (name if name.endswith(".pins.json") else f"{name}.dvc")
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.write_text("{}")
+    with pytest.raises(InputError, match="is not committed"):
+        promote("first", params)
+    git(Path(), "add", "--force", pointer.as_posix())
+    git(Path(), "commit", "--quiet", "--message", "pointer")
+    promote("first", params)
+    assert git(Path(), "show", f"data/first:{pointer.as_posix()}") == "{}"

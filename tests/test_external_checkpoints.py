@@ -1,18 +1,21 @@
 """Checkpoints from elsewhere come in on request only, whole, and are traced to where they came in."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from mmada.checkpoint_registry import load_registry
-from mmada.errors import CheckpointError, InputError
+from mmada.errors import CheckpointError, InputError, ParamsError
 from mmada.external_checkpoints import register_checkpoint
 from mmada.lineage.manifest import open_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
 from mmada.params_schema import Params, load_params
 from tests.published import publish_by_training
+
+SIZES = {"d_model": 8, "n_layers": 1, "n_heads": 2, "mlp_hidden_size": 8, "max_sequence_length": 8, "vocab_size": 8}
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def params(project: Path) -> Params:
 @pytest.fixture
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps(SIZES))
     (folder / "model.safetensors").write_bytes(b"weights")
     return folder
 
@@ -74,3 +77,17 @@ def test_damaged_bytes_of_our_own_are_refused(params: Params, model: Path) -> No
     (model / "model.safetensors").write_bytes(b"changed")
     with pytest.raises(Exception, match=r"model\.safetensors"):
         register_checkpoint(model, "x", params, external=False)
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "x/y", "stage1"])
+def test_a_refused_name_leaves_nothing_behind(params: Params, model: Path, name: str) -> None:
+    with pytest.raises(ParamsError):
+        register_checkpoint(model, name, params, external=True)
+    assert not [path for path in Path(params.paths.checkpoints).rglob("*") if path.is_file()]
+    assert not list(Path(params.paths.provenance).rglob("*.jsonl"))
+
+
+def test_a_configuration_that_is_none_is_refused(params: Params, model: Path) -> None:
+    (model / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="d_model"):
+        register_checkpoint(model, "llada", params, external=True)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from mmada import cli
-from mmada.generate import THINK, Choices, Wish, answer
+from mmada.cot_dialects import THINK_REQUEST
+from mmada.generate import Choices, Wish, answer
 from mmada.model.weights import save_model
 from mmada.single_pictures import PictureCodec, parse_size, read_codes, read_picture, write_codes
 from mmada.text_tokenizer import make_vocab
@@ -97,7 +98,7 @@ def test_an_answer_depends_on_the_picture(mmada, tmp_path):
 
 
 def test_thinking_is_asked_for_in_the_published_words_except_before_drawing(tmp_path):
-    assert Wish("3 + 4", think=True).question == THINK + "3 + 4"
+    assert Wish("3 + 4", think=True).question == THINK_REQUEST + "3 + 4"
     assert Wish("a circle", draw=tmp_path / "x.png", think=True).question == "a circle"
 
 

@@ -160,3 +160,35 @@ def test_a_patch_that_is_not_allowed_changes_nothing(params: Path) -> None:
     with pytest.raises(ParamsError, match=r"1 entry is not allowed(.|\n)*selection\.no_such_limit"):
         _patch(params, "selection: {no_such_limit: 1}\n")
     assert params.read_bytes() == before
+
+
+def test_a_patch_changes_one_place_of_those_that_an_alias_joins(params: Path, tmp_path: Path) -> None:
+    before = load_params(params).evaluation.decoding
+    (tmp_path / "patch.yaml").write_text(
+        "evaluation: {decoding: {init: {default: {text_tokens: 24, text_steps: 24}, scene_questions: null}}}\n"
+    )
+    after = patch_params(params, tmp_path / "patch.yaml").evaluation.decoding
+    assert after == load_params(params).evaluation.decoding
+    assert {name: held for name, held in after.items() if name != "init"} == {
+        name: held for name, held in before.items() if name != "init"
+    }
+    assert after["init"].keys() == before["init"].keys() - {"scene_questions"}
+    assert (after["init"]["default"].text_tokens, before["init"]["default"].text_tokens) == (24, 12)
+    assert after["init"]["scene_drawing"] == before["init"]["scene_drawing"]
+
+
+def test_null_within_what_is_new_leaves_it_out(params: Path, tmp_path: Path) -> None:
+    columns = "{prompt: q, reference: a, kind: null}"
+    held = f"{{path: held.jsonl, kind: reasoning, format: questions, columns: {columns}, max_items: 3}}"
+    (tmp_path / "patch.yaml").write_text(f"benchmarks: {{more: {held}}}\n")
+    assert patch_params(params, tmp_path / "patch.yaml").benchmarks["more"].columns == {"prompt": "q", "reference": "a"}
+
+
+@pytest.mark.parametrize("content", ["shards: 1".encode("utf-16"), None])
+def test_what_is_no_text_or_no_file_is_a_clear_error(params: Path, tmp_path: Path, content: bytes | None) -> None:
+    patch = tmp_path / "patch"
+    patch.mkdir() if content is None else patch.write_bytes(content)
+    with pytest.raises(ParamsError, match="is not valid YAML"):
+        patch_params(params, patch)
+    with pytest.raises(ParamsError, match="is not valid YAML"):
+        load_params(patch)

@@ -56,10 +56,9 @@ def training_block(params: Params, stage: str) -> TrainingBlock:
 
 
 def _model_config(params: Params) -> TransformerConfig:
-    """Of the first parent where it was made, else of the sizes in params.yaml."""
-    made = Path(params.paths.models) / "init"
-    if (made / CONFIG).is_file():
-        return load_config(made)
+    """Of the base model where one is named and is here, else of the sizes in params.yaml."""
+    if params.model.base and (Path(params.model.base) / CONFIG).is_file():
+        return load_config(Path(params.model.base))
     sizes = params.model.model_dump(exclude={"base", "seed"})
     vocabulary = params.text_tokenizer.vocab_size + 2**params.vq.z_channels
     return TransformerConfig(**sizes, embedding_size=vocabulary)

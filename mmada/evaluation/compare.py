@@ -99,8 +99,14 @@ def summary(folders: Sequence[tuple[str, Path]], *, untrained: str) -> list[Summ
         ceiling = _share(scores["ceiling"]) if scores["ceiling"] else None
         for benchmark, body in sorted(scores["benchmarks"].items()):
             baselines = {"constant": _share(body["constant"]), "permuted": _share(body["permuted"])}
-            if name != untrained and untrained in known:
-                baselines["untrained"] = _share(known[untrained]["benchmarks"][benchmark])
+            before = known[untrained]["benchmarks"].get(benchmark) if untrained in known else None
+            # Of other items, or graded otherwise, it is no baseline.
+            if (
+                name != untrained
+                and before
+                and all(before["identity"][part] == body["identity"][part] for part in ("items", "verifier"))
+            ):
+                baselines["untrained"] = _share(before)
             shown = ceiling if body["kind"] == "pictures" else None
             rows.append(SummaryRow(name, benchmark, body["kind"], _share(body), baselines, shown))
     return rows

@@ -1,24 +1,31 @@
 """Pair every item with another one of its category: what a model scores on these pairs, it scores blind."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 
-def partners(item_ids: Sequence[str], categories: Sequence[str], *, seed: int) -> list[int]:
-    """For each item the position of its partner: a permutation within categories without fixed points.
+def partners(item_ids: Sequence[str], categories: Sequence[str], contents: Sequence[str], *, seed: int) -> list[int]:
+    """For each item the position of its partner: a permutation within categories that gives no item its own content
+    (what is permuted: a picture, of which many things may be asked, or the item itself).
 
-    A category of one item has no other: its item is its own partner. A function of ids and seed, not of
-    order.
+    Where more than half of a category share one content, some of them keep it. A function of ids, contents and seed,
+    not of order.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for position, category in enumerate(categories):
         members[category].append(position)
+    ranks = [_rank(item_id, seed) for item_id in item_ids]
     partner = list(range(len(item_ids)))
     for positions in members.values():
-        shuffled = sorted(positions, key=lambda position: _rank(item_ids[position], seed))
-        for position, successor in zip(shuffled, shuffled[1:] + shuffled[:1], strict=True):
-            partner[position] = successor
+        first: dict[str, str] = {}  # content -> lowest rank of its items
+        for position in positions:
+            first[contents[position]] = min(ranks[position], first.get(contents[position], ranks[position]))
+        shuffled = sorted(positions, key=lambda position: (first[contents[position]], ranks[position]))
+        # Items of one content stand together: that many places further there is another one.
+        most = max(Counter(contents[position] for position in positions).values())
+        for place, position in enumerate(shuffled):
+            partner[position] = shuffled[(place + most) % len(shuffled)]
     return partner
 
 

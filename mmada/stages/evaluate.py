@@ -17,6 +17,7 @@ from mmada.checkpoint_registry import Checkpoint
 from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
 from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_table, write_table
+from mmada.cot_dialects import THINK_REQUEST
 from mmada.errors import CheckpointError
 from mmada.evaluation.benchmarks import BENCHMARK_KINDS
 from mmada.evaluation.benchmarks.kinds import BenchmarkKind, Item, Produced, best_constants
@@ -226,12 +227,19 @@ def _score(
     text, image = sampling_settings(answering)
     drawn = codec.num_tokens if task in ("t2i", "r2i") else 0
     decoding = Decoding(task, text, image, drawn, evaluation.batch_size, evaluation.seed)
-    partner = partners([item.item_id for item in items], [item.category for item in items], seed=evaluation.seed)
+    request = THINK_REQUEST if answering.think and not drawn else ""  # a drawing thinks by its layout
+    partner = partners(
+        [item.item_id for item in items],
+        [item.category for item in items],
+        [item.image_sha256 if kind.permutes_pictures else item.item_id for item in items],
+        seed=evaluation.seed,
+    )
 
     def produce(shown: Sequence[Item], number: int, title: str) -> list[Produced]:
         """The answers of this number to the items' prompts, with the pictures of the items `shown` in their places."""
         queries = [
-            Query(item.prompt, asked.codes.get(other.image_sha256)) for item, other in zip(items, shown, strict=True)
+            Query(request + item.prompt, asked.codes.get(other.image_sha256))
+            for item, other in zip(items, shown, strict=True)
         ]
         title = f"{title}, answers {number + 1}" if number else title
         answers = answer_items(speaker, queries, decoding, store, title=title, first=number * len(items))
@@ -248,7 +256,7 @@ def _score(
             blind = [produced[place] for place in partner]
         constants = constants or best_constants(kind, items, produced)
         graded.append(_graded(asked, number, produced, blind))
-    once = decoding.identity()
+    once = [*decoding.identity(), *([request] if request else [])]
     identity = ScoreIdentity(
         model=speaker.identity,
         items=asked.artifact.id,

@@ -55,11 +55,25 @@ def test_the_constant_is_the_most_favourable_one() -> None:
 def test_partners_permute_within_categories_without_fixed_points() -> None:
     ids = [f"item{n}" for n in range(21)]
     categories = ["a" if n % 3 else "b" for n in range(20)] + ["alone"]
-    partner = partners(ids, categories, seed=1)
+    partner = partners(ids, categories, ids, seed=1)
     assert sorted(partner) == list(range(21))
     assert [categories[place] for place in partner] == categories
     assert [place for place in range(21) if partner[place] == place] == [20]
-    assert partners(ids, categories, seed=2) != partner
+    assert partners(ids, categories, ids, seed=2) != partner
+
+
+def test_a_partner_shows_another_picture() -> None:
+    ids = [f"item{n}" for n in range(48)]
+    pictures = [f"picture{n // 8}" for n in range(48)]
+    for seed in range(5):
+        partner = partners(ids, [""] * 48, pictures, seed=seed)
+        assert sorted(partner) == list(range(48))
+        assert all(pictures[place] != pictures[partner[place]] for place in range(48))
+    mostly = ["same"] * 30 + pictures[30:]
+    kept = [
+        place for place, other in enumerate(partners(ids, [""] * 48, mostly, seed=1)) if mostly[place] == mostly[other]
+    ]
+    assert len(kept) == 30 - 18
 
 
 def test_a_score_needs_all_four_parts_of_its_identity() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmada.checkpoint_registry import Checkpoint
 from mmada.contracts.tables import read_table
+from mmada.cot_dialects import THINK_REQUEST
 from mmada.demo_scenes import Scene, SceneObject, draw
 from mmada.errors import CheckpointError, ContractError
 from mmada.evaluation import decoding
@@ -86,7 +87,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, benchmarks: dict[str, Benc
     magvit = _artifact(root / "magvit")
     train_tokenizer(["which shape? circle", "1 + 1 = 2", "a red circle"] * 5, root / "tokenizer", vocab_size=300)
     vocab = make_vocab(load_tokenizer(root / "tokenizer"), num_codes=64)
-    shape = {"d_model": 32, "n_layers": 1, "n_heads": 2, "mlp_hidden_size": 64, "max_sequence_length": 128}
+    shape = {"d_model": 32, "n_layers": 1, "n_heads": 2, "mlp_hidden_size": 64, "max_sequence_length": 512}
     for seed, name in enumerate(("first", "second")):
         folder = root / "models" / name
         shutil.copytree(root / "tokenizer", folder)
@@ -224,3 +225,26 @@ def test_decoding_is_part_of_a_score(project: Path, benchmarks: dict[str, Benchm
     thinking = run(project, benchmarks, "first", tmp_path / "b", tmp_path / "units", **THINKING)
     ids = [scores["benchmarks"]["drawn"]["identity"]["id"] for scores in (plain, thinking)]
     assert ids[0] != ids[1]
+
+
+def test_questions_come_behind_the_request_to_think(
+    project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, set[str]] = {"chat": set(), "mmu": set(), "t2i": set(), "r2i": set()}
+    original = getattr(decoding, "generate")  # noqa: B009  # imported there, not exported
+
+    def noted(model: Any, task: str, queries: Any, *arguments: Any, **options: Any) -> Any:
+        asked[task].update(query.prompt for query in queries)
+        return original(model, task, queries, *arguments, **options)
+
+    monkeypatch.setattr(decoding, "generate", noted)
+    plain = run(project, benchmarks, "first", tmp_path / "a", tmp_path / "units")
+    assert not any(prompt.startswith(THINK_REQUEST) for prompts in asked.values() for prompt in prompts)
+    asked = {task: set() for task in asked}
+    thinking = run(project, benchmarks, "first", tmp_path / "b", tmp_path / "units", **THINKING)
+    assert all(prompt.startswith(THINK_REQUEST) for prompt in asked["chat"] | asked["mmu"])
+    assert asked["r2i"]
+    assert not any(prompt.startswith(THINK_REQUEST) for prompt in asked["r2i"])
+    for benchmark in ("sums", "shown"):
+        one, other = (scores["benchmarks"][benchmark]["identity"] for scores in (plain, thinking))
+        assert one["decoding"] != other["decoding"]
