@@ -1,5 +1,6 @@
 """The forecast is what a model takes, and refuses what cannot fit."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mmada.dispatch.capacity import (
     refuse_idle_processes,
 )
 from mmada.dispatch.machines import named_machine
+from mmada.dispatch.plans import print_forecast
 from mmada.errors import CapacityError, ParamsError
 from mmada.model import transformer
 from mmada.model.transformer import Transformer, TransformerConfig
@@ -135,3 +137,15 @@ def test_a_process_without_a_row_is_refused() -> None:
     refuse_idle_processes(block, "stage3", 2)
     with pytest.raises(ParamsError, match="2 leave a process of 4 fewer rollouts"):
         refuse_idle_processes(block, "stage3", 4)
+
+
+def test_the_forecast_is_of_params_whatever_was_made_before(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params, machine = load_params(project / "params.yaml"), named_machine("A100")
+    print_forecast(params, "stage1", machine, processes=1, length=64)
+    before = capsys.readouterr().out
+    made = project / "data/models/init"
+    made.mkdir(parents=True)
+    sizes = {"d_model": 8, "n_layers": 1, "n_heads": 2, "mlp_hidden_size": 8, "max_sequence_length": 8, "vocab_size": 8}
+    (made / "config.json").write_text(json.dumps(sizes))
+    print_forecast(params, "stage1", machine, processes=1, length=64)
+    assert capsys.readouterr().out == before

@@ -181,10 +181,13 @@ def test_checkpoints_are_compared_item_by_item(project: Path, benchmarks: dict[s
     shutil.copytree(tmp_path / "second", tmp_path / "other")
     scores = json.loads((tmp_path / "other/scores.json").read_text())
     scores["benchmarks"]["shown"]["identity"]["items"] = "others"
+    del scores["benchmarks"]["sums"]
     (tmp_path / "other/scores.json").write_text(json.dumps(scores))
     _artifact(tmp_path / "other")
     with pytest.raises(ContractError, match="different items"):
         compare(tmp_path / "first", tmp_path / "other", "shown", seed=0)
+    rows = summary([(key, tmp_path / key) for key in ("other", "first")], untrained="other")
+    assert ["untrained" in row.baselines for row in rows if row.checkpoint == "first"] == [True, False, False]
 
 
 def test_several_answers_to_an_item(project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
