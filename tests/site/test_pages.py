@@ -152,8 +152,8 @@ def test_a_score_leads_to_raw_rows(small_project: Path) -> None:
 
 
 def test_what_is_absent_is_said_with_the_command(pages: dict[str, Page]) -> None:
-    assert "dvc repro evaluate@stage2 evaluate@stage3" in pages["scores"].texts
-    assert "dvc repro --force --single-item train@stage2" in pages["training"].texts
+    assert "dvc repro evaluate@stage1_2 evaluate@stage3" in pages["scores"].texts
+    assert "dvc repro --force --single-item train@stage1_2" in pages["training"].texts
     assert "dvc repro --force --single-item train@stage1" not in pages["training"].texts
 
 
