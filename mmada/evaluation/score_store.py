@@ -135,7 +135,7 @@ class ScoreStore:
         """
         parents = sorted((one for one in self.entries() if one.checkpoint == entry.parent), key=self._age)
         wanted = self._measured(entry)
-        found = {}
+        found: dict[str, Entry] = {}
         for parent in parents:
             found |= {name: parent for name, how in self._measured(parent).items() if wanted.get(name) == how}
         return {name: (found[name], self._compare(entry, found[name], name)) for name in wanted if name in found}

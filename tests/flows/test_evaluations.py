@@ -1,16 +1,23 @@
-"""Checkpoints are found by every name under which people and events know them."""
+"""Checkpoints are found by every name under which people and events know them, and decoded by it wherever they are
+evaluated.
+"""
 
+import json
+import logging
 from pathlib import Path
 
 import pytest
 
-from flows.evaluations import candidates, find_candidate
+from flows import evaluations
+from flows.evaluations import candidates, evaluate_checkpoints, find_candidate
 from flows.reevaluate import first_candidates
+from flows.run_workspace import RunRequest, RunWorkspace, resolve_commit, run_workspace
 from mmada.checkpoint_registry import Checkpoint, register
 from mmada.errors import InputError
 from mmada.evaluation.graph_scores import score_store
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
+from mmada.params_schema import load_params
 from mmada.training.checkpoint_folders import keep_checkpoint, remove_checkpoint
 from tests.e2e.project_folder import make_project
 
@@ -57,3 +64,55 @@ def test_what_is_not_registered_is_told_from_what_is_not_here(project: Path) -> 
         find_candidate(project, "stage3")
     with pytest.raises(InputError, match="no checkpoint 'stage9' is registered"):
         find_candidate(project, "stage9")
+
+
+def _registered(project: Path, name: str, magvit: str) -> None:
+    """A checkpoint from elsewhere that was trained with picture tokenizer `magvit`."""
+    folder = project / "data/elsewhere" / name
+    folder.mkdir(parents=True)
+    (folder / "w").write_bytes(name.encode())
+    id_ = write_manifest(folder, stage="external", version=1, metadata={"magvit": magvit}).id
+    entry = Checkpoint(path=folder.relative_to(project).as_posix(), origin="external", id=id_)
+    register(name, entry, project / "models.yaml")
+
+
+def _inputs(workspace: RunWorkspace) -> str:
+    """What the graph would have made in the workspace; returns the id of the picture tokenizer."""
+    params = load_params(workspace.folder / "params.yaml")
+    for name in params.benchmarks:
+        items = workspace.folder / params.paths.benchmark_items / name
+        items.mkdir(parents=True)
+        write_manifest(items, stage="benchmark_items", key=name, version=1, metadata={})
+    magvit = workspace.folder / params.paths.magvit
+    magvit.mkdir(parents=True)
+    return write_manifest(magvit, stage="train_magvit", version=1, metadata={}).id
+
+
+def test_a_checkpoint_is_decoded_by_its_registered_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `dvc repro evaluate@best` decodes it; so that both are one measurement."""
+    patch = tmp_path / "patch.json"
+    base = load_params(Path(__file__).parents[2] / "params.yaml").evaluation.decoding["default"]["default"]
+    best = base.model_dump(mode="json") | {"text_temperature": 0.125}
+    patch.write_text(json.dumps({"evaluation": {"decoding": {"best": {"default": best}}}}))
+    project = make_project(tmp_path / "project", patch)
+    used: dict[str, float] = {}
+
+    def evaluate(address: str, folder: Path) -> None:
+        key = address.removeprefix("evaluate@")
+        decoding = load_params(folder / "params.yaml").evaluation.decoding_for(key, "")
+        used[key] = decoding["default"].text_temperature
+        (folder / "data/scores" / key).mkdir(parents=True)
+
+    monkeypatch.setattr(evaluations, "bring_up_to_date", lambda folder, inputs: None)
+    monkeypatch.setattr(evaluations, "repro", evaluate)
+    log = logging.getLogger("test")
+    with run_workspace(project, RunRequest("evaluations", resolve_commit(project, "HEAD"), {}), log=log) as workspace:
+        magvit = _inputs(workspace)
+        for name in ("best", "second"):
+            _registered(project, name, magvit)
+        wanted = [find_candidate(project, name) for name in ("best", "second")]
+        keys = [f"c_{candidate.model.id[:16]}" for candidate in wanted]
+        entries = evaluate_checkpoints(workspace, wanted, log)
+        assert used == dict(zip(keys, (0.125, base.text_temperature), strict=True))
+        measurement = evaluations._measurement(workspace.folder, load_params(project / "params.yaml"))
+        assert [one.identity for one in entries] == [measurement.identity(one.name, one.model) for one in wanted]
