@@ -101,7 +101,7 @@ def _score_row(
         "answers": body["n"],
         "constant": f"{body['constant']['share']:.1%}",
         "permuted": f"{body['permuted']['share']:.1%}",
-        "change from parent": "parent not evaluated" if entry.parent else "no parent",
+        "change from parent": "parent not evaluated alike" if entry.parent else "no parent",
         "p": "",
     }
     if change is not None:

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.artifacts import publish_scores
-from flows.evaluations import checkpoint_key, evaluate_checkpoints, find_candidate, regression_state
+from flows.evaluations import evaluate_checkpoints, find_candidate, regression_state
 from flows.requests import (
     CURRENT,
     DataVersion,
@@ -38,7 +38,7 @@ def evaluate(
     """
     project, log = Path.cwd(), run_logger()
     candidate = find_candidate(project, checkpoint)
-    patch = decoding.patch(checkpoint_key(candidate.model), candidate.model.key)
+    patch = decoding.patch(candidate.name, candidate.model.key)
     if suite:
         patch["benchmarks"] = {name: None for name in benchmarks() if name not in suite}
     request = RunRequest("evaluations", base_commit(project, data_version), patch)

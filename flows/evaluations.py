@@ -22,6 +22,7 @@ from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import Params, load_params
 from mmada.training.checkpoint_folders import checkpoint_folder, published_checkpoints
+from mmada.yaml_file import read_yaml, write_yaml
 
 REGRESSION_EVENT: Final = "mmada.evaluation.regression"
 _ID_DIGITS: Final = 16
@@ -153,7 +154,7 @@ def _evaluate(
 ) -> Entry:
     store, model = score_store(workspace.project), candidate.model
     key = checkpoint_key(model)
-    identity = measurement.identity(key, model)
+    identity = measurement.identity(candidate.name, model)
     provenance = ProvenanceStore(workspace.project / params.paths.provenance)
     if store.has(identity):
         log.info("%s was evaluated before: %s", candidate.name, store.folder(identity))
@@ -161,8 +162,19 @@ def _evaluate(
         log.info("evaluating %s (%s)", candidate.name, model.id[:12])
         path = checkpoint_folder(Path(params.paths.checkpoints), model.id).as_posix()
         workspace.add_checkpoint(model.path, Checkpoint(path=path, origin="published", id=model.id), key)
+        _decode_alike(workspace.folder / "params.yaml", key, candidate)
         repro(f"evaluate@{key}", workspace.folder)
     return store.add(workspace.folder / params.paths.scores / key, identity, candidate.name, model, provenance)
+
+
+def _decode_alike(params_file: Path, key: str, candidate: Candidate) -> None:
+    """Let `evaluation.decoding` of a workspace hold for `key` as it holds for the candidate's own name."""
+    evaluation, model_key = load_params(params_file).evaluation, candidate.model.key
+    wanted = evaluation.decoding_for(candidate.name, model_key)
+    if evaluation.decoding_for(key, model_key) != wanted:
+        document = read_yaml(params_file)
+        document["evaluation"]["decoding"][key] = {name: one.model_dump(mode="json") for name, one in wanted.items()}
+        write_yaml(document, params_file)
 
 
 def _measurement(folder: Path, params: Params) -> Measurement:

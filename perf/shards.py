@@ -83,7 +83,7 @@ def _write(folder: Path, samples: list[Sample]) -> None:
             for sample, entry in zip(part, entries, strict=True)
         ]
         write_table(pl.DataFrame(rows, schema=pl.Schema(INDEX)), folder / index_name(shard), INDEX)
-    write_manifest(folder, stage="perf", version=1, metadata={})
+    write_manifest(folder, stage="write_shards", version=1, metadata={})
 
 
 def _write_peer(path: Path, samples: list[Sample]) -> None:

@@ -25,6 +25,10 @@ GRADED_ITEMS: Final[Schema] = {
 }
 
 
+ITEM: Final = pl.col("item_id").str.split(":").list.first()
+"""Id of the item that a graded answer is to (see `answer_id`)."""
+
+
 @dataclass(frozen=True)
 class ScoreIdentity:
     """The four parts. Raises ContractError when one is empty.
@@ -108,7 +112,7 @@ def by_item(graded: pl.DataFrame) -> pl.DataFrame:
     `permuted_correct`.
     """
     return (
-        graded.group_by(pl.col("item_id").str.split(":").list.first())
+        graded.group_by(ITEM)
         .agg(pl.len().alias("answers"), pl.col("correct", "permuted_correct").sum())
         .sort("item_id")
     )

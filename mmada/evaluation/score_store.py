@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mmada.errors import IntegrityError, one_line
 from mmada.evaluation.benchmarks import BENCHMARK_KINDS
-from mmada.evaluation.compare import BOOTSTRAP_SEED, Comparison, compare
+from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
 from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_data import Benchmark
@@ -123,39 +124,63 @@ class ScoreStore:
         return entry
 
     def entries(self) -> list[Entry]:
-        """All evaluations, in order of their identity."""
-        files = sorted(self.root.glob("*.json"))
-        return [Entry(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
-
-    def parents_of(self, entry: Entry) -> list[Entry]:
-        """Evaluations of the parent by the same suite and picture tokenizer."""
-        suite = self._suite(entry)
-        return [other for other in self.entries() if other.checkpoint == entry.parent and self._suite(other) == suite]
+        """All evaluations, in order of their identity. Raises IntegrityError naming a file that is damaged."""
+        return [self._entry(file) for file in sorted(self.root.glob("*.json"))]
 
     def changes(self, entry: Entry) -> dict[str, tuple[Entry, Comparison]]:
-        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`)."""
-        found = {}
-        for parent in self.parents_of(entry):
-            for name in self.scores(entry)["benchmarks"]:
-                pair = (self.folder(entry.identity), self.folder(parent.identity))
-                found[name] = (parent, compare(*pair, name, seed=BOOTSTRAP_SEED))
-        return found
+        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`).
+
+        Only evaluations of the same items, by the same verifier and decoding, tell the checkpoint from its parent; the
+        youngest of several counts. A benchmark on which the parent has none is left out.
+        """
+        parents = sorted((one for one in self.entries() if one.checkpoint == entry.parent), key=self._age)
+        wanted = self._measured(entry)
+        found: dict[str, Entry] = {}
+        for parent in parents:
+            found |= {name: parent for name, how in self._measured(parent).items() if wanted.get(name) == how}
+        return {name: (found[name], self._compare(entry, found[name], name)) for name in wanted if name in found}
 
     def falls(self, entry: Entry) -> list[Fall]:
         """Benchmarks on which `entry` fell against its parent."""
         return falls_among(self.changes(entry))
 
     def scores(self, entry: Entry) -> dict[str, Any]:
-        """The body of an evaluation's scores.json."""
-        body: dict[str, Any] = json.loads((self.folder(entry.identity) / "scores.json").read_text(encoding="utf-8"))
+        """The body of an evaluation's scores.json. Raises IntegrityError when it is gone or damaged."""
+        file = self.folder(entry.identity) / SCORES_FILE
+        try:
+            body: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            raise _damaged(file, error, self._entry_file(entry.identity)) from None
         return body
 
     def _entry_file(self, identity: str) -> Path:
         return self.folder(identity).with_suffix(".json")
 
-    def _suite(self, entry: Entry) -> Mapping[str, tuple[str, str]]:
-        benchmarks = self.scores(entry)["benchmarks"].items()
-        return {name: (body["identity"]["items"], body["identity"]["verifier"]) for name, body in benchmarks}
+    def _entry(self, file: Path) -> Entry:
+        try:
+            return Entry(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise _damaged(file, error, file) from None
+
+    def _age(self, entry: Entry) -> int:
+        """Orders evaluations by when they came into the store, the oldest first."""
+        return self._entry_file(entry.identity).stat().st_mtime_ns
+
+    def _measured(self, entry: Entry) -> Mapping[str, tuple[str, str, str]]:
+        """Benchmark -> what makes two of its scores comparable."""
+        identities = {name: body["identity"] for name, body in self.scores(entry)["benchmarks"].items()}
+        return {name: (one["items"], one["verifier"], one["decoding"]) for name, one in identities.items()}
+
+    def _compare(self, entry: Entry, parent: Entry, benchmark: str) -> Comparison:
+        pair = (self.folder(entry.identity), self.folder(parent.identity))
+        return compare(*pair, benchmark, seed=BOOTSTRAP_SEED)
+
+
+def _damaged(file: Path, error: Exception, entry_file: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{file} is gone or damaged ({one_line(error)}), so that the score store cannot be read; delete {entry_file}: "
+        "`mmada scores` takes what the graph evaluated in again, and `reevaluate` measures the rest anew"
+    )
 
 
 def falls_among(changes: Mapping[str, tuple[Entry, Comparison]]) -> list[Fall]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmada.contracts.tables import read_table
-from mmada.errors import MmadaError
+from mmada.errors import InputError, MmadaError
 from mmada.lineage.manifest import MANIFEST_NAME, file_sha256, read_artifact
 from mmada.processes import Processes
 from mmada.shards.index import INDEX, index_name
@@ -35,9 +35,12 @@ _Checked = tuple[list[Finding], list[tuple[str, int]]]
 def check_shards(folder: Path) -> list[Finding]:
     """Everything that is wrong with the shards in `folder`, by file and offset; nothing when they are whole.
 
-    Raises InputError when there is no manifest, IntegrityError when it is not readable.
+    Raises InputError when there is no manifest or it is that of another output, IntegrityError when it is not readable.
     """
-    sha256 = read_artifact(folder).files
+    artifact = read_artifact(folder)
+    if artifact.stage != "write_shards":
+        raise InputError(f"{folder} is an output of {artifact.stage}, not of write_shards: name a folder of shards")
+    sha256 = artifact.files
     present = {path.name for path in folder.iterdir()} - {MANIFEST_NAME}
     shards = sorted(name for name in present if name.endswith(".tar"))
     findings = list(_check_names(sha256, present, shards))

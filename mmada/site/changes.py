@@ -7,6 +7,7 @@ import polars as pl
 
 from mmada.errors import ContractError
 from mmada.evaluation.compare import BOOTSTRAP_SEED, Comparison, compare
+from mmada.evaluation.measured_scores import by_item
 from mmada.site.checkpoint_scores import CheckpointScores
 
 
@@ -15,8 +16,8 @@ class Change:
     """A checkpoint minus its parent on one benchmark.
 
     `comparison`: as `compare` gives it (first: the checkpoint, second: its parent), None with the reason in `refused`
-    when the two were not measured on the same items. `gained`, `lost`: GRADED_ITEMS of the checkpoint that only it, or
-    only its parent, gets right, with the parent's columns under names that end in `_before`.
+    when the two were not measured on the same items. `gained`, `lost`: ids of the items that it, or its parent, gets
+    right (more often, where several answers to each are sampled). `after`, `before`: GRADED_ITEMS of it and its parent.
     """
 
     checkpoint: str
@@ -24,8 +25,10 @@ class Change:
     comparison: Comparison | None
     refused: str
     same_decoding: bool
-    gained: pl.DataFrame
-    lost: pl.DataFrame
+    gained: Sequence[str]
+    lost: Sequence[str]
+    after: pl.DataFrame
+    before: pl.DataFrame
 
 
 def changes(scores: Sequence[CheckpointScores], parents: Mapping[str, str], benchmark: str) -> list[Change]:
@@ -40,13 +43,12 @@ def changes(scores: Sequence[CheckpointScores], parents: Mapping[str, str], benc
 
 def _change(child: CheckpointScores, parent: CheckpointScores, benchmark: str) -> Change:
     comparison, refused = None, ""
-    both = child.items[benchmark].head(0)
+    after, before = child.items[benchmark], parent.items[benchmark]
     try:
         comparison = compare(child.folder, parent.folder, benchmark, seed=BOOTSTRAP_SEED)
-        both = child.items[benchmark]
+        moved = _moved(after, before)
     except ContractError as error:
-        refused = str(error)
-    joined = both.sort("item_id").join(parent.items[benchmark], on="item_id", suffix="_before", maintain_order="left")
+        refused, moved = str(error), {}
     decodings = {one.benchmarks[benchmark]["identity"]["decoding"] for one in (child, parent)}
     return Change(
         checkpoint=child.name,
@@ -54,6 +56,16 @@ def _change(child: CheckpointScores, parent: CheckpointScores, benchmark: str) -
         comparison=comparison,
         refused=refused,
         same_decoding=len(decodings) == 1,
-        gained=joined.filter(pl.col("correct") & ~pl.col("correct_before")),
-        lost=joined.filter(~pl.col("correct") & pl.col("correct_before")),
+        gained=[item for item, by in moved.items() if by > 0],
+        lost=[item for item, by in moved.items() if by < 0],
+        after=after,
+        before=before,
     )
+
+
+def _moved(after: pl.DataFrame, before: pl.DataFrame) -> dict[str, float]:
+    """Item, in order of ids -> share of its answers that are right, after minus before."""
+    share = pl.col("correct") / pl.col("answers")
+    shares = [by_item(graded).select("item_id", share=share) for graded in (after, before)]
+    joined = shares[0].join(shares[1], on="item_id", suffix="_before", maintain_order="left")
+    return dict(joined.select("item_id", pl.col("share") - pl.col("share_before")).iter_rows())

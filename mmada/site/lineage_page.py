@@ -22,6 +22,7 @@ from mmada.site.html import (
     page,
     picture,
     script_value,
+    slug,
     table,
 )
 from mmada.site.lineage_graph import Graph, Vertex, drawing, merge
@@ -113,7 +114,7 @@ def _described(vertex: Vertex, graph: Graph, rows: Mapping[str, ShardRows]) -> H
 
 def _page_of(node: Node) -> str:
     if node.stage == "train":
-        return f"training.html#{node.key}"
+        return f"training.html#{slug(node.key)}"
     return "scores.html" if node.stage == "evaluate" else _PAGES.get(node.stage, "")
 
 

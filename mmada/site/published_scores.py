@@ -24,7 +24,7 @@ def _row(store: ScoreStore, entry: Entry, benchmark: str) -> Sequence[Content]:
     share = share_text(store.scores(entry)["benchmarks"][benchmark])
     row: list[Content] = [element("b", entry.name), element("span", entry.checkpoint[:12], "id"), share]
     if benchmark not in (changes := store.changes(entry)):
-        return [*row, "parent not evaluated" if entry.parent else "no parent", "-", "-"]
+        return [*row, "parent not evaluated alike" if entry.parent else "no parent", "-", "-"]
     _, change = changes[benchmark]
     points = [100 * value for value in (change.difference, change.low, change.high)]
     fell = any(fall.benchmark == benchmark for fall in falls_among(changes))

@@ -5,6 +5,7 @@ from typing import Final
 
 import polars as pl
 
+from mmada.evaluation.measured_scores import ITEM
 from mmada.site.changes import Change
 from mmada.site.checkpoint_scores import CheckpointScores
 from mmada.site.html import Content, Html, cut, element, folded, join, more, picture, table, verdict
@@ -17,56 +18,56 @@ _LONGEST: Final = 1200
 
 def side_by_side(benchmark: str, scores: Sequence[CheckpointScores]) -> Html:
     """A line per item, evenly spread over the last checkpoint's items by category; a column per checkpoint."""
-    measured = [one for one in scores if benchmark in one.items]
-    items = measured[-1].items[benchmark].sort("category", "item_id")
-    chosen = items.gather_every(max(1, items.height // _ITEMS)).head(_ITEMS)
-    answers = [{row["item_id"]: row for row in one.items[benchmark].iter_rows(named=True)} for one in measured]
+    measured = {one.name: one.items[benchmark] for one in scores if benchmark in one.items}
+    last = list(measured.values())[-1]
+    items = last.filter(pl.col("item_id") == ITEM).sort("category", "item_id").get_column("item_id")
+    chosen = items.gather_every(max(1, len(items) // _ITEMS)).head(_ITEMS)
     rows: list[Sequence[Content]] = [
-        [_question(row), *(_answer(known.get(row["item_id"])) for known in answers)]
-        for row in chosen.iter_rows(named=True)
+        [_question(last, item), *(_answers(graded, item) for graded in measured.values())] for item in chosen
     ]
-    header = ["item", *(one.name for one in measured)]
-    return join([table(header, rows, "answers"), more(chosen.height, items.height, "items (items-*.parquet)")])
+    shown = table(["item", *measured], rows, "answers")
+    return join([shown, more(len(chosen), len(items), "items (items-*.parquet)")])
 
 
 def flips(change: Change) -> list[Html]:
     """The items that changed sides, both ways, folded."""
     directions = (
-        (change.gained, verdict(True, f"wrong in {change.parent}, right in {change.checkpoint}")),
-        (change.lost, verdict(False, no=f"right in {change.parent}, wrong in {change.checkpoint}")),
+        (change.gained, verdict(True, f"right in {change.checkpoint}, wrong or less often right in {change.parent}")),
+        (change.lost, verdict(False, no=f"right in {change.parent}, wrong or less often right in {change.checkpoint}")),
     )
     return [
-        folded(join([element("b", items.height), title]), _flipped(change, items))
-        for items, title in directions
-        if items.height
+        folded(join([element("b", len(items)), title]), _flipped(change, items)) for items, title in directions if items
     ]
 
 
-def _flipped(change: Change, items: pl.DataFrame) -> Html:
-    shown = items.head(_FLIPS)
+def _flipped(change: Change, items: Sequence[str]) -> Html:
+    shown = items[:_FLIPS]
     rows: list[Sequence[Content]] = [
-        [_question(row), _answer(_before(row)), _answer(row)] for row in shown.iter_rows(named=True)
+        [_question(change.after, item), _answers(change.before, item), _answers(change.after, item)] for item in shown
     ]
     header = ["item", f"{change.parent} (before)", f"{change.checkpoint} (after)"]
-    return join([table(header, rows, "answers"), more(shown.height, items.height, "such items")])
+    return join([table(header, rows, "answers"), more(len(shown), len(items), "such items")])
 
 
-def _before(row: Mapping[str, object]) -> dict[str, object]:
-    return {name.removesuffix("_before"): value for name, value in row.items() if name.endswith("_before")}
-
-
-def _question(row: Mapping[str, object]) -> Html:
+def _question(graded: pl.DataFrame, item: str) -> Html:
     """Prompt, category and gold answer."""
+    row = graded.row(by_predicate=pl.col("item_id") == item, named=True)
     parts: list[Content] = [element("div", cut(row["prompt"], _LONGEST), "prompt", dir="auto")]
     gold = f"gold answer: {cut(row['reference'], _LONGEST)}" if row["reference"] else ""
     parts.append(element("div", ", ".join(filter(None, [str(row["category"]), gold])), "soft", dir="auto"))
     return join(parts)
 
 
-def _answer(row: Mapping[str, object] | None) -> Html:
-    """A picture with its thought, or a text; then whether it is right."""
-    if row is None:
+def _answers(graded: pl.DataFrame, item: str) -> Html:
+    """All answers to an item, one below the other."""
+    answers = graded.filter(item == ITEM)
+    if answers.is_empty():
         return element("span", "not asked", "soft")
+    return join(element("div", _answer(row)) for row in answers.iter_rows(named=True))
+
+
+def _answer(row: Mapping[str, object]) -> Html:
+    """A picture with its thought, or a text; then whether it is right."""
     parts: list[Content] = []
     if row["picture"]:
         assert isinstance(row["picture"], bytes)

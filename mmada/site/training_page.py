@@ -6,7 +6,21 @@ from typing import Final
 
 from mmada.params_training import TrainingBlock
 from mmada.site import figures
-from mmada.site.html import Content, Html, Section, absent, cards, columns, element, folded, join, link, page, picture
+from mmada.site.html import (
+    Content,
+    Html,
+    Section,
+    absent,
+    cards,
+    columns,
+    element,
+    folded,
+    join,
+    link,
+    page,
+    picture,
+    slug,
+)
 from mmada.site.sampled_answers import answer_groups
 from mmada.site.training_reports import Curve, Group, SampledPictures
 from mmada.training.objectives import MASK_BINS
@@ -60,7 +74,7 @@ def _block(
     curve = curves.get(name, [])
     mixture = ", ".join(f"{corpus} {weight:g}" for corpus, weight in block.data.corpora.items())
     done = f"{int(curve[-1]['step']):,} of {block.max_steps:,}" if curve else f"{block.max_steps:,}"
-    parent = link(f"#{block.init}", block.init) if block.init != "init" else "init"
+    parent = link(f"#{slug(block.init)}", block.init) if block.init != "init" else "init"
     yield cards(
         [
             ("objective", element("span", block.objective.replace("_", " "), "word")),

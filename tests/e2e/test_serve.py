@@ -83,7 +83,7 @@ def test_runs_side_by_side_do_not_disturb_each_other_and_are_evaluated_once(serv
     assert {task["state_type"] for task in ran} == {"COMPLETED"}
     printed = json.loads(run(served.project, "mmada", "scores", "--json").stdout)
     assert {row["checkpoint"] for row in printed} >= published
-    assert all(row["change"] for row in printed if row["checkpoint"] in published), "each beside its parent"
+    assert {row["checkpoint"] for row in printed if row["change"]} >= published, "each beside its parent"
 
 
 def test_a_run_survives_the_death_of_its_worker_and_then_of_the_server(served: Served) -> None:

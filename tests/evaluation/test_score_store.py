@@ -1,13 +1,16 @@
 """The score store: one entry per evaluation, stale scores are never met, and alarms that do not cry wolf."""
 
 import json
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from mmada.errors import IntegrityError
 from mmada.evaluation.measured_scores import GRADED_ITEMS
 from mmada.evaluation.metrics import mcnemar
 from mmada.evaluation.score_store import Measurement, ScoreStore, holm, significant
@@ -40,11 +43,11 @@ def _model(folder: Path, weights: str, *, key: str = "stage1", **metadata: objec
     return write_manifest(folder, stage="train", key=key, version=1, metadata=metadata)
 
 
-def _scores(folder: Path, correct: list[bool], model: str) -> Path:
+def _scores(folder: Path, correct: list[bool], model: str, *, decoding: str = "d") -> Path:
     folder.mkdir(parents=True)
     n, right = len(correct), sum(correct)
     share = {"n": n, "correct": right, "low": 0.0, "high": 1.0}
-    identity = {"model": model, "items": "i", "verifier": "v", "decoding": "d", "id": model}
+    identity = {"model": model, "items": "i", "verifier": "v", "decoding": decoding, "id": model}
     body = {"kind": "reasoning", "identity": identity, **share, "constant": share, "permuted": share, "categories": {}}
     (folder / "scores.json").write_text(json.dumps({"checkpoint": "x", "benchmarks": {"sums": body}, "ceiling": None}))
     rows = [(f"item-{place}", "c", "p", "r", "x", "x", b"", one, False) for place, one in enumerate(correct)]
@@ -135,6 +138,51 @@ def test_another_suite_is_not_compared(family: Any, tmp_path: Path) -> None:
     entry = store.add(_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
     assert store.changes(entry) == {}
     assert store.falls(entry) == []
+
+
+@pytest.mark.parametrize("other", ["0" * 64, "f" * 64])
+def test_a_parent_is_compared_under_the_same_decoding_alone(family: Any, tmp_path: Path, other: str) -> None:
+    """By whatever name the parent's evaluation under another decoding stands in the store."""
+    store, provenance, parent, child = family
+    quick = _scores(tmp_path / "quick", [True] * 50, parent.id, decoding="quick")
+    store.add(quick, other, "parent", parent, provenance)
+    entry = store.add(_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
+    assert store.changes(entry) == {}
+    assert store.falls(entry) == []
+    alike = store.add(_scores(tmp_path / "alike", [False] * 50, parent.id), "a" * 64, "parent", parent, provenance)
+    (compared_with, change) = store.changes(entry)["sums"]
+    assert (compared_with, change.difference) == (alike, 0)
+
+
+@pytest.mark.parametrize("names", ["0f", "f0"])
+def test_of_several_evaluations_of_the_parent_the_youngest_counts(family: Any, tmp_path: Path, names: str) -> None:
+    store, provenance, parent, child = family
+    for age, name in enumerate(names):
+        scores = _scores(tmp_path / name, [bool(age)] * 50, parent.id)
+        store.add(scores, name * 64, "parent", parent, provenance)
+        os.utime(store.folder(name * 64).with_suffix(".json"), (age, age))
+    entry = store.add(_scores(tmp_path / "after", [True] * 50, child.id), "b" * 64, "child", child, provenance)
+    (compared_with, change) = store.changes(entry)["sums"]
+    assert (compared_with.identity, change.difference) == (names[1] * 64, 0)
+
+
+def test_what_is_damaged_in_the_store_is_named_with_what_to_do(family: Any, tmp_path: Path) -> None:
+    store, provenance, parent, _ = family
+    scores = _scores(tmp_path / "scores", [True] * 9, parent.id)
+    entry = store.add(scores, "a" * 64, "parent", parent, provenance)
+    file = store.folder(entry.identity).with_suffix(".json")
+    whole = file.read_text()
+    for damaged in ("", whole[:-9], "{}", "[]"):
+        file.write_text(damaged)
+        with pytest.raises(IntegrityError, match=f"{file} is gone or damaged .*; delete {file}"):
+            print_scores(store, as_json=False, check=False)
+    file.write_text(whole)
+    shutil.rmtree(store.folder(entry.identity))
+    with pytest.raises(IntegrityError, match=f"scores.json is gone or damaged .*; delete {file}"):
+        print_scores(store, as_json=False, check=False)
+    file.unlink()
+    store.add(scores, entry.identity, "parent", parent, provenance)
+    print_scores(store, as_json=False, check=False)
 
 
 def test_holm_is_the_published_procedure() -> None:

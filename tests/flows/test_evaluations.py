@@ -1,18 +1,31 @@
-"""Checkpoints are found by every name under which people and events know them."""
+"""Checkpoints are found by every name under which people and events know them, and decoded by it wherever they are
+evaluated.
+"""
 
+import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from flows.evaluations import candidates, find_candidate
+from flows import evaluate, evaluations
+from flows.evaluations import Candidate, candidates, evaluate_checkpoints, find_candidate
 from flows.reevaluate import first_candidates
+from flows.requests import DecodingOverrides
+from flows.run_workspace import RunRequest, RunWorkspace, resolve_commit, run_workspace
 from mmada.checkpoint_registry import Checkpoint, register
 from mmada.errors import InputError
 from mmada.evaluation.graph_scores import score_store
+from mmada.evaluation.score_store import Entry
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
+from mmada.params_schema import load_params
+from mmada.params_training import Answering
 from mmada.training.checkpoint_folders import keep_checkpoint, remove_checkpoint
-from tests.e2e.project_folder import make_project
+from tests.e2e.project_folder import ROOT, make_project
+
+LOG = logging.getLogger("test")
 
 
 @pytest.fixture
@@ -57,3 +70,84 @@ def test_what_is_not_registered_is_told_from_what_is_not_here(project: Path) -> 
         find_candidate(project, "stage3")
     with pytest.raises(InputError, match="no checkpoint 'stage9' is registered"):
         find_candidate(project, "stage9")
+
+
+def _registered(project: Path, name: str, magvit: str) -> None:
+    """A checkpoint from elsewhere that was trained with picture tokenizer `magvit`."""
+    folder = project / "data/elsewhere" / name
+    folder.mkdir(parents=True)
+    (folder / "w").write_bytes(name.encode())
+    id_ = write_manifest(folder, stage="external", version=1, metadata={"magvit": magvit}).id
+    entry = Checkpoint(path=folder.relative_to(project).as_posix(), origin="external", id=id_)
+    register(name, entry, project / "models.yaml")
+
+
+def _inputs(workspace: RunWorkspace) -> str:
+    """What the graph would have made in the workspace; returns the id of the picture tokenizer."""
+    params = load_params(workspace.folder / "params.yaml")
+    for name in params.benchmarks:
+        items = workspace.folder / params.paths.benchmark_items / name
+        items.mkdir(parents=True)
+        write_manifest(items, stage="benchmark_items", key=name, version=1, metadata={})
+    magvit = workspace.folder / params.paths.magvit
+    magvit.mkdir(parents=True)
+    return write_manifest(magvit, stage="train_magvit", version=1, metadata={}).id
+
+
+@pytest.fixture
+def of_best(tmp_path: Path) -> Path:
+    """A project whose params.yaml decodes the checkpoint `best` in a way of its own."""
+    best = _plain().model_dump(mode="json") | {"text_temperature": 0.125}
+    patch = tmp_path / "patch.json"
+    patch.write_text(json.dumps({"evaluation": {"decoding": {"best": {"default": best}}}}))
+    return make_project(tmp_path / "of_best", patch)
+
+
+def _plain() -> Answering:
+    return load_params(ROOT / "params.yaml").evaluation.decoding["default"]["default"]
+
+
+def _decoding(workspace: Path, name: str) -> Answering:
+    return load_params(workspace / "params.yaml").evaluation.decoding_for(name, "")["default"]
+
+
+def test_a_checkpoint_is_decoded_by_its_registered_name(of_best: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `dvc repro evaluate@best` decodes it, so that both are one measurement."""
+    used: dict[str, float] = {}
+
+    def evaluate_stage(address: str, folder: Path) -> None:
+        key = address.removeprefix("evaluate@")
+        used[key] = _decoding(folder, key).text_temperature
+        (folder / "data/scores" / key).mkdir(parents=True)
+
+    monkeypatch.setattr(evaluations, "bring_up_to_date", lambda folder, inputs: None)
+    monkeypatch.setattr(evaluations, "repro", evaluate_stage)
+    request = RunRequest("evaluations", resolve_commit(of_best, "HEAD"), {})
+    with run_workspace(of_best, request, log=LOG) as workspace:
+        magvit = _inputs(workspace)
+        for name in ("best", "second"):
+            _registered(of_best, name, magvit)
+        wanted = [find_candidate(of_best, name) for name in ("best", "second")]
+        entries = evaluate_checkpoints(workspace, wanted, LOG)
+        keys = [f"c_{candidate.model.id[:16]}" for candidate in wanted]
+        assert used == dict(zip(keys, (0.125, _plain().text_temperature), strict=True))
+        params = load_params(of_best / "params.yaml")
+        measurement = evaluations._measurement(workspace.folder, params)
+        assert [one.identity for one in entries] == [measurement.identity(one.name, one.model) for one in wanted]
+
+
+def test_overrides_begin_with_the_decoding_of_the_registered_name(
+    of_best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _registered(of_best, "best", "")
+    used: list[Answering] = []
+
+    def evaluate_all(workspace: RunWorkspace, wanted: Sequence[Candidate], _log: object) -> list[Entry]:
+        used.extend(_decoding(workspace.folder, candidate.name) for candidate in wanted)
+        return []
+
+    monkeypatch.chdir(of_best)
+    monkeypatch.setattr(evaluate, "run_logger", lambda: LOG)
+    monkeypatch.setattr(evaluate, "evaluate_checkpoints", evaluate_all)
+    evaluate.evaluate.fn("best", decoding=DecodingOverrides(text_steps=6))
+    assert [(one.text_steps, one.text_temperature) for one in used] == [(6, 0.125)]

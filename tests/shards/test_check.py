@@ -14,6 +14,7 @@ import pytest
 
 from mmada.contracts.sample import pack
 from mmada.contracts.tables import write_table
+from mmada.errors import InputError
 from mmada.lineage.manifest import write_manifest
 from mmada.shards import check
 from mmada.shards.check import check_shards
@@ -208,6 +209,12 @@ def test_processes_beside_this_one_find_the_same(tmp_path: Path, monkeypatch: py
     assert {finding.file for finding in alone} == {shards[0].name, shards[-1].name}
     monkeypatch.setattr(check, "_WORTH_PROCESSES", 0)
     assert check_shards(tmp_path / "set") == alone
+
+
+def test_the_output_of_another_stage_is_not_taken_for_whole_shards(tmp_path: Path) -> None:
+    write_manifest(tmp_path, stage="train", version=1, metadata={})
+    with pytest.raises(InputError, match=f"{tmp_path} is an output of train, not of write_shards"):
+        check_shards(tmp_path)
 
 
 @pytest.mark.parametrize("count", [0, 3])

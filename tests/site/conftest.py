@@ -7,14 +7,14 @@ import pytest
 
 from mmada.stage_report import StageReport
 from mmada.stages.build_site import build_site
-from tests.site.small_project import CORPORA, PARAMS, PATHS, make_project, write_training_reports
+from tests.site.small_project import CORPORA, PARAMS, PATHS, TRAINING, make_project, write_training_reports
 
 
 def build(out: Path) -> StageReport:
     """Build the site of the project in the current folder."""
     out.mkdir()
     corpora = {name: PARAMS.corpora[name] for name in CORPORA}
-    return build_site(out=out, paths=PATHS, corpora=corpora, training=PARAMS.training)
+    return build_site(out=out, paths=PATHS, corpora=corpora, training=TRAINING)
 
 
 @pytest.fixture(scope="package")

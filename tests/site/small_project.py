@@ -29,6 +29,12 @@ from tests.ingested import write_facts, write_ingested
 
 PARAMS: Params = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 PATHS: Paths = PARAMS.paths
+# A name with an underscore is not its own anchor.
+TRAINING = {
+    "stage1": PARAMS.training["stage1"],
+    "stage1_2": PARAMS.training["stage2"],
+    "stage3": PARAMS.training["stage3"].model_copy(update={"init": "stage1_2"}),
+}
 CORPORA = {"captions": "t2i", "problems": "chat"}
 HOSTILE = """<script>alert("1")</script>'"&<img src="http://evil.invalid/x.png" onerror=alert(1)></pre></table>"""
 RIGHT_TO_LEFT = "\u05e9\u05dc\u05d5\u05dd"
@@ -73,7 +79,7 @@ def table(rows: list[dict[str, Any]], schema: Any) -> pl.DataFrame:
 
 
 def make_project() -> None:
-    """Make it in the current folder: two corpora, models init, stage1 and stage2, scores of all but stage2."""
+    """Make it in the current folder: two corpora, models init, stage1 and stage1_2, scores of all but stage1_2."""
     ingested = {corpus: _ingest(corpus, task) for corpus, task in CORPORA.items()}
     of_corpora = {f"ingested {corpus}": artifact for corpus, artifact in ingested.items()}
     magvit = _magvit(of_corpora)
@@ -187,12 +193,12 @@ def _shards(inputs: dict[str, Artifact]) -> Artifact:
 
 def _models(magvit: Artifact, shards: Artifact) -> dict[str, Artifact]:
     made: dict[str, Artifact] = {}
-    for name, parent in (("init", ""), ("stage1", "init"), ("stage2", "stage1")):
+    for name, parent in (("init", ""), ("stage1", "init"), ("stage1_2", "stage1")):
         folder = Path(PATHS.models) / name
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(name.encode())
         if parent:
-            params = {f"training.{name}": PARAMS.training[name].model_dump(mode="json")}
+            params = {f"training.{name}": TRAINING[name].model_dump(mode="json")}
             inputs = {"magvit": magvit, "shards": shards, "parent": made[parent]}
             made[name] = finish(folder, "train", name, inputs=inputs, params=params)
         else:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,13 +13,16 @@ import pytest
 from mmada.contracts.facts import FACTS
 from mmada.contracts.ingested import read_dropped
 from mmada.contracts.records import DROPS
+from mmada.contracts.tables import write_table
 from mmada.curation.select import REASONS
 from mmada.evaluation.compare import BOOTSTRAP_SEED, compare
+from mmada.evaluation.measured_scores import GRADED_ITEMS, answer_id
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.site.changes import changes
 from mmada.site.checkpoint_scores import read_scores
 from mmada.site.data_page import FACT_COLUMNS, Ledger, data_page, twins_of
 from mmada.site.html import PAGES
+from mmada.site.shown_answers import flips, side_by_side
 from mmada.site.training_reports import read_sampled_pictures
 from tests.site.conftest import build
 from tests.site.reading_pages import Page, read_page
@@ -119,10 +123,44 @@ def test_changes_are_those_of_compare(pages: dict[str, Page]) -> None:
         (change,) = changes(scores, {"stage1": "init"}, benchmark)
         expected = compare(Path(PATHS.scores) / "stage1", Path(PATHS.scores) / "init", benchmark, seed=BOOTSTRAP_SEED)
         assert change.comparison == expected
-        assert (change.gained.height, change.lost.height) == (expected.only_first, expected.only_second)
+        assert (len(change.gained), len(change.lost)) == (expected.only_first, expected.only_second)
         points = [100 * value for value in (expected.difference, expected.low, expected.high)]
         assert f"{points[0]:+.1f} points ({points[1]:+.1f} to {points[2]:+.1f})" in pages["scores"].texts
-    assert any(change.gained.height for change in changes(scores, {"stage1": "init"}, "sums"))
+    assert any(change.gained for change in changes(scores, {"stage1": "init"}, "sums"))
+
+
+def _answered_twice(folder: Path, right: Mapping[str, tuple[bool, bool]]) -> None:
+    """Make the scores in `folder` those of two answers to each of these items of `sums`."""
+    path = folder / "items-sums.parquet"
+    row = pl.read_parquet(path).row(0, named=True)
+    answers = [
+        row | {"item_id": answer_id(item, number), "prompt": f"prompt of {item}", "correct": both[number]}
+        for number in range(2)
+        for item, both in right.items()
+    ]
+    write_table(pl.DataFrame(answers, schema=pl.Schema(GRADED_ITEMS)), path, GRADED_ITEMS)
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, stage="evaluate", version=1, metadata={})
+
+
+def test_items_with_several_answers_are_counted_and_shown_once(tmp_path: Path) -> None:
+    shutil.copytree(PATHS.scores, tmp_path / "scores")
+    no, half, yes = (False, False), (True, False), (True, True)
+    many = {f"z{number:02}": no for number in range(20)}
+    _answered_twice(tmp_path / "scores/init", {"a": no, "b": half, "c": half, "d": yes, **many})
+    _answered_twice(tmp_path / "scores/stage1", {"a": yes, "b": yes, "c": (False, True), "d": half, **many})
+    scores = read_scores(tmp_path / "scores", ["init", "stage1"])
+    (change,) = changes(scores, {"stage1": "init"}, "sums")
+    assert (change.gained, change.lost) == (["a", "b"], ["d"]), "c is right as often as before"
+    assert change.comparison is not None
+    assert (change.comparison.only_first, change.comparison.only_second) == (2, 1)
+    gained, lost = (Page(html.text).texts for html in flips(change))
+    assert (gained[0], lost[0]) == ("2", "1")
+    assert [gained.count(f"prompt of {item}") for item in "abcd"] == [1, 1, 0, 0]
+    assert (lost.count("right"), lost.count("wrong")) == (3, 1), "both answers before, both after"
+    beside = Page(side_by_side("sums", scores).text).texts
+    assert "16 more items (items-*.parquet)" in beside
+    assert beside.count("right") + beside.count("wrong") == 8 * 2 * 2
 
 
 def test_scores_of_other_items_are_not_compared(tmp_path: Path) -> None:
@@ -134,8 +172,8 @@ def test_scores_of_other_items_are_not_compared(tmp_path: Path) -> None:
     (change,) = changes(read_scores(tmp_path / "scores", ["init", "stage1"]), {"stage1": "init"}, "sums")
     assert change.comparison is None
     assert "different items" in change.refused
-    assert change.gained.is_empty()
-    assert change.lost.is_empty()
+    assert not change.gained
+    assert not change.lost
 
 
 def test_a_score_leads_to_raw_rows(small_project: Path) -> None:
@@ -152,8 +190,8 @@ def test_a_score_leads_to_raw_rows(small_project: Path) -> None:
 
 
 def test_what_is_absent_is_said_with_the_command(pages: dict[str, Page]) -> None:
-    assert "dvc repro evaluate@stage2 evaluate@stage3" in pages["scores"].texts
-    assert "dvc repro --force --single-item train@stage2" in pages["training"].texts
+    assert "dvc repro evaluate@stage1_2 evaluate@stage3" in pages["scores"].texts
+    assert "dvc repro --force --single-item train@stage1_2" in pages["training"].texts
     assert "dvc repro --force --single-item train@stage1" not in pages["training"].texts
 
 
