@@ -16,6 +16,7 @@ from flows.run_workspace import RunWorkspace
 from flows.stage_graph import RunLogger, bring_up_to_date, fetch_outputs, repro
 from mmada.checkpoint_registry import Checkpoint, load_registry
 from mmada.errors import InputError
+from mmada.evaluation.benchmarks import BENCHMARK_KINDS
 from mmada.evaluation.graph_scores import collect_scores, score_store
 from mmada.evaluation.score_store import Entry, Fall, Measurement, ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
@@ -181,12 +182,12 @@ def _measurement(folder: Path, params: Params) -> Measurement:
     items = {name: read_artifact(folder / params.paths.benchmark_items / name).id for name in params.benchmarks}
     return Measurement(
         version=_stage_version(folder, "evaluate"),
-        benchmarks=params.benchmarks,
         evaluation=params.evaluation,
         resolution=params.vq.resolution,
         crop_policy=params.vq.crop_policy,
         magvit=read_artifact(folder / params.paths.magvit).id,
         items=items,
+        verifiers={name: BENCHMARK_KINDS[held.kind].verifier for name, held in params.benchmarks.items()},
     )
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmada.errors import IntegrityError, one_line
-from mmada.evaluation.benchmarks import BENCHMARK_KINDS
 from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
 from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
-from mmada.params_data import Benchmark
 from mmada.params_training import Evaluation
 from mmada.storage import atomic_write, link_tree
 from mmada.unit_store import unit_key
@@ -33,15 +31,16 @@ class Measurement:
     """All that an evaluation depends on but the checkpoint.
 
     `version`: of the stage `evaluate`. `magvit`, `items`: ids of the picture tokenizer and of each benchmark's items.
+    `verifiers`: name and version of each benchmark's grading.
     """
 
     version: int
-    benchmarks: Mapping[str, Benchmark]
     evaluation: Evaluation
     resolution: int
     crop_policy: str
     magvit: str
     items: Mapping[str, str]
+    verifiers: Mapping[str, str]
 
     def identity(self, name: str, model: Artifact) -> str:
         """Identity of the evaluation of `model`, registered as `name`: model x items x verifiers x decoding."""
@@ -52,23 +51,25 @@ class Measurement:
             model.id,
             self.magvit,
             dict(self.items),
-            {one: BENCHMARK_KINDS[self.benchmarks[one].kind].verifier for one in self.items},
+            {one: self.verifiers[one] for one in self.items},
             {one: decoding.get(one, decoding["default"]).model_dump(mode="json") for one in self.items},
             (self.evaluation.batch_size, self.evaluation.seed, self.resolution, self.crop_policy),
         )
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "Measurement":
-        """What the stage `evaluate` measured, from its provenance."""
+    def from_record(cls, record: Mapping[str, Any], scores: Mapping[str, Any]) -> "Measurement":
+        """What the stage `evaluate` measured, from its provenance and the body of its scores.json: older scores keep
+        the verifier that graded them.
+        """
         params, inputs = record["params"], record["inputs"]
         return cls(
             version=record["version"],
-            benchmarks={name: Benchmark.model_validate(one) for name, one in params["benchmarks"].items()},
             evaluation=Evaluation.model_validate(params["evaluation"]),
             resolution=params["vq.resolution"],
             crop_policy=params["vq.crop_policy"],
             magvit=inputs["magvit"]["id"],
             items={name.removeprefix(_ITEMS): one["id"] for name, one in inputs.items() if name.startswith(_ITEMS)},
+            verifiers={name: body["identity"]["verifier"] for name, body in scores["benchmarks"].items()},
         )
 
 

@@ -17,7 +17,6 @@ from mmada.evaluation.score_store import Measurement, ScoreStore, holm, signific
 from mmada.evaluation.stored_scores import RegressionError, print_scores
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
-from mmada.params_data import Benchmark
 from mmada.params_training import Evaluation
 
 SAMPLING = {
@@ -27,12 +26,11 @@ SAMPLING = {
 
 
 def _measurement(**change: Any) -> Measurement:
-    benchmark = Benchmark(path="sums.jsonl", kind="reasoning", format="questions", columns={}, max_items=9)
     decoding = {"default": {"default": SAMPLING}, "stage1": {"default": SAMPLING | {"text_steps": 2}}}
     evaluation = Evaluation.model_validate({"batch_size": 4, "seed": 1, "threads": 1, "decoding": decoding})
     values: dict[str, Any] = {
-        "version": 2, "benchmarks": {"sums": benchmark}, "evaluation": evaluation, "resolution": 64,
-        "crop_policy": "squash", "magvit": "m" * 64, "items": {"sums": "i" * 64},
+        "version": 2, "evaluation": evaluation, "resolution": 64, "crop_policy": "squash", "magvit": "m" * 64,
+        "items": {"sums": "i" * 64}, "verifiers": {"sums": "v-1"},
     }  # fmt: skip
     return Measurement(**(values | change))
 
@@ -90,11 +88,26 @@ def test_each_part_of_a_measurement_is_part_of_its_identity(tmp_path: Path) -> N
         _measurement().identity("c_a", other),
         _measurement(items={"sums": "j" * 64}).identity("c_a", model),
         _measurement(magvit="n" * 64).identity("c_a", model),
+        _measurement(verifiers={"sums": "v-2"}).identity("c_a", model),
         _measurement(version=3).identity("c_a", model),
         _measurement(crop_policy="pad").identity("c_a", model),
         _measurement().identity("c_a", _model(tmp_path / "c", "a", key="stage2")),
     ]
-    assert len({known, *changed}) == 7
+    assert len({known, *changed}) == 8
+
+
+def test_scores_that_an_older_verifier_graded_keep_its_name(tmp_path: Path) -> None:
+    evaluation = _measurement().evaluation.model_dump(mode="json")
+    record = {
+        "version": 2,
+        "params": {"evaluation": evaluation, "vq.resolution": 64, "vq.crop_policy": "squash"},
+        "inputs": {"magvit": {"id": "m" * 64}, "items sums": {"id": "i" * 64}},
+    }
+    model = _model(tmp_path / "a", "a")
+    for verifier in ("v-1", "v-2"):
+        scores = {"benchmarks": {"sums": {"identity": {"verifier": verifier}}}}
+        found = Measurement.from_record(record, scores).identity("c_a", model)
+        assert found == _measurement(verifiers={"sums": verifier}).identity("c_a", model)
 
 
 def test_an_evaluation_is_kept_once(family: Any, tmp_path: Path) -> None:
