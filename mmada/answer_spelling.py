@@ -75,6 +75,7 @@ _CHOICE: Final = re.compile(
     r"(?!\s*(?:[+*/^=<>(_!',;]|-\s|(?:and|or)\s+\(?[A-Ja-j]\b|\\(?:cup|cap|times|cdot|div|pm)\b)|-)"
 )
 """A letter of a list and what it stands for; `(a)(b)`, `(a)^2` and `(A) - 5` are formulas."""
+_LETTER_OF_LIST: Final = re.compile(r"\b[A-J][.:)](?=\s|\Z)")
 _REPLACED: Final[_Replacements] = (
     (re.compile(r"(?<=\d),\\!\s*(?=\d{3})|\\!"), ""),
     (
@@ -132,13 +133,26 @@ def normalise_answer(answer: str) -> str:
     return answer
 
 
+def choice_letter(answer: str) -> str:
+    """The letter of a list that an answer begins with ("(B) 5", "B. Paris"), "" where it is none.
+
+    "E. coli" has one too: equal letters alone make no two such answers equal.
+    """
+    text = _replaced(latex_spelling(answer), _WRAPPED)
+    choice = _CHOICE.match(text)
+    if choice is None or len(_LETTER_OF_LIST.findall(text)) > 1:
+        return ""
+    return (choice["round"] or choice["upper"] or choice["lower"]).casefold()
+
+
 def _normalised_once(answer: str) -> str:
     if answer.isalnum() and answer.isascii():  # most answers are a number or a word
         return answer.casefold() if answer.isalpha() else answer
     percent = "%" in answer
     text = _replaced(latex_spelling(answer), _WRAPPED)
-    if choice := _CHOICE.match(text):
-        return (choice["round"] or choice["upper"] or choice["lower"]).casefold()  # its letter says all
+    choice = _CHOICE.match(text)
+    if choice and (choice["round"] or not text[choice.end() :].strip(" $.")):
+        return choice_letter(answer)  # it says all
     text = _replaced(text, _REPLACED).strip(' ;:,?"`').rstrip(".")
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from mmada.answer_spelling import WORDS, latex_spelling, normalise_answer, split_unit
+from mmada.answer_spelling import WORDS, choice_letter, latex_spelling, normalise_answer, split_unit
 from mmada.constants import constant_value
 from mmada.final_answer import MAX_ANSWER_CHARS, extract_answer
 from mmada.math_equivalence import Verdict, compare_symbolically
@@ -63,7 +63,7 @@ def compare_answers(predicted: str | None, reference: str, *, seconds: float = V
     left, right = normalise_answer(predicted), normalise_answer(reference)
     if left == right:
         return "match"
-    quick = _compare_cheaply(left, right)
+    quick = _compare_choices(predicted, reference, left, right) or _compare_cheaply(left, right)
     if quick is not None:
         return quick
     return compare_symbolically(_as_formula(predicted), _as_formula(reference), seconds=seconds)
@@ -76,10 +76,18 @@ def _as_formula(text: str) -> str:
     return _PRIMES.sub(lambda primes: "^{" + r"\prime" * len(primes[0]) + "}", latex_spelling(text))
 
 
+def _compare_choices(predicted: str, reference: str, left: str, right: str) -> Verdict | None:
+    """A verdict on answers of which both begin with a letter of a list, or one is such a letter; None on others."""
+    letters = choice_letter(predicted) or left, choice_letter(reference) or right
+    if not all(len(letter) == 1 and letter.isalpha() for letter in letters):
+        return None
+    if letters[0].casefold() != letters[1].casefold():
+        return "mismatch"
+    return "match" if len(left) == 1 or len(right) == 1 else None
+
+
 def _compare_cheaply(left: str, right: str) -> Verdict | None:
     """A verdict that strings or constants decide; None when mathematics has to."""
-    if len(left) == len(right) == 1 and left.isalpha() and right.isalpha():
-        return "mismatch"  # two choices, or two variables
     if len(left) > 1 and len(right) > 1 and WORDS.fullmatch(left) and WORDS.fullmatch(right):
         return "mismatch"
     verdict = _compare_values(left, right)

@@ -16,8 +16,17 @@ _BETWEEN_BOXES: Final = re.compile(
     r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;$.:]|\\[()\[\],;]|\w+\s*=)*"
 )
 _HASHES: Final = re.compile(r"####[ \t]*([^\n]+)")
-_HEADING: Final = re.compile(r"[*_ ]*(?:\d+[.)] )?[A-Za-z]{2,}(?=.*\n\s*\S|.*\banswer\b)", re.IGNORECASE)
-"""Markdown's: words with text below them, or that only announce an answer."""
+_SECTIONS: Final = (
+    "step|part|solution|conclusion|explanation|note|method|approach|summary|analysis|given|proof|verification|check|case"
+    "|example|calculation|reasoning"
+)
+_HEADING: Final = re.compile(
+    r"[*_ ]*(?:(?:the )?(?:final )?(?:answer|result)\b"
+    rf"|(?:\d+[.)] [A-Za-z]{{2,}}|(?:the |final |short |key |problem ){{0,2}}(?:{_SECTIONS})s?\b)(?=.*\n\s*\S))",
+    re.IGNORECASE,
+)
+"""Markdown's: the name of a section with text below it, or what only announces an answer."""
+_LISTED: Final = re.compile(r"\s{0,9}(?:,|\b(?:and|or)\b)?\s{0,9}(?:\b(?:and|or)\b)?\s{0,9}")
 # Runs of blanks are bounded: a pattern with two unbounded ones takes quadratic time.
 _SAYS: Final = re.compile(
     r"(?:\b(?:answer|result|correct\s{1,9}(?:option|choice))\b(?:\s{1,9}(?:choice|option))?"
@@ -187,7 +196,7 @@ def _first_formulas(text: str) -> str:
     first, *others = _MATH.finditer(text)
     joined = [first]
     for formula in others:
-        if not _are_joined(text[joined[-1].end() : formula.start()]):
+        if not _are_alike(joined[-1], formula, text[joined[-1].end() : formula.start()]):
             break
         joined.append(formula)
     return _values(joined)
@@ -195,6 +204,11 @@ def _first_formulas(text: str) -> str:
 
 def _values(formulas: list[re.Match[str]]) -> str:
     return ", ".join(dict.fromkeys(_formula(formula) for formula in formulas))
+
+
+def _are_alike(one: re.Match[str], other: re.Match[str], between: str) -> bool:
+    """Whether two formulas are values of one list, and not a value and what is said of it."""
+    return _LISTED.fullmatch(between) is not None and ("=" in one[0]) == ("=" in other[0])
 
 
 def _are_joined(between: str) -> bool:

@@ -68,6 +68,12 @@ ENDLESS = r"\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 
         ("<think>I never stop thinking, 42", None),
         ("<think>done</think>", None),
         ("", None),
+        ("#### Monday\n\nHope this helps!", "Monday"),
+        ("Some steps.\n#### Saturday\nNote: dates count.", "Saturday"),
+        ("#### Red\n<|im_end|>", "Red"),
+        ("The answer is $5$. $x=2$ satisfies it.", "$5$"),
+        ("The answer is $12$, $x = 3$ being the root.", "$12$"),
+        ("The answer is $7$; $8$ is wrong", "$7$"),
     ],
 )
 def test_the_final_answer_is_found(response: str, answer: str | None) -> None:
@@ -184,6 +190,12 @@ def test_equal_answers_match_both_ways(left: str, right: str) -> None:
         ("10^{-20}", "0"),
         ("", "3"),
         ("3", ""),
+        ("E. coli", "E. faecalis"),
+        ("J. K. Rowling", "J. R. R. Tolkien"),
+        ("A: 2, B: 1, C: 3", "A: 1, B: 2, C: 3"),
+        ("A) 3, B) 4", "A) 3, B) 5"),
+        ("I. only", "I. and II."),
+        ("F: 32", "F: 212"),
     ],
 )
 def test_different_answers_do_not_match(left: str, right: str) -> None:

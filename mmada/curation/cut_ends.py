@@ -31,6 +31,7 @@ _RARE_LAST_WORD: Final = re.compile(
 _ANNOUNCED: Final = re.compile(
     r"(?:\banswers?[\s*_]{0,4}(?:is|are|=|:)|^[#*_\s]*final answer)[\s*_:]*\Z", re.IGNORECASE | re.MULTILINE
 )
+_ANNOUNCES_ANSWER: Final = re.compile(r"(?<!\bis)(?<!\bare)\s*:[*_]{0,2}\Z")
 _BRACKET: Final = re.compile(r"(?<!\\)\\([\[\]()])")  # of a formula; two backslashes are a line break
 _PROSE: Final = re.compile(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}")
 _WORDS_IN_FORMULA: Final = re.compile(r"\\(?:text|mbox|textbf|textit)\{[^{}]*\}?")
@@ -47,10 +48,14 @@ _ITEM: Final = re.compile(r"[-*+\u2022]\s|\(?\d+[.)]\s")
 _LAYOUT: Final = re.compile(r"[#|>]")
 _SENTENCE: Final = re.compile(r"(?<![A-Za-z'])[A-Za-z']{2,}(?:[ ,]+[A-Za-z'\d]+){3}|[\u4e00-\u9fff]{8}")
 _WORD: Final = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
+_UNENDED_RUN: Final = re.compile(r"(?:[a-z'-]+,? ){6}[a-z'-]+\Z")
+_SPEAKS_OF_ANSWER: Final = re.compile("answer|option|choice|\u7b54\u6848.*[\u662f\u4e3a]", re.IGNORECASE)
+_FENCE: Final = re.compile(r"^[ \t]*```", re.MULTILINE)
 _FEW_SENTENCES, _MANY_SENTENCES = 3, 10
-"""Sentences with an end after which the last one must have one, too: many where it holds a number, for word problems
-end in a calculation without a full stop ("so she has 3 + 4 = 7").
+"""Sentences with an end after which the last one must have one, too: many where it holds a number or is short, for word
+problems end in a calculation without a full stop ("so she has 3 + 4 = 7").
 """
+_BRIEF_WORDS: Final = 1
 _ENDED_SHARE: Final = 0.8
 """Share of a text's lines of one kind that end in a mark, from which on the last one must."""
 
@@ -63,7 +68,7 @@ def cut_end(text: str, *, is_answer: bool) -> str | None:
     prose = CODE.sub('""', text).rstrip()
     is_cut = (
         _is_tail_open(prose, is_answer=is_answer)
-        or "```" in prose
+        or len(_FENCE.findall(text)) % 2 == 1
         or _is_formula_open(prose)
         or _is_sentence_open(prose, is_answer=is_answer)
     )
@@ -71,9 +76,9 @@ def cut_end(text: str, *, is_answer: bool) -> str | None:
 
 
 def _is_tail_open(text: str, *, is_answer: bool) -> bool:
-    """Whether the last sign, word or announcement wants more to follow."""
+    """Whether the last sign, word or announcement wants more to follow. What a thought announces is its answer."""
     tail = text[-_TAIL:]
-    if tail.endswith((".", "!", "?")):
+    if tail.endswith((".", "!", "?")) or (not is_answer and _ANNOUNCES_ANSWER.search(tail)):
         return False
     if not tail[-1:].isalpha():
         return any(sign.search(tail) for sign in _CUT_SIGNS)
@@ -97,16 +102,20 @@ def _is_formula_open(text: str) -> bool:
 
 
 def _is_sentence_open(text: str, *, is_answer: bool) -> bool:
-    """Whether the last sentence has no end, in a text whose other sentences and lines do."""
+    """Whether the last sentence has no end, in a text whose other sentences and lines do. Answers often end in a name,
+    a title or a signature: of theirs only a long run of small words is called.
+    """
+    if is_answer:
+        return _UNENDED_RUN.search(text[-_TAIL:]) is not None and len(_SENTENCE_END.findall(text)) >= _FEW_SENTENCES
     *lines, last = [line.strip() for line in text.split("\n") if line.strip()] or [""]
     sentence = _SENTENCE_END.split(last)[-1]
-    needed = _SENTENCE if is_answer else _WORD
-    if not _UNENDED.search(last) or not needed.search(last) or "answer" in sentence.lower():
+    if not _UNENDED.search(last) or not _WORD.search(last) or _SPEAKS_OF_ANSWER.search(sentence):
         return False
     if last in lines or _LAYOUT.match(last) or _ADDRESS.search(last[-_TAIL:]):
         return False
     ends = len(_SENTENCE_END.findall(text))
-    if ends < _FEW_SENTENCES or (ends < _MANY_SENTENCES and re.search(r"\d", sentence)):
+    is_brief = len(_WORD.findall(sentence)) <= _BRIEF_WORDS or re.search(r"\d", sentence) is not None
+    if ends < _FEW_SENTENCES or (ends < _MANY_SENTENCES and is_brief):
         return False
     kind = _ITEM if _ITEM.match(last) else _SENTENCE
     alike = [line for line in lines if kind.search(line)]

@@ -16,13 +16,15 @@ _PART: Final = re.compile(
 )
 """Beginning of a part of an answer: its values are those of other questions."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=\S)|\n+")
+_END_MARK: Final = re.compile(r"(?<=[.!?])\s+(?=\S)")
 _STATEMENT: Final = re.compile(
-    r"(?:^|[:,;]|\b(?:so|thus|therefore|hence|then|and|but|no|actually|conclude that))[\s*_#]*"
+    r"[\s*_#]*(?:(?:so|thus|therefore|hence|then|and|but|no|wait|actually|sorry|we conclude that)\b[,;:]?\s*){0,3}"
     r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best)\s+)?answer\b(?:\s+choice|\s+option)?[\s*_]{0,4}(?:is|:|=)"
-    r"|^\s*####[^#]",
+    r"|####[^#]|[\s$*]*\\f?box",
     re.IGNORECASE,
 )
-"""What states the final value as such, and not somebody else's or a supposed one."""
+"""What states the final value as such, and not somebody else's, a supposed one, or one of several."""
+_RETRACTION: Final = re.compile(r"\W*(?:no|wait|actually|sorry|hmm|correction)\b.{0,40}", re.IGNORECASE)
 _MENTION: Final = re.compile(r"[Aa]nswer|ANSWER|####|\\f?box")
 _SUPPOSED: Final = re.compile(r"\b(?:if|whether|suppose|unless|when|would|could|might)\b", re.IGNORECASE)
 _VALUE_WORDS: Final = 4
@@ -50,8 +52,7 @@ def contradiction(response: str, answer: str, *, seconds: float) -> tuple[str, s
         for value in boxed[:-1]:
             if not answers_match(value, boxed[-1], seconds=seconds):
                 return value, boxed[-1]
-        stated = list(dict.fromkeys([*_said(prose[begin:end]), *boxed]))[-_MOST_STATED:]
-        for value, other in combinations(stated, 2):
+        for value, other in _said_again(prose[begin:end]):
             if _are_surely_unequal(value, other):
                 return value, other
     return None
@@ -65,18 +66,26 @@ def _tagged(response: str) -> list[str]:
 
 
 def _boxed(text: str) -> list[str]:
-    """The different values in boxes, those of one sentence as one list."""
-    lists = [boxed_answers(sentence) for sentence in _SENTENCE.split(text) if "\\" in sentence]
+    """The different values in boxes, those of one sentence, or with nothing but formulas between them, as one list."""
+    lists = [boxed_answers(text)] if "\\" in text else []
+    if lists and len(lists[0]) > 1:
+        lists = [boxed_answers(sentence) for sentence in _END_MARK.split(text) if "\\" in sentence]
     return list(dict.fromkeys(", ".join(dict.fromkeys(values)) for values in lists if values))[-_MOST_STATED:]
 
 
-def _said(text: str) -> Iterator[str]:
-    for sentence in _SENTENCE.split(text):
-        statement = _STATEMENT.search(sentence) if _MENTION.search(sentence) else None
-        if not statement or _SUPPOSED.search(sentence) or len(sentence[statement.end() :].split()) > _VALUE_WORDS:
+def _said_again(text: str) -> Iterator[tuple[str, str]]:
+    """Values of statements of which one directly follows the other: what stands between may ask for another one."""
+    before: str | None = None
+    for sentence in filter(None, map(str.strip, _SENTENCE.split(text))):
+        statement = _STATEMENT.match(sentence)
+        if statement is None and _RETRACTION.fullmatch(sentence):
             continue
-        if value := marked_answer(sentence):
-            yield value
+        is_plain = statement is not None and not _SUPPOSED.search(sentence)
+        is_short = statement is not None and len(sentence[statement.end() :].split()) <= _VALUE_WORDS
+        value = marked_answer(sentence) if is_plain and is_short else None
+        if before is not None and value is not None:
+            yield before, value
+        before = value
 
 
 def _are_surely_unequal(one: str, other: str) -> bool:

@@ -20,14 +20,19 @@ _LATEX_LAYOUT: Final = (
     r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
     r"|\\[,;: ()\[\]]|\\begin\{\w+\}|\\end\{\w+\}"
 )
-TAG: Final = r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*=\s*[\"'][^<>]*)?\s*/?>"
+TAG: Final = (
+    r"</?(?i:a|b|br|center|div|em|font|i|mark|p|q|small|span|strong|sub|sup|u)(?:\s[^<>]*=\s*[\"'][^<>]*)?\s*/?>"
+)
+"""Of formatting: other tags may be what a text is about."""
 _MARKUP: Final = (
-    r"\*\*+|={3,}"  # bold; a ruler below a heading
+    r"={3,}"  # a ruler below a heading
     r"|(?m:^[ \t]*(?:(?:>[ \t]?)+|\*[ \t]))"  # quoted line, item of a list
-    r"|(?:^|[\s(])\*\b|\b\*(?:[\s.,;:?)]|$)"  # emphasis: a star on one side of which alone there is a word
     rf"|{TAG}"
 )
-_POWER: Final = r"([0-9)]|\b[a-z])\*\*([0-9a-z(])"
+_BOLD: Final = r"\*\*(\w(?:[^*\n]*?[^*\s])?)\*\*"
+_EMPHASIS: Final = r"(^|[\s(])\*(\w(?:[^*\n]*?[^*\s])?)\*($|[\s.,;:?!)])"
+"""Stars in pairs: others are operators, or code."""
+_POWER: Final = r"([\w)])\s?\*\*\s?([\w(])"
 _MARKUP_HINTS: Final = ("**", " *", "* ", "\n*", "*\n", "===", "</", "/>", "<br", "\n>")
 """One of these stands in nearly every text with markup, between line ends."""
 _FACTORIAL: Final = r"([0-9]|\b[a-z])!(\s*[-<>=+*/^)\]}])"
@@ -111,7 +116,8 @@ def normalised(texts: pl.Series) -> pl.Series:
     """Texts before they are cut into words."""
     signs = _PUNCTUATION | _FORMULA_SIGNS
     typography = pl.col("text").str.replace_many(list(signs), list(signs.values()))
-    markup = pl.col("text").str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
+    bold = pl.col("text").str.replace_all(_BOLD, " $1 ").str.replace_all(_EMPHASIS, "$1$2$3")
+    markup = bold.str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
     factorials = pl.col("text").str.replace_all(_FACTORIAL, "$1 factorial $2")
     minus = pl.col("text").str.replace_all(_MINUS, "$1 -$2")
     compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))

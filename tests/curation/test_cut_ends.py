@@ -44,13 +44,27 @@ def test_sound_ends_are_whole(end: str) -> None:
         "The window is 8 by 12 inches.\nThe area is 8 * 12 = 96 sq in",
         SENTENCES + "It ends in *this*",
         SENTENCES + "That deserves a grade of A+",
+        SENTENCES + "Here is the response:",
+        SENTENCES + "Let me write up the answer:",
+        "Good. Yes. Sure. I will go with option B",
+        "The user wants ``` fences. Fine.",
+        "I will use ```python. Done.",
     ],
 )
 def test_sound_thoughts_are_whole(thought: str) -> None:
     assert cut_end(thought, is_answer=False) is None
 
 
-@pytest.mark.parametrize("answer", ["Paris", "Best regards,\nJohn Smith", "- apples\n- pears", "| a |\n|---|\n| 1 |"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("Paris", "Best regards,\nJohn Smith", "- apples\n- pears", "| a |\n|---|\n| 1 |"),
+        "\nRoses are red\nViolets are blue\nSugar is sweet\nAnd so are you",
+        "\nTitle: A Tale of Two Cities",
+        "Its main airport is Charles de Gaulle Airport",
+        "Wrap the code in triple backticks (```) before you send it.",
+    ],
+)
 def test_answers_need_no_full_stop(answer: str) -> None:
     assert cut_end(answer, is_answer=True) is None
     assert cut_end(SENTENCES + answer, is_answer=True) is None

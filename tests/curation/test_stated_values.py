@@ -50,6 +50,14 @@ def test_two_values_contradict_each_other(answer: str) -> None:
         "The result is 12. The result is 6. The answer is 6.",
         "The final answer is 15 gallons * 8 pints / gallon = 120 pints.\n#### 120",
         "Write `<answer>5</answer>` and the answer is 6.",
+        "$$x = \\boxed{2}$$\n$$y = \\boxed{3}$$",
+        "\\[ x = \\boxed{2} \\]\nand\n\\[ x = \\boxed{3} \\]",
+        "Thus the answer is $\\frac{5}{8}$. Hence $m+n = \\boxed{013}$.",
+        "So the answer is 1023. Modulo 1000 it is \\boxed{23}.",
+        "The answer is 16. Rounded to tens, the answer is 20.",
+        "Q: What is 2+2?\nAnswer: 4\n\nQ: What is 3+3?\nAnswer: 6",
+        "First question: the answer is 4.\nSecond question: the answer is 6.",
+        "For the first, the answer is 4. For the second, the answer is 6.",
     ],
 )
 def test_one_value_in_two_forms_is_no_contradiction(answer: str) -> None:

@@ -54,6 +54,11 @@ def test_what_does_not_count(left: str, right: str) -> None:
         ("f(x) = -x + 3", "f(x) = x + 3"),
         ("5 - x", "5 x"),
         ("5-x", "5x"),
+        ("What does <h1></h1> do?", "What does <h2></h2> do?"),
+        ("**Write** f(List<String> x)", "**Write** f(List<Integer> x)"),
+        ("print(a ** b)", "print(a, b)"),
+        ("f(**kwargs)", "f(kwargs)"),
+        ("char* s", "char s"),
     ],
 )
 def test_what_does_count(left: str, right: str) -> None:
