@@ -31,11 +31,15 @@ _WITH_UNIT: Final = re.compile(
 )
 _WORD_OF_UNIT: Final = re.compile(r"([A-Za-z]+)(\^?)")
 
-# One table for both ways of comparing.
+SIGN_NAMES: Final = {
+    **{"\u2264": "le", "\u2265": "ge", "\u2260": "ne", "\u00b1": "pm", "\u221e": "infty"},
+    **{"\u2208": "in", "\u222a": "cup", "\u2229": "cap", "\u2205": "emptyset"},
+}
+"""Signs of formulas by their names in LaTeX."""
 _SYMBOLS: Final = str.maketrans(
     {
+        **{sign: f"\\{name} " for sign, name in SIGN_NAMES.items()},
         "\u00b0": r"^\circ ",
-        "\u00b1": r"\pm ",
         "\u00b7": r"\cdot ",
         "\u00d7": r"\times ",
         "\u00f7": r"\div ",
@@ -43,17 +47,9 @@ _SYMBOLS: Final = str.maketrans(
         "\u2010": "-",
         "\u2011": "-",
         "\u2044": "/",
-        "\u2205": r"\emptyset ",
-        "\u2208": r"\in ",
         "\u207b": "-",
         "\u208b": "-",
         "\u2212": "-",
-        "\u221e": r"\infty ",
-        "\u2229": r"\cap ",
-        "\u222a": r"\cup ",
-        "\u2260": r"\ne ",
-        "\u2264": r"\le ",
-        "\u2265": r"\ge ",
     }
 )
 _UNICODE: Final[_Replacements] = (
@@ -140,8 +136,10 @@ def choice_letter(answer: str) -> str:
     """
     text = _replaced(latex_spelling(answer), _WRAPPED)
     choice = _CHOICE.match(text)
-    if choice is None or len(_LETTER_OF_LIST.findall(text)) > 1:
-        return ""
+    return "" if choice is None or len(_LETTER_OF_LIST.findall(text)) > 1 else _letter(choice)
+
+
+def _letter(choice: re.Match[str]) -> str:
     return (choice["round"] or choice["upper"] or choice["lower"]).casefold()
 
 
@@ -152,7 +150,7 @@ def _normalised_once(answer: str) -> str:
     text = _replaced(latex_spelling(answer), _WRAPPED)
     choice = _CHOICE.match(text)
     if choice and (choice["round"] or not text[choice.end() :].strip(" $.")):
-        return choice_letter(answer)  # it says all
+        return _letter(choice)  # it says all
     text = _replaced(text, _REPLACED).strip(' ;:,?"`').rstrip(".")
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")

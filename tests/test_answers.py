@@ -194,6 +194,7 @@ def test_equal_answers_match_both_ways(left: str, right: str) -> None:
         ("J. K. Rowling", "J. R. R. Tolkien"),
         ("A: 2, B: 1, C: 3", "A: 1, B: 2, C: 3"),
         ("A) 3, B) 4", "A) 3, B) 5"),
+        ("(A) 3, B) 4", "(C) 5, D) 7"),
         ("I. only", "I. and II."),
         ("F: 32", "F: 212"),
     ],
