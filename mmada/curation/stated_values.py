@@ -80,9 +80,9 @@ def _said_again(text: str) -> Iterator[tuple[str, str]]:
         statement = _STATEMENT.match(sentence)
         if statement is None and _RETRACTION.fullmatch(sentence):
             continue
-        is_plain = statement is not None and not _SUPPOSED.search(sentence)
-        is_short = statement is not None and len(sentence[statement.end() :].split()) <= _VALUE_WORDS
-        value = marked_answer(sentence) if is_plain and is_short else None
+        value = None
+        if statement and not _SUPPOSED.search(sentence) and len(sentence[statement.end() :].split()) <= _VALUE_WORDS:
+            value = marked_answer(sentence)
         if before is not None and value is not None:
             yield before, value
         before = value

@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mmada.answer_spelling import SIGN_NAMES
+
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
@@ -71,10 +73,9 @@ _PUNCTUATION: Final = dict(
 """Signs of typography that are common in texts of ASCII letters, which are cut into words faster."""
 _FORMULA_SIGNS: Final = {
     **{digit: f"^{value}" for value, digit in enumerate("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079")},
-    **{"\u2264": " le ", "\u2265": " ge ", "\u2260": " ne ", "\u2248": " approx ", "\u00b1": " pm "},
-    **{"\u2208": " in ", "\u2209": " notin ", "\u222a": " cup ", "\u2229": " cap ", "\u2282": " subset "},
-    **{"\u2286": " subseteq ", "\u2205": " emptyset ", "\u2200": " forall ", "\u2203": " exists "},
-    **{"\u2227": " wedge ", "\u2228": " vee ", "\u221a": " sqrt ", "\u221e": " infty ", "\u2220": " angle "},
+    **{sign: f" {name} " for sign, name in SIGN_NAMES.items()},
+    **{"\u2248": " approx ", "\u2209": " notin ", "\u2282": " subset ", "\u2286": " subseteq ", "\u221a": " sqrt "},
+    **{"\u2200": " forall ", "\u2203": " exists ", "\u2227": " wedge ", "\u2228": " vee ", "\u2220": " angle "},
 }
 """Signs of formulas as LaTeX spells them."""
 _CHUNK_BYTES: Final = 1 << 16
