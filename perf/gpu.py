@@ -43,7 +43,8 @@ def main() -> None:
         "cuda": torch.version.cuda,
         "peak_bf16_tflops": peak_tflops(device),
     }
-    results = _measured_before(results) | results
+    of_device = str(results["hardware"])
+    results = _measured_before(of_device, results) | results
     measured_by = {"pictures": picture_part, "text": text_part}
     model: Transformer | None = None
 
@@ -71,12 +72,18 @@ def main() -> None:
         sys.stdout.flush()
         if not options.tiny:
             RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+            stored = _stored() | {of_device: results}
+            RESULTS.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
 
 
-def _measured_before(about: Mapping[str, Any]) -> dict[str, Any]:
+def _stored() -> dict[str, dict[str, Any]]:
+    """Name of a device -> its results."""
+    return dict(json.loads(RESULTS.read_text())) if RESULTS.exists() else {}
+
+
+def _measured_before(device: str, about: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored of the same hardware and software: parts that are not measured again stay."""
-    stored: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    stored = _stored().get(device, {})
     return stored if all(stored.get(name) == value for name, value in about.items()) else {}
 
 
