@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mmada.errors import InputError, ParamsError
-from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, correct_by_item
-from mmada.evaluation.metrics import bootstrap_difference
+from mmada.evaluation.compare import SCORES_FILE, correct_by_item
+from mmada.evaluation.metrics import crossed_interval
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
 from mmada.side_project import SHARED, make_side_project, shared_folders
 from mmada.stage_runner import run_stage
@@ -31,7 +31,7 @@ _SEEDS_APART: Final = 1000
 
 @dataclass(frozen=True)
 class Mean:
-    """Share of correct items over all seeds, with its 95 % interval (bootstrap over items), and that of each seed."""
+    """Share of correct items over all seeds, its 95 % interval (for other seeds and items), and that of each seed."""
 
     share: float
     low: float
@@ -41,7 +41,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Gain:
-    """A stage minus the control, in shares of items; 95 % interval by pairs of the same item, means over seeds."""
+    """A stage minus the control, in shares of items, paired by seed and item; its 95 % interval (as of a Mean)."""
 
     difference: float
     low: float
@@ -165,20 +165,20 @@ def _correct(benchmark: str, folders: Sequence[Path]) -> Float[np.ndarray, "seed
 
 
 def _mean(correct: Float[np.ndarray, "seeds items"]) -> Mean:
-    per_item = correct.mean(0)
-    low, high = bootstrap_difference(per_item, np.zeros_like(per_item), seed=BOOTSTRAP_SEED)
-    return Mean(float(per_item.mean()), low, high, correct.mean(1).tolist())
+    low, high = crossed_interval(correct)
+    return Mean(float(correct.mean()), max(0.0, low), min(1.0, high), correct.mean(1).tolist())
 
 
 def _gain(stage: Float[np.ndarray, "seeds items"], control: Float[np.ndarray, "seeds items"]) -> Gain:
-    low, high = bootstrap_difference(stage.mean(0), control.mean(0), seed=BOOTSTRAP_SEED)
-    return Gain(float(stage.mean() - control.mean()), low, high)
+    difference = stage - control
+    return Gain(float(difference.mean()), *crossed_interval(difference))
 
 
 def report_lines(proof: Proof) -> Iterator[str]:
     """The report as text."""
+    covered = "over seeds and items" if proof.seeds > 1 else "over items (how seeds differ shows with two or more)"
     yield (
-        f"Share of correct held-out items, {proof.seeds} seeds, 95 % intervals over items; the control goes on with "
+        f"Share of correct held-out items, {proof.seeds} seeds, 95 % intervals {covered}; the control goes on with "
         f"the first stage for {proof.steps:,} steps, as many as the later stages take"
     )
     for one in proof.benchmarks:

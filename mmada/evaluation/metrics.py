@@ -89,3 +89,32 @@ def bootstrap_difference(
     drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=resamples)
     low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])
     return float(low), float(high)
+
+
+def crossed_interval(values: Float[np.ndarray, "runs items"]) -> tuple[float, float]:
+    """95 % interval of the mean where every run met every item, for other runs and other items of their kinds.
+
+    Runs and items are both random and crossed: the variance of the mean is (MS_runs + MS_items - MS_rest) / (runs x
+    items), never less than the greater of the first two alone gives, with Satterthwaite's degrees of freedom (Clark
+    1973, Journal of Verbal Learning and Verbal Behavior 12:335; Satterthwaite 1946, Biometrics 2:110). Of one run it is
+    the interval over items: how runs differ is not known then. Raises ValueError for fewer than two items.
+    """
+    from scipy.special import stdtrit  # curation and developers have it, a machine that only evaluates need not
+
+    runs, items = values.shape
+    if items < 2:
+        raise ValueError(f"an interval needs two items or more, not {items}")
+    centre, of_run, of_item = float(values.mean()), values.mean(1), values.mean(0)
+    by_item = runs * float(of_item.var(ddof=1))
+    if runs == 1:
+        squares, freedom = by_item, float(items - 1)
+    else:
+        by_run = items * float(of_run.var(ddof=1))
+        left = values - of_run[:, None] - of_item[None] + centre
+        rest = float((left**2).sum()) / ((runs - 1) * (items - 1))
+        squares = max(by_run + by_item - rest, by_run, by_item)
+        parts = ((by_run, runs - 1), (by_item, items - 1), (rest, (runs - 1) * (items - 1)))
+        spread = sum(part**2 / degrees for part, degrees in parts)
+        freedom = squares**2 / spread if spread else float(items - 1)
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(squares / (runs * items))
+    return centre - half, centre + half

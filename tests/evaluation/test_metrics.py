@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mmada.evaluation.metrics import Share, bootstrap_difference, mcnemar, share, share_of_answers
+from mmada.evaluation.metrics import Share, bootstrap_difference, crossed_interval, mcnemar, share, share_of_answers
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,23 @@ def test_bootstrap_agrees_with_theory_and_repeats() -> None:
     assert bootstrap_difference(first.tolist(), second.tolist(), seed=3) == (low, high)
     with pytest.raises(ValueError, match="paired"):
         bootstrap_difference([True], [], seed=0)
+
+
+@pytest.mark.parametrize("of_runs", [0.0, 0.02, 0.06])
+@pytest.mark.parametrize("runs", [3, 6])
+def test_an_interval_over_runs_and_items_covers_the_truth_whatever_varies_more(runs: int, of_runs: float) -> None:
+    rng, covered, trials = np.random.default_rng(5), 0, 2000
+    for _ in range(trials):
+        run, item = rng.normal(0, of_runs, (runs, 1)), rng.normal(0, 0.3, (1, 240))
+        low, high = crossed_interval(run + item + rng.normal(0, 0.3, (runs, 240)))
+        covered += low <= 0 <= high
+    assert 0.92 <= covered / trials <= 0.985
+
+
+def test_an_interval_of_one_run_is_over_its_items() -> None:
+    values = (np.arange(400) < 120).astype(float)[None]
+    half = 1.966 * math.sqrt(0.3 * 0.7 / 399)
+    assert crossed_interval(values) == pytest.approx((0.3 - half, 0.3 + half), abs=1e-4)
+    assert crossed_interval(np.full((3, 5), 0.25)) == (0.25, 0.25)
+    with pytest.raises(ValueError, match="two items"):
+        crossed_interval(np.ones((3, 1)))
