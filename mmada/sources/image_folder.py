@@ -67,23 +67,23 @@ def read_table_rows(span: Span, limits: Limits) -> Iterator[RawRow]:
     if len(data) < span.stop - span.start:
         yield RawRow(0, Defect("row_too_long", f"{span.stop - span.start} bytes", excerpt(data)))
         return
-    for row, content in enumerate(_rows(header, data, separator)):
+    for row, content in enumerate(_rows(header, data, separator, span.rows)):
         yield RawRow(row, content)
 
 
-def _rows(header: bytes, data: bytes, separator: str) -> Sequence[object]:
-    """The rows of whole lines below a header; where they are no table of so many rows together, each by itself."""
+def _rows(header: bytes, data: bytes, separator: str, count: int) -> Sequence[object]:
+    """So many rows of whole lines below a header; where they are no such table together, each by itself."""
     quote = '"' if separator == "," else None  # in TSV a quotation mark is a character like any other
-    ends = list(_row_ends(io.BytesIO(data), separator))
     try:
         table = pl.read_csv(io.BytesIO(header + data), separator=separator, quote_char=quote, infer_schema=False)
-        if table.height == len(ends):
+        if table.height == count:
             return table.rows(named=True)
-        problem = f"{table.height} rows where {len(ends)} are"
+        problem = f"{table.height} rows where {count} are"
     except PolarsError as error:
         problem = str(error)
-    if len(ends) > 1:
-        return [row for begin, end in pairwise([0, *ends]) for row in _rows(header, data[begin:end], separator)]
+    if count > 1:
+        ends = _row_ends(io.BytesIO(data), separator)
+        return [row for begin, end in pairwise([0, *ends]) for row in _rows(header, data[begin:end], separator, 1)]
     return [_alone(header, data, separator, problem)]
 
 
