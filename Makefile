@@ -51,7 +51,7 @@ perf: install  ## benchmarks beside their peers; ratios are printed and stored i
 chaos: install  ## seeded kill runs, many more than in `make test`
 	$(BIN)/python -m tests.chaos
 
-proof: demo  ## does training in stages help? every stage beside a control, three seeds; about 40 minutes on two cores
+proof: demo  ## does training in stages help? every stage beside a control, six seeds; about an hour on two cores
 	$(BIN)/mmada proof
 
 clean:  ## remove what the pipeline made (neither the DVC cache nor the provenance of what was made)

@@ -32,7 +32,7 @@ def forecast(
 
 @app.command(rich_help_panel="Training")
 def proof(
-    seeds: Annotated[int, typer.Option(min=1, help="Runs; the first one is the project's own.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs; the first one is the project's own.")] = 6,
     as_json: AsJson = False,
 ) -> None:
     """Each stage beside a control that goes on with the first one for as many steps, over several seeds.

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _RUN: Final = "run"
+_MOST_LINES: Final = 1000
+"""More than a picture shows, and little enough to be written anew with each line, to an object store too."""
 
 
 def curve_line(run: str, step: int, values: Mapping[str, float]) -> str:
@@ -13,10 +15,19 @@ def curve_line(run: str, step: int, values: Mapping[str, float]) -> str:
     return json.dumps({_RUN: run, "step": step, **values}, sort_keys=True)
 
 
-def comes_before(line: str, run: str, step: int) -> bool:
-    """Whether a line was written by `run`, before `step`."""
-    logged: dict[str, Any] = json.loads(line)
-    return logged.get(_RUN) == run and logged["step"] < step
+def thinned(lines: Mapping[int, str]) -> dict[int, str]:
+    """Step -> line, the last of every so many steps: the least power of two that leaves a thousand lines or fewer."""
+    apart = 1
+    while max(lines, default=0) // apart >= _MOST_LINES:
+        apart *= 2
+    return dict({step // apart: (step, lines[step]) for step in sorted(lines)}.values())
+
+
+def lines_of(run: str, data: bytes) -> dict[int, str]:
+    """Step -> line, of those that `run` has written."""
+    lines = data.decode().splitlines()
+    logged: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return {one["step"]: line for one, line in zip(logged, lines, strict=True) if one.get(_RUN) == run}
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:

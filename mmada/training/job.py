@@ -60,6 +60,8 @@ from mmada.workers import num_workers
 
 _MAX_SHARD_BYTES = 5 * 10**9
 _LOGGED_ITERATIONS = 50
+_MOST_BETWEEN_LOGS = 10
+"""Steps. Whoever watches a run of a million steps wants its loss within a minute or two, too."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def _settings(block: TrainingBlock, job: Job) -> TrainSettings:
         threads=block.threads,
         checkpoint_every=block.checkpoint_every,
         publish_every=job.publication.every,
-        log_every=max(1, block.max_steps // 100),
+        log_every=min(max(1, block.max_steps // 100), _MOST_BETWEEN_LOGS),
         ema_decay=block.ema_decay,
         guard=GuardRule(**block.guard.model_dump()),
         run=job.run,
