@@ -17,7 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmada.contracts.facts import BENCHMARK_MATCHES
-from mmada.curation.words import TAG, Hashes, Places, row_text, run_hashes, run_sums, split_words, window_hashes
+from mmada.curation.normalised_text import TAG
+from mmada.curation.words import Hashes, Places, row_text, run_hashes, run_sums, split_words, window_hashes
 
 _DRAWING_TASKS: Final = ("t2i", "r2i")
 _SENTENCE_WORDS: Final = 4

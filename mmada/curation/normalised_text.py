@@ -1,0 +1,107 @@
+"""Texts before they are cut into words: what does not count is spelled in one way, or taken out.
+
+Case, typography, Markdown, tags of formatting, LaTeX sizing and spacing, separators of thousands, words for numbers of
+two digits.
+"""
+
+from functools import reduce
+from operator import or_
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from mmada.answer_spelling import SIGN_NAMES
+
+_LATEX_LAYOUT: Final = (
+    r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
+    r"|\\[,;: ()\[\]]|\\begin\{\w+\}|\\end\{\w+\}"
+)
+TAG: Final = (
+    r"</?(?i:a|b|br|center|div|em|font|i|mark|p|q|small|span|strong|sub|sup|u)(?:\s[^<>]*=\s*[\"'][^<>]*)?\s*/?>"
+)
+"""Of formatting: other tags may be what a text is about."""
+_MARKUP: Final = (
+    r"={3,}"  # a ruler below a heading
+    r"|(?m:^[ \t]*(?:(?:>[ \t]?)+|\*[ \t]))"  # quoted line, item of a list
+    rf"|{TAG}"
+)
+_BOLD: Final = r"\*\*(\w(?:[^*\n]*?[^*\s])?)\*\*"
+_EMPHASIS: Final = r"(^|[\s(])\*(\w(?:[^*\n]*?[^*\s])?)\*($|[\s.,;:?!)])"
+"""Stars in pairs: others are operators, or code."""
+_POWER: Final = r"([\w)])\s?\*\*\s?([\w(])"
+_MARKUP_HINTS: Final = ("**", " *", "* ", "\n*", "*\n", "===", "</", "/>", "<br", "\n>")
+"""One of these stands in nearly every text with markup, between line ends."""
+_FACTORIAL: Final = r"([0-9]|\b[a-z])!(\s*[-<>=+*/^)\]}])"
+"""Behind a number or a variable and before a sign: elsewhere it may be an exclamation."""
+_MINUS: Final = r"([0-9)\]}])\s+-\s+([a-z])\b"
+_ALONE: Final = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u2200-\u22ff\u00ac])"
+"""Letters of scripts that are written without spaces, and mathematical operators: each is a word."""
+NUMBER_WORDS: Final = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_COMPOUNDS: Final = {
+    f"{tens}{space}{NUMBER_WORDS[unit]}": str(10 * value + unit)
+    for value, tens in enumerate(TENS, start=2)
+    for space in "- "
+    for unit in range(1, 10)
+}
+_THOUSANDS: Final = "([0-9]),([0-9]{3})"
+_PUNCTUATION: Final = dict(
+    zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
+)
+"""Signs of typography that are common in texts of ASCII letters, which are cut into words faster."""
+_FORMULA_SIGNS: Final = {
+    **{digit: f"^{value}" for value, digit in enumerate("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079")},
+    **{sign: f" {name} " for sign, name in SIGN_NAMES.items()},
+    **{"\u2248": " approx ", "\u2209": " notin ", "\u2282": " subset ", "\u2286": " subseteq ", "\u221a": " sqrt "},
+    **{"\u2200": " forall ", "\u2203": " exists ", "\u2227": " wedge ", "\u2228": " vee ", "\u2220": " angle "},
+}
+"""Signs of formulas as LaTeX spells them."""
+
+
+def normalised(texts: pl.Series) -> pl.Series:
+    """Texts before they are cut into words."""
+    signs = _PUNCTUATION | _FORMULA_SIGNS
+    typography = pl.col("text").str.replace_many(list(signs), list(signs.values()))
+    bold = pl.col("text").str.replace_all(_BOLD, " $1 ").str.replace_all(_EMPHASIS, "$1$2$3")
+    markup = bold.str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
+    factorials = pl.col("text").str.replace_all(_FACTORIAL, "$1 factorial $2")
+    minus = pl.col("text").str.replace_all(_MINUS, "$1 -$2")
+    compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
+    thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
+    thousands = thousands.str.replace_all(_THOUSANDS, "$1$2")  # every second separator of a long number
+    layout = pl.col("text").str.replace_many(["\\!", "{,}"], ["", ","]).str.replace_all(_LATEX_LAYOUT, " ")
+    # Most texts need few of the changes, and are tested for the need of one faster than it is made.
+    for change in (typography, _plain(pl.col("text"))):
+        texts = _changed(texts, texts.str.len_bytes() != texts.str.len_chars(), change)
+    texts = texts.to_frame("text").select(layout.str.to_lowercase()).to_series()
+    between_lines = "\n" + texts + "\n"
+    hints = (between_lines.str.contains(hint, literal=True) for hint in _MARKUP_HINTS)
+    texts = _changed(texts, reduce(or_, hints), markup)
+    texts = _changed(texts, texts.str.contains("!", literal=True), factorials)
+    texts = _changed(texts, texts.str.contains("ty[ -]"), compounds)
+    texts = _changed(texts, texts.str.contains(_THOUSANDS), thousands)
+    texts = _changed(texts, texts.str.contains(" - ", literal=True), minus)
+    return texts.to_frame("text").select(pl.col("text").str.replace_all(r"-\s+([0-9])", "-$1")).to_series()
+
+
+def _changed(texts: pl.Series, is_meant: pl.Series, change: pl.Expr) -> pl.Series:
+    """`texts` with a change of column text in those that are meant."""
+    is_meant = is_meant.fill_null(False)
+    if not is_meant.any():
+        return texts
+    place = np.argsort(np.concatenate([is_meant.not_().arg_true(), is_meant.arg_true()]))
+    meant = texts.filter(is_meant).to_frame("text").select(change).to_series()
+    return pl.concat([texts.filter(~is_meant), meant.alias(texts.name)])[place]
+
+
+def _plain(texts: pl.Expr) -> pl.Expr:
+    """Texts in which all that is not ASCII is part of a word."""
+    return (
+        texts.str.normalize("NFKC")
+        .str.replace_all(r"[^\x00-\x7F\p{L}\p{M}\u2200-\u22ff\u00ac]", " ")
+        .str.replace_all(_ALONE, " $1 ")
+    )
