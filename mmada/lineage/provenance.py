@@ -10,7 +10,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
+from polars.exceptions import PolarsError
 
-from mmada.errors import InputError, IntegrityError
+from mmada.errors import InputError, IntegrityError, one_line
 from mmada.git import git
 from mmada.lineage.manifest import Artifact
 from mmada.storage import atomic_write, link_or_copy
@@ -129,13 +131,24 @@ class ProvenanceStore:
         return [record for id_ in ids for record in self.records(id_)]
 
     def existing_rows_file(self, id_: str) -> Path:
-        """`rows_file` of a set of shards that was made; InputError when it is not here."""
+        """`rows_file` of a set of shards that was made; IntegrityError when it is not here."""
         path = self.rows_file(id_)
         if not path.exists():
-            raise InputError(
+            raise IntegrityError(
                 f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again"
             )
         return path
+
+    @contextmanager
+    def reading_rows(self) -> Iterator[None]:
+        """Around whatever reads row indexes. Raises IntegrityError when one of them cannot be read."""
+        try:
+            yield
+        except PolarsError as error:
+            raise IntegrityError(
+                f"a row index in {self.root / 'rows'} is damaged ({one_line(error)}); `mmada verify` of a model says "
+                "which, `git checkout` or `dvc pull` restores it"
+            ) from None
 
     def rows_file(self, id_: str) -> Path:
         """Row index of a set of shards (parquet): sample key, row id, raw rows."""

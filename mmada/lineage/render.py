@@ -40,8 +40,7 @@ def trace_lines(lineage: Lineage) -> list[str]:
     raw = lineage.raw_files()
     lines.append(f"{len(raw)} raw files, for example:")
     lines += [f"  {sha[:_SHORT]}  {path}" for path, sha in list(raw.items())[:3]]
-    for node in lineage.of_stage("write_shards"):
-        table = pl.read_parquet(lineage.store.rows_file(node.id))
+    for node, table in zip(lineage.of_stage("write_shards"), lineage.raw_rows(), strict=True):
         origins = table.get_column("origins").list.len().sum()
         lines.append(f"{node.address}: {table.height} samples from {origins} raw rows (--rows lists them all)")
     return lines
@@ -81,7 +80,7 @@ def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:
     if result.findings:
         raise IntegrityError(
             f"{len(result.findings)} files are not what {folder} was made from; `dvc checkout` restores outputs, "
-            "raw files come back from their source"
+            "`git checkout` row indexes, raw files come back from their source"
         )
 
 

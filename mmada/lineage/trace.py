@@ -85,7 +85,8 @@ class Lineage:
         )
 
     def _rows(self, node: Node) -> pl.DataFrame:
-        return pl.read_parquet(self.store.existing_rows_file(node.id))
+        with self.store.reading_rows():
+            return pl.read_parquet(self.store.existing_rows_file(node.id))
 
 
 def _picks_table(picks: list[Pick]) -> pl.DataFrame:

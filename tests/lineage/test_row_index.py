@@ -1,0 +1,75 @@
+"""Raw rows are named by the row indexes in provenance: what is wrong with one is said, never passed over."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mmada.errors import IntegrityError
+from mmada.lineage.impact import impact
+from mmada.lineage.manifest import Artifact
+from mmada.lineage.provenance import ProvenanceStore, Run
+from mmada.lineage.render import trace_lines
+from mmada.lineage.trace import trace
+from mmada.lineage.verify import Finding, verify
+from mmada.shards.index import index_parts
+from tests.shards.made import make_sample, write_set
+
+SAMPLES = [make_sample(number) for number in range(20)]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Artifact:
+    """A set of shards with provenance, in the project `tmp_path`."""
+    made = write_set(tmp_path / "shards", SAMPLES, 5)
+    run = Run("write_shards", "stage1", 1, "shards", {}, {}, {}, datetime.now(UTC))
+    ProvenanceStore(tmp_path / "provenance").append(made, run, rows=index_parts(made.path))
+    return made
+
+
+def _rows_file(shards: Artifact, project: Path) -> Path:
+    return ProvenanceStore(project / "provenance").rows_file(shards.id)
+
+
+def _findings(shards: Artifact, project: Path) -> list[Finding]:
+    lineage = trace(shards.path, ProvenanceStore(project / "provenance"))
+    return list(verify(shards.path, lineage, project).findings)
+
+
+def test_verify_finds_every_byte_that_changes_what_a_row_index_says(shards: Artifact, tmp_path: Path) -> None:
+    file = _rows_file(shards, tmp_path)
+    whole, rows = file.read_bytes(), pl.read_parquet(file)
+    assert _findings(shards, tmp_path) == []
+    changed = 0
+    for place in range(10, len(whole), len(whole) // 40):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        found = _findings(shards, tmp_path)
+        if found:
+            assert found == [Finding("changed", file.as_posix(), "write_shards@stage1")], place
+        else:
+            assert pl.read_parquet(file).equals(rows), place
+        changed += len(found)
+    assert changed > 10
+
+
+def test_verify_finds_that_a_row_index_is_missing(shards: Artifact, tmp_path: Path) -> None:
+    file = _rows_file(shards, tmp_path)
+    file.unlink()
+    assert _findings(shards, tmp_path) == [Finding("missing", file.as_posix(), "write_shards@stage1")]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"), [(Path.unlink, "is missing"), (lambda file: file.write_bytes(b"P"), "damaged")]
+)
+def test_whoever_asks_for_rows_is_told(
+    shards: Artifact, tmp_path: Path, harm: Callable[[Path], object], said: str
+) -> None:
+    store = ProvenanceStore(tmp_path / "provenance")
+    assert trace_lines(trace(shards.path, store))[-1].startswith("write_shards@stage1: 20 samples")
+    harm(_rows_file(shards, tmp_path))
+    with pytest.raises(IntegrityError, match=said):
+        trace_lines(trace(shards.path, store))
+    with pytest.raises(IntegrityError, match=said):
+        impact(SAMPLES[0].row_id, store)
