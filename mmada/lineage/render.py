@@ -20,7 +20,7 @@ _PROVENANCE_DEFAULT = Path("data/provenance")
 
 def print_trace(folder: Path, project: Path, *, step: int | None, rows: bool, as_json: bool) -> None:
     """Print the lineage of `folder`: outputs, raw files, and on request the rows of a step or of the whole run."""
-    lineage = trace(folder, _store(project))
+    lineage = trace(folder, _store(project), project)
     if step is not None:
         _print_rows(lineage.step_rows(step))
     elif rows:
@@ -68,7 +68,7 @@ def overrides(node: Node) -> list[str]:
 
 def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:
     """Print what `verify` finds. Raises IntegrityError when anything is not as it was."""
-    lineage = trace(folder, _store(project))
+    lineage = trace(folder, _store(project), project)
     result = verify(folder, lineage, project)
     if as_json:
         found = [vars(finding) for finding in result.findings]

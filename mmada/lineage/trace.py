@@ -1,6 +1,7 @@
 """Walk from an output back to the raw rows: provenance joined over ids.
 
-Only files are read, and none of them depends on params.yaml as it is now, nor on where the output lies.
+Only files are read, and none of them depends on params.yaml as it is now, nor on where the output lies. Of several ways
+in which the same bytes were made, the one is told whose inputs lie in the project now.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from mmada.errors import InputError
+from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import TrainingBlock
@@ -99,8 +100,8 @@ def _picks_table(picks: list[Pick]) -> pl.DataFrame:
     )
 
 
-def trace(folder: Path, store: ProvenanceStore) -> Lineage:
-    """Lineage of the output in `folder`, wherever it lies.
+def trace(folder: Path, store: ProvenanceStore, project: Path = Path()) -> Lineage:
+    """Lineage of the output in `folder`, wherever it lies. `project`: the folder in which it was made.
 
     Raises InputError when the folder holds no output, or the store knows nothing of its id.
     """
@@ -111,12 +112,12 @@ def trace(folder: Path, store: ProvenanceStore) -> Lineage:
         id_, where = waiting.pop(0)
         if id_ in nodes:
             continue
-        nodes[id_] = node = _node(id_, where, store)
+        nodes[id_] = node = _node(id_, where, store, project)
         waiting += [(input_id, f"{name} of {node.address}") for name, input_id in node.inputs.items()]
     return Lineage(root, nodes, store)
 
 
-def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
+def _node(id_: str, where: str, store: ProvenanceStore, project: Path) -> Node:
     records = store.records(id_)
     if not records:
         raise InputError(
@@ -124,6 +125,8 @@ def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
             "(or name it with --project), with its provenance pulled"
         )
     record = records[-1]
+    if len(records) > 1:  # a change of params.yaml that was taken back leaves the newest way without its inputs
+        record = next((way for way in reversed(records) if _inputs_lie_here(way, project)), record)
     return Node(
         id=id_,
         stage=record["stage"],
@@ -138,3 +141,10 @@ def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
         finished=record["finished"],
         rows=record.get("rows", {}),
     )
+
+
+def _inputs_lie_here(way: Mapping[str, Any], project: Path) -> bool:
+    try:
+        return all(read_artifact(project / read["path"]).id == read["id"] for read in way["inputs"].values())
+    except (InputError, IntegrityError):
+        return False
