@@ -167,15 +167,6 @@ def test_a_damaged_part_of_the_index_in_the_cache_is_fetched_again(remote: Remot
     assert [part.read_bytes() for part in parts] == whole
 
 
-def test_a_set_beyond_the_limit_is_not_fetched_ahead(
-    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MMADA_SHARD_CACHE_GB", "0.00002")
-    reader = ShardReader.open(remote.url, cache=tmp_path / "cache")
-    reader.fetch()
-    assert _held(tmp_path / "cache") == []
-
-
 def test_what_is_no_set_of_shards_is_refused(remote: Remote, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.json does not exist"):
         ShardReader.open(remote.url + "-not", cache=tmp_path / "cache")
