@@ -5,7 +5,7 @@ in which the same bytes were made, the one is told whose inputs lie in the proje
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Node:
     finished: str
     rows: Mapping[str, Any]
     """Rows in, kept, and dropped by reason; empty for outputs that are not made of rows."""
+    events: Mapping[str, Any] = field(default_factory=dict)
+    """What happened on the way and shaped the output, such as batches that training skipped."""
 
     @property
     def address(self) -> str:
@@ -66,7 +68,8 @@ class Lineage:
             yield self._rows(node).select("key", "corpus", "task", "row_id", "origins")
 
     def step_rows(self, step: int) -> pl.DataFrame:
-        """The very samples of a training step of the root model, in batch order, with their raw rows.
+        """The very samples of a training step of the root model, in batch order, with their raw rows; `skipped`: why
+        the step did not move the weights, "" where it did.
 
         Raises InputError when the root is not a trained model or the step is outside its run.
         """
@@ -81,9 +84,11 @@ class Lineage:
         index = self._rows(shards)
         keys = dict(index.group_by("corpus", maintain_order=True).agg("key").iter_rows())
         picks = training_order(keys, block).batch(step)
-        return _picks_table(picks).join(
+        rows = _picks_table(picks).join(
             index.select("key", "task", "row_id", "origins"), on="key", how="left", maintain_order="left"
         )
+        skipped = {batch["step"]: batch["reason"] for batch in node.events.get("skipped_batches", [])}
+        return rows.with_columns(skipped=pl.lit(skipped.get(step, "")))
 
     def _rows(self, node: Node) -> pl.DataFrame:
         with self.store.reading_rows():
@@ -140,6 +145,7 @@ def _node(id_: str, where: str, store: ProvenanceStore, project: Path) -> Node:
         code=record["code"],
         finished=record["finished"],
         rows=record.get("rows", {}),
+        events=record.get("events", {}),
     )
 
 

@@ -9,14 +9,17 @@ import pytest
 
 from mmada.errors import IntegrityError
 from mmada.lineage.impact import impact
-from mmada.lineage.manifest import Artifact
+from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.lineage.render import trace_lines
 from mmada.lineage.trace import trace
 from mmada.lineage.verify import Finding, verify
+from mmada.params_schema import load_params
 from mmada.shards.index import index_parts
+from mmada.training.guard import SkippedBatch, skipped_batches
 from tests.shards.made import make_sample, write_set
 
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = [make_sample(number) for number in range(20)]
 
 
@@ -58,6 +61,22 @@ def test_verify_finds_that_a_row_index_is_missing(shards: Artifact, tmp_path: Pa
     file = _rows_file(shards, tmp_path)
     file.unlink()
     assert _findings(shards, tmp_path) == [Finding("missing", file.as_posix(), "write_shards@stage1")]
+
+
+def test_a_step_that_moved_no_weight_says_so(shards: Artifact, tmp_path: Path) -> None:
+    store = ProvenanceStore(tmp_path / "provenance")
+    (tmp_path / "model").mkdir()
+    model = write_manifest(tmp_path / "model", stage="train", key="stage1", version=1, metadata={})
+    block = load_params(ROOT / "params.yaml").training["stage1"].model_dump(mode="json")
+    block |= {"max_steps": 3, "batch_size": 4, "grad_accumulation": 1}
+    block["data"] |= {"corpora": {"captions": 1.0}}
+    events = skipped_batches([SkippedBatch(1, "loss nan", ())])
+    inputs = {"shards": (shards.id, "shards")}
+    params = {"training.stage1": block}
+    run = Run("train", "stage1", 1, "model", inputs, {}, params, datetime.now(UTC), events=events)
+    store.append(model, run)
+    lineage = trace(model.path, store, tmp_path)
+    assert [lineage.step_rows(step)["skipped"].to_list() for step in range(3)] == [[""] * 4, ["loss nan"] * 4, [""] * 4]
 
 
 @pytest.mark.parametrize(
