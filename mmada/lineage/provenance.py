@@ -92,9 +92,14 @@ class ProvenanceStore:
         try:
             return [json.loads(line) for line in text.split("\n") if line]  # names may hold other ends of lines
         except ValueError as error:
-            raise IntegrityError(
-                f"{self._file(id_)} is damaged ({error}); restore it from git or a backup: it says how {id_} was made"
-            ) from None
+            raise self.damaged(id_, error) from None
+
+    def damaged(self, id_: str, error: Exception) -> IntegrityError:
+        """What to raise where the records of `id_` do not say what they must."""
+        return IntegrityError(
+            f"{self._file(id_)} is damaged, or another version wrote it ({type(error).__name__}: {one_line(error)}); "
+            f"restore it from git or a backup: it says how {id_} was made"
+        )
 
     def merge(self, other: "ProvenanceStore") -> None:
         """Add what `other` knows and this store does not; nothing is taken away from either."""

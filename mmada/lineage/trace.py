@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import read_artifact
@@ -76,7 +77,7 @@ class Lineage:
         node = self.nodes[self.root]
         if node.stage != "train":
             raise InputError(f"{node.path} was made by {node.address}, not by training: it has no steps")
-        block = TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+        block = self.training_block
         steps = node.params.get("steps_done", block.max_steps)  # fewer in a checkpoint published on the way
         if not 0 <= step < steps:
             raise InputError(f"step {step} is outside the run of {node.address}: 0 to {steps - 1}")
@@ -89,6 +90,15 @@ class Lineage:
         )
         skipped = {batch["step"]: batch["reason"] for batch in node.events.get("skipped_batches", [])}
         return rows.with_columns(skipped=pl.lit(skipped.get(step, "")))
+
+    @property
+    def training_block(self) -> TrainingBlock:
+        """With what the root model was trained. Raises IntegrityError when its record does not say."""
+        node = self.nodes[self.root]
+        try:
+            return TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+        except (KeyError, ValidationError) as error:
+            raise self.store.damaged(node.id, error) from None
 
     def _rows(self, node: Node) -> pl.DataFrame:
         with self.store.reading_rows():
@@ -132,21 +142,24 @@ def _node(id_: str, where: str, store: ProvenanceStore, project: Path) -> Node:
     record = records[-1]
     if len(records) > 1:  # a change of params.yaml that was taken back leaves the newest way without its inputs
         record = next((way for way in reversed(records) if _inputs_lie_here(way, project)), record)
-    return Node(
-        id=id_,
-        stage=record["stage"],
-        key=record["key"],
-        version=record["version"],
-        path=record["path"],
-        files=record["files"],
-        inputs={name: entry["id"] for name, entry in record["inputs"].items()},
-        raw_files=record["raw_files"],
-        params=record["params"],
-        code=record["code"],
-        finished=record["finished"],
-        rows=record.get("rows", {}),
-        events=record.get("events", {}),
-    )
+    try:
+        return Node(
+            id=id_,
+            stage=record["stage"],
+            key=record["key"],
+            version=record["version"],
+            path=record["path"],
+            files=record["files"],
+            inputs={name: entry["id"] for name, entry in record["inputs"].items()},
+            raw_files=record["raw_files"],
+            params=record["params"],
+            code=record["code"],
+            finished=record["finished"],
+            rows=record.get("rows", {}),
+            events=record.get("events", {}),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise store.damaged(id_, error) from None
 
 
 def _inputs_lie_here(way: Mapping[str, Any], project: Path) -> bool:

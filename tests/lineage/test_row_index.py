@@ -63,7 +63,8 @@ def test_verify_finds_that_a_row_index_is_missing(shards: Artifact, tmp_path: Pa
     assert _findings(shards, tmp_path) == [Finding("missing", file.as_posix(), "write_shards@stage1")]
 
 
-def test_a_step_that_moved_no_weight_says_so(shards: Artifact, tmp_path: Path) -> None:
+def _trained(shards: Artifact, tmp_path: Path) -> tuple[Artifact, ProvenanceStore]:
+    """A model of three steps, of which the second moved no weight."""
     store = ProvenanceStore(tmp_path / "provenance")
     (tmp_path / "model").mkdir()
     model = write_manifest(tmp_path / "model", stage="train", key="stage1", version=1, metadata={})
@@ -75,8 +76,24 @@ def test_a_step_that_moved_no_weight_says_so(shards: Artifact, tmp_path: Path) -
     params = {"training.stage1": block}
     run = Run("train", "stage1", 1, "model", inputs, {}, params, datetime.now(UTC), events=events)
     store.append(model, run)
+    return model, store
+
+
+def test_a_step_that_moved_no_weight_says_so(shards: Artifact, tmp_path: Path) -> None:
+    model, store = _trained(shards, tmp_path)
     lineage = trace(model.path, store, tmp_path)
     assert [lineage.step_rows(step)["skipped"].to_list() for step in range(3)] == [[""] * 4, ["loss nan"] * 4, [""] * 4]
+
+
+@pytest.mark.parametrize("change", [('"inputs"', '"inpuus"'), ('"max_steps"', '"max_stepz"'), ('"lm"', '"lo"')])
+def test_a_record_that_does_not_say_what_it_must_is_named(
+    shards: Artifact, tmp_path: Path, change: tuple[str, str]
+) -> None:
+    model, store = _trained(shards, tmp_path)
+    record = store.root / f"{model.id}.jsonl"
+    record.write_text(record.read_text().replace(*change))
+    with pytest.raises(IntegrityError, match=rf"{model.id}\.jsonl is damaged"):
+        trace(model.path, store, tmp_path).step_rows(0)
 
 
 @pytest.mark.parametrize(
