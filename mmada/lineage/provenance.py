@@ -86,7 +86,7 @@ class ProvenanceStore:
     def records(self, id_: str) -> list[dict[str, Any]]:
         """Every known way in which `id_` was made, oldest first; empty when it is unknown here."""
         try:
-            text = self._file(id_).read_text(encoding="utf-8")
+            text = self.record_file(id_).read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
         try:
@@ -96,9 +96,10 @@ class ProvenanceStore:
 
     def damaged(self, id_: str, error: Exception) -> IntegrityError:
         """What to raise where the records of `id_` do not say what they must."""
+        why = f"{type(error).__name__}: {one_line(error)}"
         return IntegrityError(
-            f"{self._file(id_)} is damaged, or another version wrote it ({type(error).__name__}: {one_line(error)}); "
-            f"restore it from git or a backup: it says how {id_} was made"
+            f"{self.record_file(id_)} is damaged, or another version wrote it ({why}); restore it from git, "
+            f"or from a backup: it says how {id_} was made"
         )
 
     def merge(self, other: "ProvenanceStore") -> None:
@@ -120,7 +121,7 @@ class ProvenanceStore:
 
     def _write(self, id_: str, records: list[dict[str, Any]]) -> None:
         lines = [json.dumps(record, sort_keys=True, ensure_ascii=False) for record in records]
-        atomic_write(self._file(id_), ("\n".join(lines) + "\n").encode())
+        atomic_write(self.record_file(id_), ("\n".join(lines) + "\n").encode())
 
     def all_records(self) -> list[dict[str, Any]]:
         """Every known way in which anything was made, by id, oldest first within an id.
@@ -159,7 +160,8 @@ class ProvenanceStore:
         """Row index of a set of shards (parquet): sample key, row id, raw rows."""
         return self.root / "rows" / f"{id_}.parquet"
 
-    def _file(self, id_: str) -> Path:
+    def record_file(self, id_: str) -> Path:
+        """How an id was made: a line per way."""
         return self.root / f"{id_}.jsonl"
 
 

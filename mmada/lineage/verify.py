@@ -78,8 +78,11 @@ def _check_folder(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:
         known = bool(lineage.store.records(artifact.id))
         path = folder if known else folder / MANIFEST_NAME
         return [Finding("superseded" if known else "changed", path.as_posix(), node.address)]
-    changed = [Finding("changed", (folder / name).as_posix(), node.address) for name in changed_files(artifact)]
-    return changed or _check_rows(folder, node, lineage)
+    changed = [folder / name for name in changed_files(artifact)]
+    if artifact.files != node.files:  # the id is that of this manifest, so what is wrong is the record
+        changed.append(lineage.store.record_file(node.id))
+    found = [Finding("changed", path.as_posix(), node.address) for path in changed]
+    return found or _check_rows(folder, node, lineage)
 
 
 def _check_rows(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:

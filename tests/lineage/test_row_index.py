@@ -85,12 +85,19 @@ def test_a_step_that_moved_no_weight_says_so(shards: Artifact, tmp_path: Path) -
     assert [lineage.step_rows(step)["skipped"].to_list() for step in range(3)] == [[""] * 4, ["loss nan"] * 4, [""] * 4]
 
 
+def test_verify_finds_that_a_record_names_other_files(shards: Artifact, tmp_path: Path) -> None:
+    record = ProvenanceStore(tmp_path / "provenance").record_file(shards.id)
+    sha256 = next(iter(shards.files.values()))
+    record.write_text(record.read_text().replace(sha256, sha256[::-1]))
+    assert _findings(shards, tmp_path) == [Finding("changed", record.as_posix(), "write_shards@stage1")]
+
+
 @pytest.mark.parametrize("change", [('"inputs"', '"inpuus"'), ('"max_steps"', '"max_stepz"'), ('"lm"', '"lo"')])
 def test_a_record_that_does_not_say_what_it_must_is_named(
     shards: Artifact, tmp_path: Path, change: tuple[str, str]
 ) -> None:
     model, store = _trained(shards, tmp_path)
-    record = store.root / f"{model.id}.jsonl"
+    record = store.record_file(model.id)
     record.write_text(record.read_text().replace(*change))
     with pytest.raises(IntegrityError, match=rf"{model.id}\.jsonl is damaged"):
         trace(model.path, store, tmp_path).step_rows(0)
