@@ -39,7 +39,7 @@ def trace_lines(lineage: Lineage) -> list[str]:
     _unfold(lineage, lineage.root, 0, set(), lines)
     raw = lineage.raw_files()
     lines.append(f"{len(raw)} raw files, for example:")
-    lines += [f"  {sha[:_SHORT]}  {path}" for path, sha in list(raw.items())[:3]]
+    lines += [f"  {sha[:_SHORT]}  {path}" for path, sha in raw[:3]]
     for node, table in zip(lineage.of_stage("write_shards"), lineage.raw_rows(), strict=True):
         origins = table.get_column("origins").list.len().sum()
         lines.append(f"{node.address}: {table.height} samples from {origins} raw rows (--rows lists them all)")

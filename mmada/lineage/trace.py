@@ -59,9 +59,12 @@ class Lineage:
         """Nodes that a stage made, nearest to the root first."""
         return [node for node in self.nodes.values() if node.stage == stage]
 
-    def raw_files(self) -> dict[str, str]:
-        """Raw file -> sha256, for the whole lineage."""
-        return {path: sha for node in self.nodes.values() for path, sha in sorted(node.raw_files.items())}
+    def raw_files(self) -> list[tuple[str, str]]:
+        """Raw file and sha256, for the whole lineage; a file of which outputs read several versions stands here with
+        each.
+        """
+        found = (pair for node in self.nodes.values() for pair in sorted(node.raw_files.items()))
+        return list(dict.fromkeys(found))
 
     def raw_rows(self) -> Iterator[pl.DataFrame]:
         """For each set of shards, nearest first: sample key, corpus, task, row id and origins (raw rows)."""

@@ -49,7 +49,7 @@ def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
             bar.update()
     raw = lineage.raw_files()
     with progress_bar("verify raw files", len(raw), "file") as bar:
-        for path, sha256 in raw.items():
+        for path, sha256 in raw:
             found = _raw_sha256(path, project)
             if found != sha256:
                 findings.append(Finding("changed" if found else "missing", path, "raw"))

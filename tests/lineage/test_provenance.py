@@ -1,5 +1,6 @@
 """How outputs came to be: append-only, once per way, found from any copy."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.lineage.trace import trace
-from mmada.lineage.verify import verify
+from mmada.lineage.verify import Finding, verify
 from tests.e2e.project_folder import run
 
 
@@ -73,6 +74,21 @@ def test_of_several_ways_the_one_is_told_whose_inputs_lie_here(store: Provenance
         lineage = trace(shards.path, store, tmp_path)
         assert list(lineage.nodes) == [shards.id, gate.id]
         assert not [found for found in verify(shards.path, lineage, tmp_path).findings if found.path.endswith("gate")]
+
+
+def test_a_raw_file_of_which_two_versions_were_read_is_named_with_both(store: ProvenanceStore, tmp_path: Path) -> None:
+    """A model on new data whose parent was trained on the data before: only one of the two can lie here now."""
+    (tmp_path / "table.jsonl").write_text("new")
+    shas = {content: hashlib.sha256(content.encode()).hexdigest() for content in ("old", "new")}
+    rows = {content: _artifact(tmp_path / content, content, "ingest") for content in shas}
+    for content, made in rows.items():
+        store.append(made, replace(_run("ingest", made.path, {}), raw_files={"table.jsonl": shas[content]}))
+    for inputs in (["new", "old"], ["old", "new"]):
+        model = _artifact(tmp_path / "-".join(inputs), "-".join(inputs), "train")
+        store.append(model, _run("train", model.path, {f"{place}": rows[name] for place, name in enumerate(inputs)}))
+        lineage = trace(model.path, store)
+        assert sorted(lineage.raw_files()) == sorted(("table.jsonl", sha) for sha in shas.values())
+        assert verify(model.path, lineage, tmp_path).findings == (Finding("changed", "table.jsonl", "raw"),)
 
 
 def test_an_unknown_output_says_where_to_look(store: ProvenanceStore, tmp_path: Path) -> None:
