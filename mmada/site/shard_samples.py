@@ -1,17 +1,15 @@
 """A few samples of every set of shards with the raw rows that they came from, and what those rows say."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from PIL import Image
 
 from mmada.contracts.ingested import read_pictures, read_records
 from mmada.lineage.trace import Lineage
-from mmada.site.thumbnail import thumbnail
+from mmada.site.thumbnail import thumbnail_of_file
 
 _PER_CORPUS: Final = 2
 
@@ -83,5 +81,5 @@ def _pictures(ingested: Sequence[Path], image_sha256s: set[str]) -> dict[str, by
         rows = read_pictures(folder, f"pictures of {folder}")
         chosen = rows.filter(pl.col("image_sha256").is_in(image_sha256s - set(found)))
         for sha256, data in chosen.select("image_sha256", "bytes").iter_rows():
-            found[sha256] = thumbnail(Image.open(io.BytesIO(data)))
+            found[sha256] = thumbnail_of_file(data)
     return found
