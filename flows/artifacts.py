@@ -136,7 +136,7 @@ def _rows_and_lineage(workspace: RunWorkspace) -> None:
     models = sorted((workspace.folder / paths.models).glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in [*models, workspace.folder / paths.gate, workspace.folder / paths.selected]:
         try:
-            lineage = trace(folder, store)
+            lineage = trace(folder, store, workspace.folder)
         except MmadaError:
             continue
         if lineage.of_stage("ingest"):

@@ -26,9 +26,11 @@ def promote(name: str, params: Params) -> str:
 
     Raises InputError when the data did not pass the gate, what made them is not committed, or the name is taken.
     """
-    if not re.match(VERSION_NAME, name) or name == NO_REFERENCE:
+    refused_by_git = ".." in name or name.endswith((".", ".lock"))  # as a tag, when its profile is committed already
+    if not re.match(VERSION_NAME, name) or name == NO_REFERENCE or refused_by_git:
         raise InputError(
-            f"{name!r} is no name of a data version: lower-case letters, digits, '.', '_' and '-', not {NO_REFERENCE!r}"
+            f"{name!r} is no name of a data version: lower-case letters, digits, '.', '_' and '-', not "
+            f"{NO_REFERENCE!r}, without '..', and without '.' or '.lock' at the end"
         )
     selected = open_artifact(Path(params.paths.selected))
     gate = open_artifact(Path(params.paths.gate))  # it exists only for data that passed

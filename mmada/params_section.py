@@ -2,11 +2,19 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
+
+def _no_truth(value: object) -> object:
+    """Refuse true and false, which would be taken as 1 and 0: limits that let everything pass."""
+    if isinstance(value, bool):
+        raise ValueError("a number belongs here, not true or false")
+    return value
+
+
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth)]
+Count = Annotated[int, Field(ge=0), BeforeValidator(_no_truth)]
+Positive = Annotated[int, Field(gt=0), BeforeValidator(_no_truth)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 TaskName = Literal["t2i", "lm", "chat", "mmu", "r2i"]
 PICTURE_TASKS: Final[tuple[TaskName, ...]] = ("t2i", "mmu", "r2i")

@@ -53,10 +53,12 @@ def test_a_name_is_given_once(params: Params) -> None:
         promote("first", params)
 
 
-@pytest.mark.parametrize("name", ["", "A", "../x", "two words", "-x", "none"])
+@pytest.mark.parametrize("name", ["", "A", "../x", "two words", "-x", "none", "v1..2", "v1.", "v1.lock"])
 def test_a_name_is_plain(params: Params, name: str) -> None:
+    before = git(Path(), "rev-parse", "HEAD")
     with pytest.raises(InputError, match="no name of a data version"):
         promote(name, params)
+    assert git(Path(), "rev-parse", "HEAD") == before
 
 
 def test_what_is_not_committed_has_no_name(params: Params) -> None:

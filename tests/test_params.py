@@ -42,6 +42,9 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
     [
         ("  seed: 1\n", "  sed: 1\n", "vq.sed"),
         ("max_loop_share: 0.5", "max_loop_share: 1.5", "selection.max_loop_share"),
+        ("max_drop_share: 0.2", "max_drop_share: true", "gate.max_drop_share: Value error, a number belongs here"),
+        ("min_correct_share: 1.0", "min_correct_share: false", "gate.min_correct_share: Value error, a number belongs"),
+        ("t2i: 500", "t2i: true", "gate.min_rows_per_task.t2i: Value error, a number belongs here"),
         ("max_text_tokens: 128", "max_text_tokens: 257", "selection.max_text_tokens is 257, and the model takes"),
         ("format: image_folder", "format: folder", "corpora.captions.format"),
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),

@@ -10,7 +10,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
+from polars.exceptions import PolarsError
 
-from mmada.errors import InputError, IntegrityError
+from mmada.errors import InputError, IntegrityError, one_line
 from mmada.git import git
 from mmada.lineage.manifest import Artifact
 from mmada.storage import atomic_write, link_or_copy
@@ -84,15 +86,21 @@ class ProvenanceStore:
     def records(self, id_: str) -> list[dict[str, Any]]:
         """Every known way in which `id_` was made, oldest first; empty when it is unknown here."""
         try:
-            text = self._file(id_).read_text(encoding="utf-8")
+            text = self.record_file(id_).read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
         try:
             return [json.loads(line) for line in text.split("\n") if line]  # names may hold other ends of lines
         except ValueError as error:
-            raise IntegrityError(
-                f"{self._file(id_)} is damaged ({error}); restore it from git or a backup: it says how {id_} was made"
-            ) from None
+            raise self.damaged(id_, error) from None
+
+    def damaged(self, id_: str, error: Exception) -> IntegrityError:
+        """What to raise where the records of `id_` do not say what they must."""
+        why = f"{type(error).__name__}: {one_line(error)}"
+        return IntegrityError(
+            f"{self.record_file(id_)} is damaged, or another version wrote it ({why}); restore it from git, "
+            f"or from a backup: it says how {id_} was made"
+        )
 
     def merge(self, other: "ProvenanceStore") -> None:
         """Add what `other` knows and this store does not; nothing is taken away from either."""
@@ -113,7 +121,7 @@ class ProvenanceStore:
 
     def _write(self, id_: str, records: list[dict[str, Any]]) -> None:
         lines = [json.dumps(record, sort_keys=True, ensure_ascii=False) for record in records]
-        atomic_write(self._file(id_), ("\n".join(lines) + "\n").encode())
+        atomic_write(self.record_file(id_), ("\n".join(lines) + "\n").encode())
 
     def all_records(self) -> list[dict[str, Any]]:
         """Every known way in which anything was made, by id, oldest first within an id.
@@ -129,19 +137,31 @@ class ProvenanceStore:
         return [record for id_ in ids for record in self.records(id_)]
 
     def existing_rows_file(self, id_: str) -> Path:
-        """`rows_file` of a set of shards that was made; InputError when it is not here."""
+        """`rows_file` of a set of shards that was made; IntegrityError when it is not here."""
         path = self.rows_file(id_)
         if not path.exists():
-            raise InputError(
+            raise IntegrityError(
                 f"the row index {path} is missing; restore it (`git checkout` or `dvc pull`) and run again"
             )
         return path
+
+    @contextmanager
+    def reading_rows(self) -> Iterator[None]:
+        """Around whatever reads row indexes. Raises IntegrityError when one of them cannot be read."""
+        try:
+            yield
+        except PolarsError as error:
+            raise IntegrityError(
+                f"a row index in {self.root / 'rows'} is damaged ({one_line(error)}); `mmada verify` of a model says "
+                "which, `git checkout` or `dvc pull` restores it"
+            ) from None
 
     def rows_file(self, id_: str) -> Path:
         """Row index of a set of shards (parquet): sample key, row id, raw rows."""
         return self.root / "rows" / f"{id_}.parquet"
 
-    def _file(self, id_: str) -> Path:
+    def record_file(self, id_: str) -> Path:
+        """How an id was made: a line per way."""
         return self.root / f"{id_}.jsonl"
 
 

@@ -20,7 +20,7 @@ _PROVENANCE_DEFAULT = Path("data/provenance")
 
 def print_trace(folder: Path, project: Path, *, step: int | None, rows: bool, as_json: bool) -> None:
     """Print the lineage of `folder`: outputs, raw files, and on request the rows of a step or of the whole run."""
-    lineage = trace(folder, _store(project))
+    lineage = trace(folder, _store(project), project)
     if step is not None:
         _print_rows(lineage.step_rows(step))
     elif rows:
@@ -39,9 +39,8 @@ def trace_lines(lineage: Lineage) -> list[str]:
     _unfold(lineage, lineage.root, 0, set(), lines)
     raw = lineage.raw_files()
     lines.append(f"{len(raw)} raw files, for example:")
-    lines += [f"  {sha[:_SHORT]}  {path}" for path, sha in list(raw.items())[:3]]
-    for node in lineage.of_stage("write_shards"):
-        table = pl.read_parquet(lineage.store.rows_file(node.id))
+    lines += [f"  {sha[:_SHORT]}  {path}" for path, sha in raw[:3]]
+    for node, table in zip(lineage.of_stage("write_shards"), lineage.raw_rows(), strict=True):
         origins = table.get_column("origins").list.len().sum()
         lines.append(f"{node.address}: {table.height} samples from {origins} raw rows (--rows lists them all)")
     return lines
@@ -69,7 +68,7 @@ def overrides(node: Node) -> list[str]:
 
 def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:
     """Print what `verify` finds. Raises IntegrityError when anything is not as it was."""
-    lineage = trace(folder, _store(project))
+    lineage = trace(folder, _store(project), project)
     result = verify(folder, lineage, project)
     if as_json:
         found = [vars(finding) for finding in result.findings]
@@ -81,7 +80,7 @@ def print_verification(folder: Path, project: Path, *, as_json: bool) -> None:
     if result.findings:
         raise IntegrityError(
             f"{len(result.findings)} files are not what {folder} was made from; `dvc checkout` restores outputs, "
-            "raw files come back from their source"
+            "`git checkout` row indexes, raw files come back from their source"
         )
 
 

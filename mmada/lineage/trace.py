@@ -1,16 +1,18 @@
 """Walk from an output back to the raw rows: provenance joined over ids.
 
-Only files are read, and none of them depends on params.yaml as it is now, nor on where the output lies.
+Only files are read, and none of them depends on params.yaml as it is now, nor on where the output lies. Of several ways
+in which the same bytes were made, the one is told whose inputs lie in the project now.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
-from mmada.errors import InputError
+from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import TrainingBlock
@@ -36,6 +38,8 @@ class Node:
     finished: str
     rows: Mapping[str, Any]
     """Rows in, kept, and dropped by reason; empty for outputs that are not made of rows."""
+    events: Mapping[str, Any] = field(default_factory=dict)
+    """What happened on the way and shaped the output, such as batches that training skipped."""
 
     @property
     def address(self) -> str:
@@ -55,9 +59,12 @@ class Lineage:
         """Nodes that a stage made, nearest to the root first."""
         return [node for node in self.nodes.values() if node.stage == stage]
 
-    def raw_files(self) -> dict[str, str]:
-        """Raw file -> sha256, for the whole lineage."""
-        return {path: sha for node in self.nodes.values() for path, sha in sorted(node.raw_files.items())}
+    def raw_files(self) -> list[tuple[str, str]]:
+        """Raw file and sha256, for the whole lineage; a file of which outputs read several versions stands here with
+        each.
+        """
+        found = (pair for node in self.nodes.values() for pair in sorted(node.raw_files.items()))
+        return list(dict.fromkeys(found))
 
     def raw_rows(self) -> Iterator[pl.DataFrame]:
         """For each set of shards, nearest first: sample key, corpus, task, row id and origins (raw rows)."""
@@ -65,14 +72,15 @@ class Lineage:
             yield self._rows(node).select("key", "corpus", "task", "row_id", "origins")
 
     def step_rows(self, step: int) -> pl.DataFrame:
-        """The very samples of a training step of the root model, in batch order, with their raw rows.
+        """The very samples of a training step of the root model, in batch order, with their raw rows; `skipped`: why
+        the step did not move the weights, "" where it did.
 
         Raises InputError when the root is not a trained model or the step is outside its run.
         """
         node = self.nodes[self.root]
         if node.stage != "train":
             raise InputError(f"{node.path} was made by {node.address}, not by training: it has no steps")
-        block = TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+        block = self.training_block
         steps = node.params.get("steps_done", block.max_steps)  # fewer in a checkpoint published on the way
         if not 0 <= step < steps:
             raise InputError(f"step {step} is outside the run of {node.address}: 0 to {steps - 1}")
@@ -80,12 +88,24 @@ class Lineage:
         index = self._rows(shards)
         keys = dict(index.group_by("corpus", maintain_order=True).agg("key").iter_rows())
         picks = training_order(keys, block).batch(step)
-        return _picks_table(picks).join(
+        rows = _picks_table(picks).join(
             index.select("key", "task", "row_id", "origins"), on="key", how="left", maintain_order="left"
         )
+        skipped = {batch["step"]: batch["reason"] for batch in node.events.get("skipped_batches", [])}
+        return rows.with_columns(skipped=pl.lit(skipped.get(step, "")))
+
+    @property
+    def training_block(self) -> TrainingBlock:
+        """With what the root model was trained. Raises IntegrityError when its record does not say."""
+        node = self.nodes[self.root]
+        try:
+            return TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+        except (KeyError, ValidationError) as error:
+            raise self.store.damaged(node.id, error) from None
 
     def _rows(self, node: Node) -> pl.DataFrame:
-        return pl.read_parquet(self.store.existing_rows_file(node.id))
+        with self.store.reading_rows():
+            return pl.read_parquet(self.store.existing_rows_file(node.id))
 
 
 def _picks_table(picks: list[Pick]) -> pl.DataFrame:
@@ -98,8 +118,8 @@ def _picks_table(picks: list[Pick]) -> pl.DataFrame:
     )
 
 
-def trace(folder: Path, store: ProvenanceStore) -> Lineage:
-    """Lineage of the output in `folder`, wherever it lies.
+def trace(folder: Path, store: ProvenanceStore, project: Path = Path()) -> Lineage:
+    """Lineage of the output in `folder`, wherever it lies. `project`: the folder in which it was made.
 
     Raises InputError when the folder holds no output, or the store knows nothing of its id.
     """
@@ -110,12 +130,12 @@ def trace(folder: Path, store: ProvenanceStore) -> Lineage:
         id_, where = waiting.pop(0)
         if id_ in nodes:
             continue
-        nodes[id_] = node = _node(id_, where, store)
+        nodes[id_] = node = _node(id_, where, store, project)
         waiting += [(input_id, f"{name} of {node.address}") for name, input_id in node.inputs.items()]
     return Lineage(root, nodes, store)
 
 
-def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
+def _node(id_: str, where: str, store: ProvenanceStore, project: Path) -> Node:
     records = store.records(id_)
     if not records:
         raise InputError(
@@ -123,17 +143,30 @@ def _node(id_: str, where: str, store: ProvenanceStore) -> Node:
             "(or name it with --project), with its provenance pulled"
         )
     record = records[-1]
-    return Node(
-        id=id_,
-        stage=record["stage"],
-        key=record["key"],
-        version=record["version"],
-        path=record["path"],
-        files=record["files"],
-        inputs={name: entry["id"] for name, entry in record["inputs"].items()},
-        raw_files=record["raw_files"],
-        params=record["params"],
-        code=record["code"],
-        finished=record["finished"],
-        rows=record.get("rows", {}),
-    )
+    if len(records) > 1:  # a change of params.yaml that was taken back leaves the newest way without its inputs
+        record = next((way for way in reversed(records) if _inputs_lie_here(way, project)), record)
+    try:
+        return Node(
+            id=id_,
+            stage=record["stage"],
+            key=record["key"],
+            version=record["version"],
+            path=record["path"],
+            files=record["files"],
+            inputs={name: entry["id"] for name, entry in record["inputs"].items()},
+            raw_files=record["raw_files"],
+            params=record["params"],
+            code=record["code"],
+            finished=record["finished"],
+            rows=record.get("rows", {}),
+            events=record.get("events", {}),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise store.damaged(id_, error) from None
+
+
+def _inputs_lie_here(way: Mapping[str, Any], project: Path) -> bool:
+    try:
+        return all(read_artifact(project / read["path"]).id == read["id"] for read in way["inputs"].values())
+    except (InputError, IntegrityError):
+        return False

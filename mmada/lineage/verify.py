@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmada.errors import InputError, IntegrityError
+from mmada.contracts.tables import read_table
+from mmada.errors import ContractError, InputError, IntegrityError
 from mmada.lineage.manifest import MANIFEST_NAME, changed_files, file_sha256, read_artifact
 from mmada.lineage.trace import Lineage, Node
 from mmada.progress import progress_bar
+from mmada.shards.index import INDEX, read_index
 from mmada.sources.pinning import object_sha256
 
 
@@ -33,7 +35,9 @@ class Verification:
 
 
 def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
-    """Re-hash `folder`, every output of its lineage, and the raw files, below `project`."""
+    """Re-hash `folder`, every output of its lineage, and the raw files, below `project`; row indexes are compared with
+    the shards that they were made of.
+    """
     root = lineage.nodes[lineage.root]
     num_files = len(root.files)
     findings = _check_folder(folder, root, lineage)
@@ -45,7 +49,7 @@ def verify(folder: Path, lineage: Lineage, project: Path) -> Verification:
             bar.update()
     raw = lineage.raw_files()
     with progress_bar("verify raw files", len(raw), "file") as bar:
-        for path, sha256 in raw.items():
+        for path, sha256 in raw:
             found = _raw_sha256(path, project)
             if found != sha256:
                 findings.append(Finding("changed" if found else "missing", path, "raw"))
@@ -74,4 +78,22 @@ def _check_folder(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:
         known = bool(lineage.store.records(artifact.id))
         path = folder if known else folder / MANIFEST_NAME
         return [Finding("superseded" if known else "changed", path.as_posix(), node.address)]
-    return [Finding("changed", (folder / name).as_posix(), node.address) for name in changed_files(artifact)]
+    changed = [folder / name for name in changed_files(artifact)]
+    if artifact.files != node.files:  # the id is that of this manifest, so what is wrong is the record
+        changed.append(lineage.store.record_file(node.id))
+    found = [Finding("changed", path.as_posix(), node.address) for path in changed]
+    return found or _check_rows(folder, node, lineage)
+
+
+def _check_rows(folder: Path, node: Node, lineage: Lineage) -> list[Finding]:
+    """Of a set of shards that is whole: the row index in provenance, by which its raw rows are named."""
+    if node.stage != "write_shards":
+        return []
+    file = lineage.store.rows_file(node.id)
+    try:
+        is_same = read_table(file, INDEX, "row index").equals(read_index(folder))
+    except InputError:
+        return [Finding("missing", file.as_posix(), node.address)]
+    except ContractError:
+        is_same = False
+    return [] if is_same else [Finding("changed", file.as_posix(), node.address)]

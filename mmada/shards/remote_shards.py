@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mmada.errors import IntegrityError, ParamsError
-from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
+from mmada.lineage.manifest import MANIFEST_NAME, Artifact, file_sha256, read_artifact
 from mmada.shards.index import first_damage
 from mmada.shards.shard_files import OpenFiles, Place
 from mmada.storage import Storage, atomic_write, exclusive, open_storage
@@ -122,11 +122,12 @@ def open_remote_shards(url: str, cache: Path) -> RemoteShards:
 
     def fetch(name: str) -> None:
         path = folder / name
-        if not path.exists():
-            data = storage.read(name)
-            if hashlib.sha256(data).hexdigest() != artifact.files[name]:
-                raise IntegrityError(f"{url}/{name} is not the file of {MANIFEST_NAME}; upload the folder again")
-            atomic_write(path, data)
+        if path.exists() and file_sha256(path) == artifact.files[name]:
+            return
+        data = storage.read(name)
+        if hashlib.sha256(data).hexdigest() != artifact.files[name]:
+            raise IntegrityError(f"{url}/{name} is not the file of {MANIFEST_NAME}; upload the folder again")
+        atomic_write(path, data)
 
     with ThreadPoolExecutor(_FETCHES) as pool:
         list(pool.map(fetch, here))

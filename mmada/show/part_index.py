@@ -13,6 +13,7 @@ import polars as pl
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import Schema
 from mmada.contracts.tables import from_parquet, to_parquet
+from mmada.errors import IntegrityError
 from mmada.lineage.manifest import MANIFEST_NAME, read_artifact
 from mmada.unit_store import WORK_DIR, UnitStore, unit_key
 
@@ -26,7 +27,9 @@ _PLACES: Final = "places"
 
 
 def parts_with_ids(folder: Path, starts: Sequence[str]) -> list[Path]:
-    """Parts of records in `folder` with a row whose id may begin with any of `starts`, in order."""
+    """Parts of records in `folder` with a row whose id may begin with any of `starts`, in order. Raises IntegrityError
+    when the folder lacks a file.
+    """
     names = sorted({start[0] for start in starts})
     bounds = [[int(start.ljust(_DIGITS, fill)[:_DIGITS], 16) for fill in "0f"] for start in starts]
     wanted = [pl.col("id").is_between(pl.lit(low, pl.UInt64), pl.lit(high, pl.UInt64)) for low, high in bounds]
@@ -34,7 +37,9 @@ def parts_with_ids(folder: Path, starts: Sequence[str]) -> list[Path]:
 
 
 def parts_with_place(folder: Path, source_file: str, row: int) -> list[Path]:
-    """Parts of records in `folder` that may hold this row of a raw file, in order."""
+    """Parts of records in `folder` that may hold this row of a raw file, in order. Raises IntegrityError when the
+    folder lacks a file.
+    """
     is_here = pl.lit(row).is_between("first", "last")
     return _narrowed(folder, [_PLACES], (pl.col("source_file") == source_file) & is_here)
 
@@ -43,7 +48,13 @@ def _narrowed(folder: Path, names: Iterable[str], wanted: pl.Expr) -> list[Path]
     files = parts(folder, "records")
     if not (folder / MANIFEST_NAME).is_file():  # not finished: its parts may still change
         return files
-    version, store = read_artifact(folder).id, UnitStore(WORK_DIR / "units").group("part_index")
+    artifact = read_artifact(folder)
+    if lacking := [name for name in artifact.files if not (folder / name).is_file()]:
+        raise IntegrityError(
+            f"{folder} lacks {len(lacking)} of its files, such as {lacking[0]}; delete it and run `dvc checkout`, or "
+            "`dvc repro`"
+        )
+    version, store = artifact.id, UnitStore(WORK_DIR / "units").group("part_index")
     numbers: set[int] = set()
     for name in names:
         key = unit_key(VERSION, version, name)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmada.lineage.trace import Lineage, Node
-from mmada.params_training import TrainingBlock
 from mmada.site.data_page import Ledger
 
 
@@ -38,7 +37,7 @@ def _entry(name: str, lineage: Lineage) -> ModelEntry:
     node = lineage.nodes[lineage.root]
     if node.stage != "train":
         return ModelEntry(name, node, "", node.stage.replace("_", " "), 0, "")
-    block = TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+    block = lineage.training_block
     nearest = lineage.of_stage("select")
     objective = block.objective.replace("_", " ")
     return ModelEntry(name, node, block.init, objective, block.max_steps, nearest[0].id if nearest else "")

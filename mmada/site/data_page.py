@@ -1,6 +1,6 @@
 """What happened to the rows: funnel, examples of every drop reason, lengths, pictures beside reconstructions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,8 +77,9 @@ def data_page(
     ledger: Ledger | None,
     checks: Sequence[Mapping[str, Any]] | None,
     reconstructions: Sequence[Reconstruction] | None,
+    traced: Container[str] = (),
 ) -> str:
-    """The page. None stands for what has not been made yet."""
+    """The page. None stands for what has not been made yet. `traced`: ids that the lineage page shows."""
     if ledger is None:
         selected = [Section("Rows", absent("No rows have been selected yet.", "dvc repro select"))]
     else:
@@ -98,18 +99,18 @@ def data_page(
             Section("Reconstructions", gallery if reconstructions is None else _gallery(reconstructions)),
             Section("The gate", gate if checks is None else _gate(checks)),
         ],
-        intro="" if ledger is None else _totals(ledger),
+        intro="" if ledger is None else _totals(ledger, traced),
         scripts=figures.SCRIPTS,
     )
 
 
-def _totals(ledger: Ledger) -> Html:
+def _totals(ledger: Ledger, traced: Container[str]) -> Html:
     return cards(
         [
             ("raw rows", ledger.num_raw),
             ("kept", ledger.kept.height),
             ("dropped, each with its reason", ledger.dropped.height),
-            ("version of the selected rows", identity(ledger.selected_id)),
+            ("version of the selected rows", identity(ledger.selected_id, linked=ledger.selected_id in traced)),
         ]
     )
 

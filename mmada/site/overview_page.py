@@ -1,6 +1,6 @@
 """The first page: which models and data there are, how they score, where the time went."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 from mmada.site import figures
@@ -36,11 +36,13 @@ def overview_page(
     scores: Sequence[CheckpointScores],
     reports: Mapping[str, Report],
     outputs: Mapping[str, str],
+    traced: Container[str],
 ) -> str:
-    """The page. `outputs`: folder -> id of every finished output."""
+    """The page. `outputs`: folder -> id of every finished output; `traced`: ids that the lineage page shows."""
     drawn = [interval_figure(name, name, scores) for name in benchmark_names(scores)]
     nothing = absent("Nothing has been evaluated yet.", "dvc repro")
-    listing = table(["output", "id"], [[element("code", path), identity(id_)] for path, id_ in outputs.items()])
+    ids = {path: identity(id_, linked=id_ in traced) for path, id_ in outputs.items()}
+    listing = table(["output", "id"], [[element("code", path), id_] for path, id_ in ids.items()])
     sections = [
         Section("Scores", columns(drawn, "columns thirds") if drawn else nothing),
         Section("Models", _models(models, scores)),

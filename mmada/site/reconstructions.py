@@ -1,6 +1,5 @@
 """Pictures as they came beside what the picture tokenizer gives back of them."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 from mmada.contracts.code_packing import unpack_codes
 from mmada.contracts.image_codes import read_codes
 from mmada.contracts.ingested import read_pictures
-from mmada.site.thumbnail import thumbnail
+from mmada.site.thumbnail import thumbnail, thumbnail_of_file
 from mmada.vq.magvit import load_magvit, to_uint8
 
 _SHOWN: Final = 12
@@ -44,8 +43,6 @@ def reconstruct(codes: Path, magvit: Path, ingested: Sequence[Path]) -> list[Rec
         grid = (row["grid_rows"], row["grid_columns"])
         values = torch.from_numpy(unpack_codes(row["codes"], grid[0] * grid[1]).astype("int64"))
         decoded = to_uint8(model.decode(values[None], height=grid[0], width=grid[1]))[0]
-        original = Image.open(io.BytesIO(by_sha256[row["image_sha256"]]))
-        shots.append(
-            Reconstruction(row["image_sha256"], thumbnail(original), thumbnail(Image.fromarray(decoded)), row["psnr"])
-        )
+        original = thumbnail_of_file(by_sha256[row["image_sha256"]])
+        shots.append(Reconstruction(row["image_sha256"], original, thumbnail(Image.fromarray(decoded)), row["psnr"]))
     return shots

@@ -1,18 +1,15 @@
 """A few samples of every set of shards with the raw rows that they came from, and what those rows say."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from PIL import Image
 
 from mmada.contracts.ingested import read_pictures, read_records
-from mmada.errors import InputError
 from mmada.lineage.trace import Lineage
-from mmada.site.thumbnail import thumbnail
+from mmada.site.thumbnail import thumbnail_of_file
 
 _PER_CORPUS: Final = 2
 
@@ -45,13 +42,11 @@ def shard_rows(lineages: Sequence[Lineage], ingested: Sequence[Path]) -> dict[st
     """Id of a set of shards -> its rows, for all sets in `lineages`; sets without a row index are left out."""
     tables: dict[str, pl.DataFrame] = {}
     for lineage in lineages:
-        if {node.id for node in lineage.of_stage("write_shards")} <= set(tables):
+        ids = [node.id for node in lineage.of_stage("write_shards")]
+        if set(ids) <= set(tables):
             continue
-        try:
-            found = zip(lineage.of_stage("write_shards"), lineage.raw_rows(), strict=True)
-            tables |= {node.id: rows for node, rows in found}
-        except InputError:  # the index was not fetched: the page then shows no rows of this lineage
-            continue
+        if all(lineage.store.rows_file(id_).exists() for id_ in ids):  # else the page shows no rows of this lineage
+            tables |= dict(zip(ids, lineage.raw_rows(), strict=True))
     chosen = {id_: rows.group_by("corpus", maintain_order=True).head(_PER_CORPUS) for id_, rows in tables.items()}
     wanted = pl.concat([rows.select("row_id") for rows in chosen.values()]) if chosen else pl.DataFrame({"row_id": []})
     records = _records(ingested, set(wanted.get_column("row_id")))
@@ -86,5 +81,5 @@ def _pictures(ingested: Sequence[Path], image_sha256s: set[str]) -> dict[str, by
         rows = read_pictures(folder, f"pictures of {folder}")
         chosen = rows.filter(pl.col("image_sha256").is_in(image_sha256s - set(found)))
         for sha256, data in chosen.select("image_sha256", "bytes").iter_rows():
-            found[sha256] = thumbnail(Image.open(io.BytesIO(data)))
+            found[sha256] = thumbnail_of_file(data)
     return found

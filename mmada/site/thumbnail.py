@@ -1,11 +1,19 @@
 """Pictures of a size that a page can carry."""
 
 import io
+import sys
 from typing import Final
 
 from PIL import Image
 
+from mmada.vq.preprocess import decode_picture
+
 _SIDE: Final = 256
+
+
+def thumbnail_of_file(data: bytes) -> bytes:
+    """Of a picture's file as ingest took it: upright, over white, of 8 bits, as the models see it."""
+    return thumbnail(Image.fromarray(decode_picture(data, max_pixels=sys.maxsize)))
 
 
 def thumbnail(image: Image.Image) -> bytes:

@@ -35,7 +35,7 @@ from mmada.site.training_reports import read_curves, read_rollouts, read_sampled
 from mmada.stage_report import StageReport
 from mmada.training.rollout_log import ROLLOUTS
 
-VERSION: Final = 7
+VERSION: Final = 8
 OUT: Final = "site"
 
 _ASSETS: Final = Path(__file__).resolve().parent.parent / "site" / "assets"
@@ -56,6 +56,7 @@ def build_site(
     lineages, untraced = _lineages(inputs, ProvenanceStore(Path(paths.provenance)))
     of_models = {name: lineages[f"model {name}"] for name in models if f"model {name}" in lineages}
     by_folder = {inputs[name].path.as_posix(): found for name, found in lineages.items()}
+    traced = {id_ for found in lineages.values() for id_ in found.nodes}
     scored = [name.removeprefix("scores ") for name in inputs if name.startswith("scores ")]
     order = [name for name in models if name in scored] + [name for name in scored if name not in models]
     scores = read_scores(Path(paths.scores), order)
@@ -70,8 +71,9 @@ def build_site(
             scores,
             read_reports(reports),
             {artifact.path.as_posix(): artifact.id for artifact in inputs.values()},
+            traced,
         ),
-        "data": data_page(ledger, _checks(inputs), _reconstructions(inputs, ingested)),
+        "data": data_page(ledger, _checks(inputs), _reconstructions(inputs, ingested), traced),
         "training": training_page(
             training,
             read_curves(reports / "training"),

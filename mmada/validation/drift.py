@@ -73,10 +73,15 @@ def read_profile(path: Path) -> Profile:
 
 def shifts(tables: Mapping[str, pl.DataFrame], reference: Profile) -> pl.DataFrame:
     """A line per fact of the reference (`row`): `shift`, the share of rows that moved, 0 where chance explains it, and
-    `moved`, for people.
+    `moved`, for people. Raises ContractError where the reference holds none of the facts: nothing would be compared.
     """
     columns = {**_words(tables), **_numbers(tables)}
     compared = [name for name in reference if name in columns]
+    if not compared:
+        raise ContractError(
+            f"gate.reference: its profile holds none of the facts that are compared ({', '.join(columns)}); name a "
+            "version that `mmada promote` made, or none"
+        )
     lines = []
     for name in compared:
         known = reference[name]

@@ -14,6 +14,8 @@ from mmada.validation.narrow import numbers
 
 EXAMPLES: Final = 5
 _ROW_COUNT: Final = "ExpectTableRowCountToBeBetween"
+_UNSEEN: Final = r"[\p{C}\p{Zl}\p{Zp}]+"
+"""Ends of lines, escapes, marks that turn text around: they would break the lists, or command a terminal."""
 _PLACES: Final = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
 
 
@@ -103,7 +105,7 @@ def _failing(check: Check, table: pl.DataFrame, answer: Any) -> Sequence[int]:
 def _lines(table: pl.DataFrame, check: Check, places: Sequence[int]) -> pl.DataFrame:
     if not places:
         return pl.DataFrame(schema={"row": pl.String, "value": pl.String})
-    shown = pl.col(check.shows or check.column).cast(pl.String).fill_null("none")
+    shown = pl.col(check.shows or check.column).cast(pl.String).fill_null("none").str.replace_all(_UNSEEN, " ")
     return table[list(places)].select("row", value=shown)
 
 

@@ -127,7 +127,7 @@ def test_a_held_out_file_is_in_no_model(project: _Project) -> None:
 @pytest.mark.parametrize("asked", ["raw/texts/a.jsonl", "raw/texts/b.jsonl", "raw/photos/1.png", "raw/held.jsonl"])
 def test_impact_is_trace_read_backwards(project: _Project, asked: str) -> None:
     folders = [path.parent for path in project.root.glob("*/manifest.json")]
-    tracing = {folder.name for folder in folders if asked in trace(folder, project.store).raw_files()}
+    tracing = {folder.name for folder in folders if asked in dict(trace(folder, project.store).raw_files())}
     assert {output.address for output in impact(asked, project.store).affected} == tracing
     assert impact(_sha(asked), project.store) == impact(asked, project.store), "a file's sha256 is as good as its path"
 

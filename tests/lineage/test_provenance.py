@@ -1,5 +1,7 @@
 """How outputs came to be: append-only, once per way, found from any copy."""
 
+import hashlib
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.lineage.trace import trace
+from mmada.lineage.verify import Finding, verify
 from tests.e2e.project_folder import run
 
 
@@ -54,6 +57,38 @@ def test_trace_walks_over_ids(store: ProvenanceStore, tmp_path: Path) -> None:
     store.append(model, _run("train", model.path, {"facts": facts, "rows": raw}))
     lineage = trace(model.path, store)
     assert list(lineage.nodes) == [model.id, facts.id, raw.id]
+
+
+def test_of_several_ways_the_one_is_told_whose_inputs_lie_here(store: ProvenanceStore, tmp_path: Path) -> None:
+    """A limit that was changed and changed back: gate and certificate are the first ones again, no stage ran."""
+    gates = [_artifact(tmp_path / name, name, "validate") for name in ("first", "second")]
+    shards = _artifact(tmp_path / "shards", "s", "write_shards")
+    for limit, gate in enumerate(gates):
+        store.append(gate, _run("validate", Path("gate"), {}, limit=limit))
+        run = _run("write_shards", Path("shards"), {"gate": gate})
+        store.append(shards, replace(run, inputs={"gate": (gate.id, "gate")}))
+    assert list(trace(shards.path, store, tmp_path).nodes) == [shards.id, gates[1].id]
+    for gate in (gates[0], gates[1]):
+        shutil.rmtree(tmp_path / "gate", ignore_errors=True)
+        shutil.copytree(gate.path, tmp_path / "gate")
+        lineage = trace(shards.path, store, tmp_path)
+        assert list(lineage.nodes) == [shards.id, gate.id]
+        assert not [found for found in verify(shards.path, lineage, tmp_path).findings if found.path.endswith("gate")]
+
+
+def test_a_raw_file_of_which_two_versions_were_read_is_named_with_both(store: ProvenanceStore, tmp_path: Path) -> None:
+    """A model on new data whose parent was trained on the data before: only one of the two can lie here now."""
+    (tmp_path / "table.jsonl").write_text("new")
+    shas = {content: hashlib.sha256(content.encode()).hexdigest() for content in ("old", "new")}
+    rows = {content: _artifact(tmp_path / content, content, "ingest") for content in shas}
+    for content, made in rows.items():
+        store.append(made, replace(_run("ingest", made.path, {}), raw_files={"table.jsonl": shas[content]}))
+    for inputs in (["new", "old"], ["old", "new"]):
+        model = _artifact(tmp_path / "-".join(inputs), "-".join(inputs), "train")
+        store.append(model, _run("train", model.path, {f"{place}": rows[name] for place, name in enumerate(inputs)}))
+        lineage = trace(model.path, store)
+        assert sorted(lineage.raw_files()) == sorted(("table.jsonl", sha) for sha in shas.values())
+        assert verify(model.path, lineage, tmp_path).findings == (Finding("changed", "table.jsonl", "raw"),)
 
 
 def test_an_unknown_output_says_where_to_look(store: ProvenanceStore, tmp_path: Path) -> None:

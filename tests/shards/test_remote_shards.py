@@ -9,6 +9,7 @@ import pytest
 
 from mmada.errors import InputError, IntegrityError, ParamsError
 from mmada.lineage.manifest import read_artifact
+from mmada.shards.index import index_parts
 from mmada.shards.loader import Loader
 from mmada.shards.order import Order
 from mmada.shards.reader import ShardReader
@@ -154,6 +155,16 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(remote: Remote, tmp_path: 
     for path in cache.glob("*.tar"):
         path.write_bytes(bytes(path.stat().st_size))
     assert [sample.prompt for sample in reader.samples(KEYS)] == [sample.prompt for sample in SAMPLES]
+
+
+def test_a_damaged_part_of_the_index_in_the_cache_is_fetched_again(remote: Remote, tmp_path: Path) -> None:
+    reader = ShardReader.open(remote.url, cache=tmp_path / "cache")
+    parts = index_parts(reader.folder)
+    whole = [part.read_bytes() for part in parts]
+    for part, data in zip(parts, whole, strict=True):
+        part.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
+    assert ShardReader.open(remote.url, cache=tmp_path / "cache").index.equals(reader.index)
+    assert [part.read_bytes() for part in parts] == whole
 
 
 def test_what_is_no_set_of_shards_is_refused(remote: Remote, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mmada.contracts.ingested import STORED_RECORDS, part_name
 from mmada.contracts.records import RECORDS
 from mmada.contracts.tables import write_table
+from mmada.errors import IntegrityError
 from mmada.lineage.manifest import write_manifest
 from mmada.show.part_index import parts_with_ids, parts_with_place
 
@@ -55,6 +56,15 @@ def test_every_row_is_found_by_id_beginning_and_place(folder: Path) -> None:
     assert parts_with_ids(folder, ["0" * 64, "f" * 7]) == []
     assert parts_with_ids(folder, []) == []
     assert parts_with_place(folder, "b", ROWS) == []
+
+
+def test_a_corpus_that_lacks_a_part_is_refused_whether_or_not_it_has_an_index(folder: Path) -> None:
+    finish(folder)
+    parts_with_ids(folder, [row_id(3)])
+    (folder / part_name("records", 4)).unlink()
+    for asked in (lambda: parts_with_ids(folder, [row_id(ROWS - 1)]), lambda: parts_with_place(folder, "a", 5)):
+        with pytest.raises(IntegrityError, match=part_name("records", 4)):
+            asked()
 
 
 def test_another_version_of_the_corpus_has_another_index(folder: Path) -> None:

@@ -7,7 +7,15 @@ import polars as pl
 import pytest
 
 from mmada.errors import ContractError
-from mmada.validation.drift import FALSE_ALARMS, compare_counts, profile, read_profile, shifts, write_profile
+from mmada.validation.drift import (
+    FALSE_ALARMS,
+    Distribution,
+    compare_counts,
+    profile,
+    read_profile,
+    shifts,
+    write_profile,
+)
 
 PAIRS = 200
 MAX_SHIFT = 0.03
@@ -99,6 +107,12 @@ def test_a_profile_survives_its_file(tmp_path: Path) -> None:
     known = profile(version(np.random.default_rng(0), 500))
     write_profile(known, tmp_path / "first.json")
     assert read_profile(tmp_path / "first.json") == known
+
+
+def test_a_reference_that_nothing_is_compared_with_is_refused() -> None:
+    for reference in ({}, {"other": Distribution({"a": 1})}):
+        with pytest.raises(ContractError, match="none of the facts"):
+            shifts(version(np.random.default_rng(0), 50), reference)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", '{"corpus": {"counts": {"a": "many"}}}', '{"corpus": {"count": {}}}'])

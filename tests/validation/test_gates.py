@@ -163,6 +163,17 @@ def test_a_share_shows_the_rows_that_count_against_it(tmp_path: Path) -> None:
         run_gate(project(tmp_path, known, 10))
 
 
+def test_what_a_row_says_stays_in_its_line_and_commands_no_terminal(tmp_path: Path) -> None:
+    said = "7\n8\t\x1b[2J\u202e"
+    known = facts(answer_correct={1: "no"}, final_answer={1: said})
+    with pytest.raises(GateError) as refused:
+        run_gate(project(tmp_path, known, 10))
+    assert f"{1:064x}  7 8 [2J " in str(refused.value)
+    assert not set(said) & set("\t\x1b\u202e") & set(str(refused.value))
+    (listed,) = (tmp_path / "reports/gate").glob("share_of_checkable*.txt")
+    assert [line.split("\t")[0] for line in listed.read_text().splitlines()] == [f"{1:064x}"]
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
