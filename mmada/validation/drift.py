@@ -4,7 +4,8 @@ A distribution has moved when two things hold:
 
 - The chi-squared test of homogeneity (Pearson 1911, Biometrika 8:250; facts that are numbers in tenths of the
   reference) refuses that both versions are samples of one distribution, at a level that is shared out over all facts
-  (Bonferroni), so that versions of one distribution raise an alarm in at most 2 of 1,000 comparisons of all facts.
+  (Bonferroni), so that versions of one distribution raise an alarm in about 2 of 1,000 comparisons of all facts (3
+  where the reference has but 1,000 rows, whose tenths are estimates).
 - The total variation distance, the share of the rows that would have to change place, is above a limit: of a million
   rows chance explains next to nothing, however small.
 
