@@ -166,6 +166,8 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Iterat
     """The objective that the block names, with what it needs meanwhile."""
     if block.unigrpo is not None:
         with closing(_reward_workers(block.unigrpo)) as scorer:
+            for weights in reward_weights(block.unigrpo).labelled().values():
+                scorer.load(weights)
             yield _unigrpo(block, block.unigrpo, material, job, scorer)
         return
     yield MaskedPrediction(

@@ -3,12 +3,13 @@
 import signal
 import time
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
 
 from mmada.errors import ContractError, TrainingError
-from mmada.rewards import Response
+from mmada.rewards import Response, scoring
 from mmada.rewards.scoring import Asked, RewardWorkers
 from tests.worker_processes import is_worker
 
@@ -61,6 +62,15 @@ def test_workers_that_cannot_start_end_the_run_instead_of_scoring_nothing(monkey
     monkeypatch.setattr("sys.executable", "/bin/false")
     with closing(RewardWorkers({}, SECONDS, workers=1)) as pool, pytest.raises(TrainingError, match="cannot start"):
         list(pool([_asked("7")]))
+
+
+def test_a_worker_loads_a_model_once_whichever_rewards_are_asked_for_with_it(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(scoring, "REWARD_MODELS", {"clip": None})
+    monkeypatch.setattr(scoring, "build_rewards", lambda names, folders: loaded.extend(names) or {names[0]: len})
+    for names in (("clip",), ("clip", "correctness"), ("clip", "image_reward")):
+        scoring._score(scoring._Task(names, None, (("clip", Path("a folder of this test")),), SECONDS))
+    assert loaded == ["clip", "correctness", "image_reward"]
 
 
 def test_what_a_reward_cannot_judge_ends_the_run_with_its_message(workers):
