@@ -51,7 +51,7 @@ from mmada.training.phases import RewardWeights, open_phases
 from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
-from mmada.training.rollout_log import ROLLOUTS, RolloutLog
+from mmada.training.rollout_log import RolloutLog, log_place
 from mmada.training.rollouts import DecodePictures, RolloutSettings
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -220,7 +220,7 @@ def _unigrpo(
 
 def _rollout_log(block: TrainingBlock, choices: UniGrpoSection, job: Job) -> RolloutLog:
     iterations = -(-block.max_steps // choices.inner_updates)
-    return RolloutLog(Path(job.curves).parent / ROLLOUTS / job.name, every=-(-iterations // _LOGGED_ITERATIONS))
+    return RolloutLog(log_place(job.curves, job.name), every=-(-iterations // _LOGGED_ITERATIONS))
 
 
 def reward_weights(choices: UniGrpoSection) -> RewardWeights:

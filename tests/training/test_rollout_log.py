@@ -2,14 +2,21 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mmada.dispatch.away import sent_away
+from mmada.dispatch.ray import bring_answers
+from mmada.lineage.manifest import Artifact
+from mmada.params_schema import load_params
 from mmada.site.sampled_answers import answer_groups
 from mmada.site.training_reports import read_rollouts
+from mmada.training.job import _rollout_log
 from mmada.training.phases import kept_groups, open_phases
 from mmada.training.policy_gradient import standardised
-from mmada.training.rollout_log import RolloutLog, answer_records
+from mmada.training.rollout_log import RolloutLog, answer_records, log_place
+from tests.dispatch.small_job import PARAMS, make_job
 from tests.tiny import tiny_model, tiny_tokenizer, tiny_vocab
 from tests.training.toy_unigrpo import PROMPTS, WEIGHTS, Memory, toy
 
@@ -20,7 +27,7 @@ def tokenizer(tmp_path_factory):
 
 
 def _sampled(tokenizer, folder, iterations, **options):
-    objective = toy(tokenizer, Memory(), log=RolloutLog(folder, every=2), **options)
+    objective = toy(tokenizer, Memory(), log=RolloutLog(str(folder), every=2), **options)
     for step in range(2 * iterations):
         objective.parts(tiny_model(tiny_vocab(tokenizer)), step)
 
@@ -52,6 +59,25 @@ def test_a_run_that_begins_clears_the_log_of_the_one_before(tokenizer, tmp_path)
     _sampled(tokenizer, tmp_path, 1, prompts=PROMPTS[:1])
     assert len(list(tmp_path.iterdir())) == 1
     assert len(read_rollouts(tmp_path)) == 1
+
+
+def test_answers_that_were_logged_away_from_the_project_come_home(tokenizer, tmp_path, s3_server, monkeypatch):
+    for name, value in s3_server.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    read = Artifact(Path("a/folder"), "id", "stage", "", {}, {})
+    job = make_job(dict.fromkeys(("shards", "parent", "magvit"), read), tmp_path, steps=4)
+    away = sent_away(job, f"{s3_server.make_bucket('answers')}/team")
+    block = load_params(PARAMS).training["stage3"]
+    for place in (job, away):
+        objective = toy(tokenizer, Memory(), prompts=PROMPTS[: 1 + (place is job)])
+        log = _rollout_log(block, block.unigrpo, place)
+        replace(objective, log=log).parts(tiny_model(tiny_vocab(tokenizer)), 0)
+    folder = Path(log_place(job.curves, job.name))
+    assert len(read_rollouts(folder)) == 2, "of the run before"
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts"], "nothing is left where the run was away"
+    bring_answers(away, job)
+    assert len(read_rollouts(folder)) == 1
 
 
 def test_a_run_leaves_every_group_with_the_rewards_it_learned_from(tokenizer, tmp_path):
