@@ -22,7 +22,7 @@ from mmada.params_section import DRAWING_TASKS
 from mmada.rewards import Response
 from mmada.rewards.scoring import Asked, Scorer, Scores
 from mmada.storage import open_storage
-from mmada.training.rollouts import DecodePictures, Group, pack_group, unpack_group
+from mmada.training.rollouts import DecodePictures, Group, pack_group, place_of, unpack_group
 from mmada.unit_store import WORK_DIR, UnitStore, unit_key
 
 PHASES: Final = "phases"
@@ -102,7 +102,7 @@ def answered(rows: Sequence[Row], sample: Callable[[Row], Group], phases: Phases
     """Phase 1: the answers to every prompt, from the store or by `sample`."""
     groups = []
     for row in rows:
-        key = unit_key("rollouts", row.sample.key, row.epoch)
+        key = _rollouts_key(row.sample.key, row.epoch)
         stored = phases.rollouts.get(key)
         group = sample(row) if stored is None else unpack_group(stored)
         if stored is None:
@@ -129,16 +129,30 @@ def rewarded(
     return [rewards[first : first + size] for first in range(0, len(rewards), size)]
 
 
-def kept_groups(phases: Phases, weights: RewardWeights) -> Iterator[tuple[Group, list[Reward]]]:
-    """Every group whose answers have all been scored, in no particular order: what a run, finished or not, has left."""
-    for stored in map(phases.rollouts.get, phases.rollouts.keys()):
-        if stored is None:  # damaged
+def kept_places(phases: Phases) -> list[tuple[int, str, int]]:
+    """Iteration, sample and epoch of every group that a run, finished or not, has left, in this order."""
+    stored = (phases.rollouts.get(key) for key in phases.rollouts.keys())  # noqa: SIM118  # a store is no dictionary
+    return sorted(place_of(data) for data in stored if data is not None)  # None: damaged
+
+
+def kept_groups(
+    places: Iterable[tuple[int, str, int]], phases: Phases, weights: RewardWeights
+) -> Iterator[tuple[Group, list[Reward]]]:
+    """The groups of these places whose answers have all been scored, read when they are asked for: all of a run may
+    not fit into memory.
+    """
+    for _, sample, epoch in places:
+        if (stored := phases.rollouts.get(_rollouts_key(sample, epoch))) is None:
             continue
         group = unpack_group(stored)
         scores = [phases.rewards.get(reward_key(group, number, weights)) for number in range(len(group.texts))]
         known = [json.loads(data) for data in scores if data is not None]
         if len(known) == len(scores):
             yield group, [_reward(one, weights.of(group.row.sample)) for one in known]
+
+
+def _rollouts_key(sample: str, epoch: int) -> str:
+    return unit_key("rollouts", sample, epoch)
 
 
 def _answers(groups: Sequence[Group]) -> Iterator[tuple[Group, int]]:

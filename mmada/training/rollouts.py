@@ -23,7 +23,7 @@ from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
 from mmada.params_section import DRAWING_TASKS
 from mmada.text_tokenizer import TextTokenizer
-from mmada.unit_files import pack_files, unpack_files
+from mmada.unit_files import pack_files, packed_file, unpack_files
 from mmada.vocab import Vocab
 
 DecodePictures = Callable[[Int[Tensor, "B h w"]], UInt8[np.ndarray, "B H W 3"]]
@@ -173,6 +173,12 @@ def pack_group(group: Group) -> bytes:
             "rollouts.safetensors": safetensors.torch.save(tensors),
         }
     )
+
+
+def place_of(data: bytes) -> tuple[int, str, int]:
+    """Iteration, sample and epoch of a packed group, which tell where it stands in a run."""
+    about = json.loads(packed_file(data, "about.json") or b"")
+    return about["iteration"], about["key"], about["epoch"]
 
 
 def unpack_group(data: bytes) -> Group:

@@ -1,11 +1,13 @@
 """What is kept of a run's answers for people to read."""
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mmada import rollout_corpus
 from mmada.dispatch.away import sent_away
 from mmada.dispatch.ray import bring_answers
 from mmada.lineage.manifest import Artifact
@@ -13,7 +15,7 @@ from mmada.params_schema import load_params
 from mmada.site.sampled_answers import answer_groups
 from mmada.site.training_reports import read_rollouts
 from mmada.training.job import _rollout_log
-from mmada.training.phases import kept_groups, open_phases
+from mmada.training.phases import kept_groups, kept_places, open_phases
 from mmada.training.policy_gradient import standardised
 from mmada.training.rollout_log import RolloutLog, answer_records, log_place
 from tests.dispatch.small_job import PARAMS, make_job
@@ -91,5 +93,21 @@ def test_a_run_leaves_every_group_with_the_rewards_it_learned_from(tokenizer, tm
         for groups, rewards, _ in seen
         for group, own in zip(groups, rewards, strict=True)
     ]
-    left = [answer_records(*one, standardised) for one in kept_groups(open_phases(tmp_path), WEIGHTS)]
+    kept = open_phases(tmp_path)
+    left = [answer_records(*one, standardised) for one in kept_groups(kept_places(kept), kept, WEIGHTS)]
     assert sorted(map(json.dumps, left)) == sorted(map(json.dumps, learned))
+
+
+def test_groups_are_read_one_after_the_other_in_order(tokenizer, tmp_path, monkeypatch):
+    objective = replace(toy(tokenizer, None), phases=open_phases(tmp_path))
+    for step in range(6):
+        objective.parts(tiny_model(tiny_vocab(tokenizer)), step)
+    monkeypatch.setattr(rollout_corpus, "reward_weights", lambda choices: WEIGHTS)
+    run = rollout_corpus.KeptRun(None, load_params(PARAMS).training["stage3"], "run", tmp_path)
+    seen, places, most = [], [], 0
+    for group, _ in run.groups():
+        seen.append(weakref.ref(group))
+        places.append((group.iteration, group.row.sample.key))
+        most = max(most, sum(one() is not None for one in seen))
+    assert places == [(iteration, prompt.key) for iteration in range(3) for prompt in PROMPTS]
+    assert most <= 2, "all of a long run would not fit into memory"
