@@ -19,7 +19,7 @@ from mmada.contracts.sample import Sample
 from mmada.errors import ContractError
 from mmada.model.sequences import Row
 from mmada.params_section import DRAWING_TASKS
-from mmada.rewards import Response
+from mmada.rewards import TEXT_REWARDS, Response
 from mmada.rewards.scoring import Asked, Scorer, Scores
 from mmada.storage import open_storage
 from mmada.training.rollouts import DecodePictures, Group, pack_group, place_of, unpack_group
@@ -176,7 +176,9 @@ def _reward(scores: Scores | None, weights: Mapping[str, float]) -> Reward:
 
 
 def _asked(group: Group, number: int, weights: RewardWeights, decode: DecodePictures | None) -> Asked:
-    sample, codes = group.row.sample, picture_codes(group, number)
+    sample, names = group.row.sample, tuple(sorted(weights.of(group.row.sample)))
+    # Decoding a picture, and sending it to a worker, costs far more than reading an answer.
+    codes = None if TEXT_REWARDS.issuperset(names) else picture_codes(group, number)
     assert codes is None or decode is not None, "tasks with pictures need a picture decoder"
     response = Response(
         task=sample.task,
@@ -185,7 +187,7 @@ def _asked(group: Group, number: int, weights: RewardWeights, decode: DecodePict
         reference=sample.reference,
         pixels=None if codes is None or decode is None else decoded(codes, decode),
     )
-    return Asked(response, tuple(sorted(weights.of(sample))))
+    return Asked(response, names)
 
 
 def picture_codes(group: Group, number: int) -> Int[np.ndarray, "h w"] | None:

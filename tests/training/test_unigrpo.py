@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from mmada.training.policy_gradient import DIVERGENCES, standardised
 from mmada.training.rollouts import pack_group, unpack_group
 from tests.tiny import sample, tiny_model, tiny_tokenizer, tiny_vocab
 from tests.training.runs import run
-from tests.training.toy_unigrpo import PROMPTS, WEIGHTS, Memory, score, toy
+from tests.training.toy_unigrpo import PROMPTS, WEIGHTS, Memory, codes_as_pixels, score, toy
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,24 @@ def test_an_answer_is_scored_once_and_equal_answers_share_it(tokenizer, model):
             objective.parts(model, step)
     contents = {json.dumps([one.names, vars(one.response)], default=lambda x: x.tolist()) for one in calls}
     assert len(calls) == len(contents) <= 2 * 6 * len(PROMPTS)
+
+
+def test_pictures_are_decoded_for_rewards_that_look_at_them(tokenizer, model):
+    decoded = []
+
+    def decode(codes):
+        decoded.append(codes)
+        return codes_as_pixels(codes)
+
+    def ones(asked):
+        return ((index, dict.fromkeys(one.names, 1.0)) for index, one in enumerate(asked))
+
+    for names, looks in ((("correctness", "think_format"), False), (("clip", "correctness"), True)):
+        decoded.clear()
+        weights = RewardWeights({"mmu": dict.fromkeys(names, 1.0)}, {})
+        objective = toy(tokenizer, Memory(), prompts=PROMPTS[1:2], scorer=ones, weights=weights)
+        replace(objective, decode_pictures=decode).parts(model, 0)
+        assert bool(decoded) is looks
 
 
 def test_a_group_survives_the_store(tokenizer, model):
