@@ -52,8 +52,9 @@ from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.training.rollout_log import RolloutLog, log_place
-from mmada.training.rollouts import DecodePictures, RolloutSettings
+from mmada.training.rollouts import DecodePictures, RolloutSettings, check_prompts
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
+from mmada.training.state_places import open_states
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.vq.magvit import load_magvit, to_uint8
 from mmada.workers import num_workers
@@ -106,6 +107,8 @@ def run_job(job: Job) -> TrainResult:
         reader = ShardReader.open(job.shards)
         rows, keys = _row_source(reader, block, job.name, world)
         material = Material(rows, keys, tokenizer, vocab, world, block.seed, block.grad_accumulation)
+        if block.unigrpo is not None and open_states(job.state_dir).newest() is None:
+            _check_prompts(reader, block.unigrpo, material, model.config.max_sequence_length)
         objective = opened.enter_context(make_objective(block, material, job))
         if block.packing and model.config.attention != "masked":
             raise ParamsError(
@@ -192,14 +195,26 @@ def _reward_workers(choices: UniGrpoSection) -> RewardWorkers:
     return RewardWorkers(folders, choices.reward_seconds, max(1, workers))
 
 
+def _check_prompts(reader: ShardReader, choices: UniGrpoSection, material: Material, max_length: int) -> None:
+    """All prompts of a run that begins, or one that is too long would end it at the iteration that draws it."""
+    keys = [key for of_corpus in reader.keys().values() for key in of_corpus]
+    own = keys[material.world.rank :: material.world.size]
+    settings = _rollout_settings(choices)
+    check_prompts(map(reader.sample, own), settings, material.tokenizer, material.vocab, max_length=max_length)
+
+
+def _rollout_settings(choices: UniGrpoSection) -> RolloutSettings:
+    text, image = sampling_settings(choices.sampling)
+    return RolloutSettings(choices.group_size, text, image)
+
+
 def _unigrpo(
     block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job, scorer: RewardWorkers
 ) -> UniGrpo:
-    text, image = sampling_settings(choices.sampling)
     return UniGrpo(
         material,
         UniGrpoSettings(
-            rollouts=RolloutSettings(choices.group_size, text, image),
+            rollouts=_rollout_settings(choices),
             noise=likelihoods.NoiseRule(choices.inner_updates, choices.noise, choices.noise_start),
             estimator=likelihoods.ESTIMATORS[choices.likelihood],
             advantage=ADVANTAGES[choices.advantages],

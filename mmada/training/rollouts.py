@@ -4,7 +4,7 @@ Shapes: R rollouts (answers; those to one prompt one after another), L tokens.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from mmada.contracts.sample import TASKS, pack, unpack
-from mmada.model.generation import Generated, Query, generate
+from mmada.contracts.sample import TASKS, Sample, pack, unpack
+from mmada.errors import ContractError
+from mmada.model.generation import Generated, Query, generate, num_tokens
 from mmada.model.image_sampling import ImageSampling
 from mmada.model.masking import uniforms
 from mmada.model.sequences import Batch, Row
@@ -67,6 +68,29 @@ class Group:
     pictures: tuple[Int[np.ndarray, "h w"], ...]
 
 
+def check_prompts(
+    samples: Iterable[Sample], settings: RolloutSettings, tokenizer: TextTokenizer, vocab: Vocab, *, max_length: int
+) -> None:
+    """Raises ContractError for a prompt that leaves no room for its answer in `max_length` tokens."""
+    for sample in samples:
+        drawn, text = _num_drawn(sample), settings.text
+        length = num_tokens(sample.task, _query(sample), tokenizer, vocab, text=text, num_image_tokens=drawn)
+        if length > max_length:
+            raise ContractError(
+                f"sample {sample.key}: {length} tokens with the answer that is to be sampled, but the model takes "
+                f"{max_length}; lower unigrpo.sampling.text_tokens or selection.max_text_tokens"
+            )
+
+
+def _query(sample: Sample) -> Query:
+    return Query(sample.prompt, sample.codes if sample.task == "mmu" else None)
+
+
+def _num_drawn(sample: Sample) -> int:
+    """Codes of the picture that an answer draws."""
+    return sample.codes.size if sample.codes is not None and sample.task in DRAWING_TASKS else 0
+
+
 def sample_group(
     model: Transformer,
     iteration: int,
@@ -88,12 +112,12 @@ def sample_group(
     generated = generate(
         model,
         sample.task,
-        [Query(sample.prompt, sample.codes if sample.task == "mmu" else None)] * settings.group_size,
+        [_query(sample)] * settings.group_size,
         tokenizer,
         vocab,
         text=settings.text,
         image=settings.image,
-        num_image_tokens=sample.codes.size if sample.codes is not None and sample.task in DRAWING_TASKS else 0,
+        num_image_tokens=_num_drawn(sample),
         generator=torch.Generator(model.device).manual_seed(int(draw * 2**53)),
         on_step=lambda x: steps.append((x == vocab.mask).cpu()),
     )
