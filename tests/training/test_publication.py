@@ -104,3 +104,14 @@ def test_what_nothing_keeps_is_removed_unless_it_is_registered(
     Path("models.yaml").write_text(json.dumps({"checkpoints": {"second": entry}}))
     third, fourth = (keep_one.publish(_after(step), _weights("weights")) for step in (6, 8))
     assert (second.exists(), third.exists(), fourth.exists()) == (True, False, True)
+
+
+def test_a_step_that_is_published_again_with_other_bytes_replaces_the_earlier_ones(
+    publication: Publication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep_two = replace(publication, retention=Retention(2, 0, 0))
+    first, second, again, third = (
+        keep_two.publish(_after(step), _weights(text)) for step, text in ((2, "a"), (4, "b"), (4, "c"), (6, "d"))
+    )
+    assert [one.exists() for one in (first, second, again, third)] == [False, False, True, True]
