@@ -238,6 +238,8 @@ class TrainingBlock(Section):
             raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
         if self.packing and self.unigrpo is not None:
             raise ValueError("`packing` is for masked_prediction; unigrpo's rollouts are rows of one length")
+        if self.keep_published.best and self.unigrpo is not None:
+            raise ValueError("keep_published.best goes by the training loss, which says nothing of a policy")
         if self.unigrpo is not None:
             rows = self.unigrpo.prompts_per_iteration * self.unigrpo.group_size
             if rows < self.grad_accumulation:

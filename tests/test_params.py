@@ -70,6 +70,11 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
             "rewards.t2i gives no reward a weight, so that nothing would be learned; allowed: [",
         ),
         ("t2i: {picture: 1.0}", "t2i: {picture: 0.0}", "rewards.t2i gives no reward a weight"),
+        (
+            "    seed: 13\n",
+            "    seed: 13\n    keep_published: {best: 1}\n",
+            "which says nothing of a policy",
+        ),
         ("text_temperature: 0.5", "text_temperature: 0.0", "unigrpo.sampling.text_temperature is 0: all answers to a"),
         (
             "likelihood: unigrpo\n      noise: formula\n      noise_start: [0.0, 1.0]",
