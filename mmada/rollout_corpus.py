@@ -92,7 +92,8 @@ def find_run(key: str, params: Params, store: UnitStore) -> KeptRun:
 def publish_rollouts(run: KeptRun, out: Path, params: Params, *, min_reward: float | None) -> Artifact:
     """Write the answers of a run, those worth `min_reward` at least if it is given, as a corpus in `out`.
 
-    Equal runs give equal bytes. Raises InputError when `out` exists or no answer is worth that much.
+    Equal runs give equal bytes. Raises InputError when `out` exists, no answer is worth that much, or the
+    project has another picture tokenizer by now.
     """
     started = datetime.now(UTC)
     if out.exists():
@@ -104,6 +105,11 @@ def publish_rollouts(run: KeptRun, out: Path, params: Params, *, min_reward: flo
         if min_reward is None or answer["reward"] >= min_reward
     )
     magvit = open_artifact(Path(params.paths.magvit))
+    if magvit.id != run.model.metadata.get("magvit"):
+        raise InputError(
+            f"{magvit.path} is not the picture tokenizer that {run.model.path} was trained with, and would draw other "
+            "pictures; restore it, or train the model again"
+        )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / _PICTURES).mkdir(parents=True)

@@ -10,7 +10,8 @@ import pytest
 from mmada import rollout_corpus
 from mmada.dispatch.away import sent_away
 from mmada.dispatch.ray import bring_answers
-from mmada.lineage.manifest import Artifact
+from mmada.errors import InputError
+from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.params_schema import load_params
 from mmada.site.sampled_answers import answer_groups
 from mmada.site.training_reports import read_rollouts
@@ -111,3 +112,17 @@ def test_groups_are_read_one_after_the_other_in_order(tokenizer, tmp_path, monke
         most = max(most, sum(one() is not None for one in seen))
     assert places == [(iteration, prompt.key) for iteration in range(3) for prompt in PROMPTS]
     assert most <= 2, "all of a long run would not fit into memory"
+
+
+def test_pictures_are_not_published_by_another_tokenizer_than_the_runs_own(tmp_path):
+    folder = tmp_path / "magvit"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"trained again")
+    write_manifest(folder, stage="train_magvit", version=1, metadata={})
+    params = load_params(PARAMS)
+    params = params.model_copy(update={"paths": params.paths.model_copy(update={"magvit": str(folder)})})
+    model = Artifact(tmp_path, "id", "train", "stage3", {}, {"magvit": "id of the one before"})
+    run = rollout_corpus.KeptRun(model, params.training["stage3"], "run", tmp_path)
+    with pytest.raises(InputError, match=r"magvit is not the picture tokenizer that .* was trained with"):
+        rollout_corpus.publish_rollouts(run, tmp_path / "out", params, min_reward=None)
+    assert not (tmp_path / "out").exists()
