@@ -80,7 +80,7 @@ def find_run(key: str, params: Params, store: UnitStore) -> KeptRun:
         if block.unigrpo is None:
             raise InputError(f"{model.path} was trained by {block.objective}, which samples no answers; name a stage 3")
         ids = {name: entry["id"] for name, entry in record["inputs"].items()}
-        run = run_digest(record["version"], ids, block)
+        run = run_digest(record["version"], ids, block, record["raw_files"])
         if (state_dir := state_folder(store, run)).is_dir():
             return KeptRun(model, block, run, state_dir)
     raise InputError(

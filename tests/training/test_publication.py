@@ -25,6 +25,7 @@ def publication(tmp_path: Path) -> Publication:
         key="stage1",
         version=3,
         inputs={"parent": ("a" * 64, "data/models/init")},
+        raw_files={},
         params={"training.stage1": {"max_steps": 9}},
         metadata={"magvit": "b" * 64},
     )
