@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
-from mmada.contracts.sample import Sample
+from mmada.contracts.sample import TASKS, Sample
 from mmada.errors import ContractError
 from mmada.model.sequences import Row
 from mmada.params_section import DRAWING_TASKS
@@ -70,7 +70,7 @@ class RewardWeights:
 
     def label(self, sample: Sample) -> str:
         """Name under which metrics show the sample's rewards: its corpus, or its task."""
-        return sample.corpus if sample.corpus in self.by_corpus else sample.task
+        return _corpus_label(sample.corpus) if sample.corpus in self.by_corpus else sample.task
 
     def of(self, sample: Sample) -> Mapping[str, float]:
         """Raises ContractError when nothing rewards such a sample."""
@@ -83,7 +83,12 @@ class RewardWeights:
 
     def labelled(self) -> dict[str, Mapping[str, float]]:
         """Label -> reward -> weight."""
-        return {**self.by_task, **self.by_corpus}
+        return {**self.by_task, **{_corpus_label(corpus): weights for corpus, weights in self.by_corpus.items()}}
+
+
+def _corpus_label(corpus: str) -> str:
+    """A corpus may be called like a task, whose other corpora have other rewards."""
+    return f"corpus {corpus}" if corpus in TASKS else corpus
 
 
 @dataclass(frozen=True)

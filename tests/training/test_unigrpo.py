@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -158,6 +159,14 @@ def test_a_corpus_can_have_rewards_of_its_own(tokenizer, model):
     assert table["reward/chat/total"] == [0, 0]
     with pytest.raises(ContractError, match="no entry for task"):
         toy(tokenizer, Memory(), prompts=prompts, weights=RewardWeights({"chat": {"letters": 1.0}}, {})).parts(model, 0)
+
+
+def test_rewards_of_a_corpus_that_is_called_like_a_task_are_its_alone():
+    weights = RewardWeights({"chat": {"letters": 1.0}}, {"chat": {"dark": 0.5}})
+    own, other = sample("p0", "chat", "one"), sample("p1", "chat", "one")
+    own = msgspec.structs.replace(own, corpus="chat")
+    assert [dict(weights.of(one)) for one in (own, other)] == [{"dark": 0.5}, {"letters": 1.0}]
+    assert weights.label(own) != weights.label(other)
 
 
 def test_micro_batches_add_up_to_the_whole(tokenizer, model):
