@@ -26,6 +26,7 @@ from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
+from mmada.rewards.picture import picture_spec
 from mmada.rewards.scoring import RewardWorkers
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
@@ -52,7 +53,7 @@ from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
 from mmada.training.rollout_log import RolloutLog, log_place
-from mmada.training.rollouts import DecodePictures, RolloutSettings, check_prompts
+from mmada.training.rollouts import DecodePictures, RolloutSettings, check_prompt
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
 from mmada.training.state_places import open_states
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
@@ -108,7 +109,7 @@ def run_job(job: Job) -> TrainResult:
         rows, keys = _row_source(reader, block, job.name, world)
         material = Material(rows, keys, tokenizer, vocab, world, block.seed, block.grad_accumulation)
         if block.unigrpo is not None and open_states(job.state_dir).newest() is None:
-            _check_prompts(reader, block.unigrpo, material, model.config.max_sequence_length)
+            _check_rows(reader, block.unigrpo, material, model.config.max_sequence_length)
         objective = opened.enter_context(make_objective(block, material, job))
         if block.packing and model.config.attention != "masked":
             raise ParamsError(
@@ -195,12 +196,18 @@ def _reward_workers(choices: UniGrpoSection) -> RewardWorkers:
     return RewardWorkers(folders, choices.reward_seconds, max(1, workers))
 
 
-def _check_prompts(reader: ShardReader, choices: UniGrpoSection, material: Material, max_length: int) -> None:
-    """All prompts of a run that begins, or one that is too long would end it at the iteration that draws it."""
+def _check_rows(reader: ShardReader, choices: UniGrpoSection, material: Material, max_length: int) -> None:
+    """All rows of a run that begins: one that cannot be answered or judged would end it at the iteration that draws it.
+
+    Raises ContractError for the first such row.
+    """
     keys = [key for of_corpus in reader.keys().values() for key in of_corpus]
     own = keys[material.world.rank :: material.world.size]
-    settings = _rollout_settings(choices)
-    check_prompts(map(reader.sample, own), settings, material.tokenizer, material.vocab, max_length=max_length)
+    settings, weights = _rollout_settings(choices), reward_weights(choices)
+    for sample in map(reader.sample, own):
+        check_prompt(sample, settings, material.tokenizer, material.vocab, max_length=max_length)
+        if "picture" in weights.of(sample):
+            picture_spec(sample.prompt, sample.reference)
 
 
 def _rollout_settings(choices: UniGrpoSection) -> RolloutSettings:

@@ -4,7 +4,7 @@ Shapes: R rollouts (answers; those to one prompt one after another), L tokens.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,18 +68,17 @@ class Group:
     pictures: tuple[Int[np.ndarray, "h w"], ...]
 
 
-def check_prompts(
-    samples: Iterable[Sample], settings: RolloutSettings, tokenizer: TextTokenizer, vocab: Vocab, *, max_length: int
+def check_prompt(
+    sample: Sample, settings: RolloutSettings, tokenizer: TextTokenizer, vocab: Vocab, *, max_length: int
 ) -> None:
     """Raises ContractError for a prompt that leaves no room for its answer in `max_length` tokens."""
-    for sample in samples:
-        drawn, text = _num_drawn(sample), settings.text
-        length = num_tokens(sample.task, _query(sample), tokenizer, vocab, text=text, num_image_tokens=drawn)
-        if length > max_length:
-            raise ContractError(
-                f"sample {sample.key}: {length} tokens with the answer that is to be sampled, but the model takes "
-                f"{max_length}; lower unigrpo.sampling.text_tokens or selection.max_text_tokens"
-            )
+    drawn, text = _num_drawn(sample), settings.text
+    length = num_tokens(sample.task, _query(sample), tokenizer, vocab, text=text, num_image_tokens=drawn)
+    if length > max_length:
+        raise ContractError(
+            f"sample {sample.key}: {length} tokens with the answer that is to be sampled, but the model takes "
+            f"{max_length}; lower unigrpo.sampling.text_tokens or selection.max_text_tokens"
+        )
 
 
 def _query(sample: Sample) -> Query:
