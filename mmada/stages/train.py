@@ -11,7 +11,7 @@ from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.numerics import numerics_class
 from mmada.params_schema import Paths
-from mmada.params_training import TrainingBlock
+from mmada.params_training import Guard, TrainingBlock
 from mmada.stage_report import StageReport
 from mmada.training.guard import skipped_batches
 from mmada.training.job import Job
@@ -79,7 +79,11 @@ def train(
 def run_digest(version: int, inputs: Mapping[str, str], block: TrainingBlock, reward_files: Mapping[str, str]) -> str:
     """Digest of all that a run's result depends on. `inputs`: the ids of shards, parent and magvit. `reward_files`: of
     the reward models, path -> sha256; runs without any keep the digest that they had before there were such.
+
+    `guard.max_skipped` is left out: it ends a run, and the run goes on when it is raised, as the error says.
     """
+    guard = block.guard.model_copy(update={"max_skipped": Guard().max_skipped})
+    block = block.model_copy(update={"guard": guard})
     ids = [inputs[name] for name in ("shards", "parent", "magvit")]
     scored_by = [dict(reward_files)] if reward_files else []
     return unit_key("train", version, ids, block.model_dump(mode="json"), numerics_class(block.threads), *scored_by)

@@ -41,3 +41,14 @@ def test_a_run_is_another_one_when_its_reward_model_is_and_says_which_it_was(
         used = {weights.as_posix(): file_sha256(weights)} if models else {}
         assert report.raw_files == jobs[-1].publication.raw_files == used
     assert len({job.run for job in jobs}) == 3
+
+
+def test_a_run_that_skipped_too_many_batches_goes_on_when_more_are_allowed() -> None:
+    ids = dict.fromkeys(("shards", "parent", "magvit"), "id")
+    block = load_params(PARAMS).training["stage1"]
+    digests = {
+        stage.run_digest(1, ids, block.model_copy(update={"guard": stage.Guard(**guard)}), {})
+        for guard in ({}, {"max_skipped": 40}, {"max_skipped": 0})
+    }
+    assert digests == {stage.run_digest(1, ids, block, {})}
+    assert stage.run_digest(1, ids, block.model_copy(update={"guard": stage.Guard(spike_factor=5)}), {}) not in digests
