@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,8 @@ class Retention:
 class Published:
     """A published checkpoint, as its run's ledger has it.
 
-    `loss`: mean training loss of the batches just before it. `is_dropped`: nothing keeps it, wherever a copy lies.
+    `loss`: mean training loss of the batches just before it, NaN where all were skipped. `is_dropped`: nothing
+    keeps it, wherever a copy lies.
     """
 
     step: int
@@ -50,7 +52,7 @@ def superfluous(published: Sequence[Published], rule: Retention) -> list[Publish
         return []
     in_order = sorted({one.step: one for one in published}.values(), key=lambda one: one.step)
     newest = in_order[len(in_order) - rule.last :]
-    best = sorted(in_order, key=lambda one: (one.loss, one.step))[: rule.best]
+    best = sorted(in_order, key=lambda one: (isnan(one.loss), one.loss, one.step))[: rule.best]
     regular = [one for one in in_order if rule.every and one.step % rule.every == 0]
     kept = [*newest, *best, *regular]
     return [one for one in sorted(published, key=lambda one: one.step) if one not in kept]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,12 @@ def test_newest_regular_and_best_checkpoints_stay(rule: Retention, left: list[in
     published = [Published(step, str(step), loss) for step, loss in losses.items()]
     dropped = [one.step for one in superfluous(published, rule)]
     assert sorted({*losses} - {*dropped}) == left
+
+
+def test_a_checkpoint_before_any_batch_was_taken_is_none_of_the_best() -> None:
+    losses = {2: nan, 4: 2.0, 6: 1.0, 8: nan, 10: 3.0}
+    published = [Published(step, str(step), loss) for step, loss in losses.items()]
+    assert [one.step for one in superfluous(published, Retention(0, 0, 2))] == [2, 8, 10]
 
 
 def test_what_nothing_keeps_is_removed_unless_it_is_registered(
