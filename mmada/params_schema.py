@@ -26,7 +26,7 @@ from mmada.params_data import (
     TextTokenizer,
     Vq,
 )
-from mmada.params_section import Key, Section
+from mmada.params_section import DRAWING_TASKS, Key, Section
 from mmada.params_training import Evaluation, Model, TrainingBlock, check_rewards
 
 PARAMS_FILE: Final = Path("params.yaml")
@@ -131,6 +131,11 @@ class Params(Section):
                     check_rewards(block.unigrpo.corpus_rewards[corpus], task, f"{where}.corpus_rewards.{corpus}")
                 elif task not in block.unigrpo.rewards:
                     raise ValueError(f"{where}.rewards has no entry for {task}, the task of corpus {corpus}")
+                if task not in DRAWING_TASKS and block.unigrpo.sampling.text_temperature == 0:
+                    raise ValueError(
+                        f"{where}.sampling.text_temperature is 0: all answers to a prompt of corpus {corpus} would be "
+                        "the same, and nothing would be learned; use a positive one"
+                    )
         return self
 
 

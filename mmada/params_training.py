@@ -154,6 +154,8 @@ class UniGrpo(Section):
     def _choices_go_together(self) -> "UniGrpo":
         if self.noise_start[0] > self.noise_start[1]:
             raise ValueError(f"noise_start {self.noise_start} is no range: the first number is the lower end")
+        if self.likelihood != "unigrpo" and self.noise_start != (0.0, 1.0):
+            raise ValueError(f"likelihood `{self.likelihood}` draws no noise times: leave noise_start out")
         if self.likelihood == "coupled" and self.inner_updates % 2:
             raise ValueError("likelihood `coupled` updates in pairs: make inner_updates even")
         for task, weights in self.rewards.items():
@@ -166,9 +168,9 @@ class UniGrpo(Section):
 
 def check_rewards(weights: Rewards, task: TaskName, where: str) -> None:
     """Raises ValueError for a reward that finds nothing to judge in responses of the task, and where there is none."""
-    if not weights:
+    if not any(weights.values()):
         fitting = [name for name, tasks in _REWARDED_TASKS.items() if task in tasks]
-        raise ValueError(f"{where} names no reward, so that nothing would be learned; allowed: {fitting}")
+        raise ValueError(f"{where} gives no reward a weight, so that nothing would be learned; allowed: {fitting}")
     for name in weights:
         if task not in _REWARDED_TASKS[name]:
             raise ValueError(f"{where}: {name!r} judges {', '.join(_REWARDED_TASKS[name])}, not {task}")
@@ -236,6 +238,8 @@ class TrainingBlock(Section):
             raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
         if self.packing and self.unigrpo is not None:
             raise ValueError("`packing` is for masked_prediction; unigrpo's rollouts are rows of one length")
+        if self.keep_published.best and self.unigrpo is not None:
+            raise ValueError("keep_published.best goes by the training loss, which says nothing of a policy")
         if self.unigrpo is not None:
             rows = self.unigrpo.prompts_per_iteration * self.unigrpo.group_size
             if rows < self.grad_accumulation:

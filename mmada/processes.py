@@ -147,7 +147,10 @@ _ERROR = b"error"
 def _serve(fd: int, parent: int) -> None:
     """A worker's life: functions with their payloads in, results or exceptions out, until the pipe ends."""
     die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    # What ends or stops a whole group (Ctrl-C, `timeout`, Slurm) reaches the parent too. It ends this process, or first
+    # finishes what it is at: a unit that was lost meanwhile would pass for one that kills its worker.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     pipe = Connection(fd)
     while True:
         try:

@@ -27,6 +27,7 @@ def publish_by_training(
         key="stage1",
         version=2,
         inputs={},
+        raw_files={},
         params={},
         metadata={},
     )

@@ -67,7 +67,23 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
             "        t2i: {picture: 1.0}\n      corpus_rewards: {drawings: {picture: 1.0}}\n",
             "stage3.unigrpo.corpus_rewards names ['drawings']; allowed: ['captions', 'problems', 'questions']",
         ),
-        ("t2i: {picture: 1.0}", "t2i: {}", "rewards.t2i names no reward, so that nothing would be learned; allowed: ["),
+        (
+            "t2i: {picture: 1.0}",
+            "t2i: {}",
+            "rewards.t2i gives no reward a weight, so that nothing would be learned; allowed: [",
+        ),
+        ("t2i: {picture: 1.0}", "t2i: {picture: 0.0}", "rewards.t2i gives no reward a weight"),
+        (
+            "    seed: 13\n",
+            "    seed: 13\n    keep_published: {best: 1}\n",
+            "which says nothing of a policy",
+        ),
+        ("text_temperature: 0.5", "text_temperature: 0.0", "unigrpo.sampling.text_temperature is 0: all answers to a"),
+        (
+            "likelihood: unigrpo\n      noise: formula\n      noise_start: [0.0, 1.0]",
+            "likelihood: trace\n      noise: formula\n      noise_start: [0.1, 1.0]",
+            "`trace` draws no noise times",
+        ),
         ("n_heads: 3", "n_heads: 5", "model: Value error, d_model 96 over 5 heads gives no even head width"),
         ("betas: [0.9, 0.99]", "betas: [0.9, 1.0]", "training.stage1.optimiser.betas.1: Input should be less than 1"),
         (

@@ -84,9 +84,14 @@ def rollouts(
 ) -> None:
     """The answers that a stage sampled and learned from: rewards by name, advantages, group by group."""
     from mmada import rollout_corpus
+    from mmada.errors import InputError
     from mmada.show import printing
     from mmada.unit_store import WORK_DIR, open_unit_store
 
+    if publish is None and min_reward is not None:
+        raise InputError("--min-reward chooses among the answers that are published; name their folder by --publish")
+    if publish is not None and (iteration is not None or as_json):
+        raise InputError("--publish writes the answers of all iterations; leave --iteration and --json out")
     params = load_params(PARAMS_FILE)
     run = rollout_corpus.find_run(stage, params, open_unit_store(WORK_DIR / "units"))
     if publish is not None:

@@ -27,6 +27,7 @@ from mmada.training.checkpoints import Position, newest_position
 from mmada.training.job import Job
 from mmada.training.outbox import Outbox
 from mmada.training.phases import PHASES
+from mmada.training.rollout_log import log_place
 from mmada.training.state_places import open_states
 from mmada.training.stopping import StopRequest
 
@@ -65,6 +66,7 @@ def run_on_ray(job: Job, work_dir: Path, processes: int) -> Position:
         _run_until_whole(lambda: _attempt(ray, away, store, processes, stop, bring_home), away, stop)
     bring_home()
     _bring_phases(away.state_dir, Path(job.state_dir))
+    bring_answers(away, job)
     outbox.bring_model(Path(job.out))
     return newest_position(away.state_dir)
 
@@ -188,6 +190,16 @@ def _bring_curves(url: str, path: Path) -> None:
     folder, _, name = url.rpartition("/")
     with suppress(InputError):  # no line of them is written yet
         atomic_write(path, open_storage(folder).read(name))
+
+
+def bring_answers(away: Job, job: Job) -> None:
+    """The answers that a run of UniGRPO has logged for people to read, in place of those of a run before."""
+    come, here = (open_storage(log_place(one.curves, one.name)) for one in (away, job))
+    if names := list(come.names()):
+        for name in list(here.names()):
+            here.delete(name)
+        for name in names:
+            here.write(name, come.read(name))
 
 
 def _bring_phases(url: str, folder: Path) -> None:

@@ -17,6 +17,7 @@ from mmada.model.image_sampling import ImageSampling, fill_image
 from mmada.model.sequences import left_pad, prompt_ids
 from mmada.model.text_sampling import OnStep, TextSampling, fill_text
 from mmada.model.transformer import Transformer
+from mmada.params_section import DRAWING_TASKS
 from mmada.text_tokenizer import TextTokenizer
 from mmada.vocab import Vocab
 
@@ -67,13 +68,11 @@ def generate(
 
     Text is sampled among text ids only. The result depends on the order of the queries through `generator`.
     """
-    draws, writes = task in ("t2i", "r2i"), task != "t2i"
+    draws, writes = task in DRAWING_TASKS, task != "t2i"
     device = model.device
     prompts, seen = left_pad([_prompt(task, query, tokenizer, vocab) for query in queries], vocab)
     window = text.new_tokens if writes else 0
-    tail = [vocab.mask] * window
-    if draws:
-        tail += [vocab.soi] * (task == "r2i") + [vocab.mask] * num_image_tokens + [vocab.eoi]
+    tail = _to_sample(task, text, num_image_tokens, vocab)
     after = torch.tensor(tail, dtype=torch.long).expand(len(queries), -1)
     ids = torch.cat([prompts, after], 1).to(device)
     attendable = torch.cat([seen, torch.ones_like(after, dtype=torch.bool)], 1).to(device)
@@ -107,6 +106,21 @@ def generate(
         )
         ids[:, places] = vocab.image_ids(codes)
     return Generated(task, ids, attendable, slice(start, start + window), places)
+
+
+def num_tokens(
+    task: Task, query: Query, tokenizer: TextTokenizer, vocab: Vocab, *, text: TextSampling, num_image_tokens: int
+) -> int:
+    """Length of the sequence in which a query is answered."""
+    return len(_prompt(task, query, tokenizer, vocab)) + len(_to_sample(task, text, num_image_tokens, vocab))
+
+
+def _to_sample(task: Task, text: TextSampling, num_image_tokens: int, vocab: Vocab) -> list[int]:
+    """What follows a prompt before anything of it is sampled."""
+    ids = [vocab.mask] * text.new_tokens if task != "t2i" else []
+    if task in DRAWING_TASKS:
+        ids += [vocab.soi] * (task == "r2i") + [vocab.mask] * num_image_tokens + [vocab.eoi]
+    return ids
 
 
 def _prompt(task: Task, query: Query, tokenizer: TextTokenizer, vocab: Vocab) -> list[int]:

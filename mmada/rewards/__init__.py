@@ -11,12 +11,15 @@ from mmada.rewards.picture import picture
 from mmada.rewards.response import Response, Reward
 from mmada.rewards.think_format import think_format
 
-__all__ = ["REWARDS", "REWARD_MODELS", "Response", "Reward", "build_rewards"]
+__all__ = ["REWARDS", "REWARD_MODELS", "TEXT_REWARDS", "Response", "Reward", "build_rewards"]
 
 REWARDS: Final[Mapping[str, Reward]] = MappingProxyType(
     {"correctness": correctness, "think_format": think_format, "picture": picture}
 )
 """Rewards that need nothing but the response."""
+
+TEXT_REWARDS: Final = frozenset({"correctness", "think_format"})
+"""Those that look at no picture, also where there is one."""
 
 
 def _load_clip(folder: Path) -> Reward:

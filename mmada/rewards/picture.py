@@ -8,18 +8,27 @@ from mmada.rewards.response import Response
 
 
 def picture(response: Response) -> float:
-    """Partial credit in [0, 1] of a picture against the specification in `reference` (JSON of PictureSpec).
+    """Partial credit in [0, 1] of a picture against the specification in `reference`.
 
-    Raises ContractError when there is no picture or no such specification.
+    Raises ContractError when there is no picture, one of other sides than the recogniser takes, or no specification.
     """
-    reference = response.reference
     if response.pixels is None or not response.draws:
         raise ContractError("the picture reward needs a task that draws; use it for t2i or r2i only")
+    spec = picture_spec(response.prompt, response.reference)
     try:
-        spec = PictureSpec.from_json(json.loads(reference))
+        return picture_reward(response.pixels, spec)
+    except ValueError as error:
+        raise ContractError(
+            f"the picture reward cannot look at a {error}; use another reward, or vq.resolution"
+        ) from None
+
+
+def picture_spec(prompt: str, reference: str) -> PictureSpec:
+    """The specification that is the reference of a prompt (JSON of PictureSpec). Raises ContractError without one."""
+    try:
+        return PictureSpec.from_json(json.loads(reference))
     except (ValueError, KeyError, TypeError) as error:
         raise ContractError(
-            f"reference {reference[:80]!r} of prompt {response.prompt[:80]!r} specifies no picture ({error}); "
+            f"reference {reference[:80]!r} of prompt {prompt[:80]!r} specifies no picture ({error}); "
             "map the corpus's specification column to `reference`"
         ) from error
-    return picture_reward(response.pixels, spec)

@@ -16,7 +16,7 @@ class Response:
     """One answer of the model.
 
     `reference`: the gold answer, or the specification of a picture; "" where there is none. `pixels`: the picture that
-    was drawn, or that the question is about; None for tasks without one.
+    was drawn, or that the question is about; None for tasks without one, and where no reward looks at it.
     """
 
     task: Task

@@ -5,7 +5,7 @@ time is up, also inside C code.
 import json
 import math
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +69,13 @@ class RewardWorkers:
         scores: Scores = json.loads(data)
         return scores if all(math.isfinite(value) for value in scores.values()) else None
 
+    def load(self, names: Iterable[str]) -> None:
+        """Have one worker load the models of these rewards, before answers are made for them. Raises what loading
+        raises, and TrainingError when no worker can start.
+        """
+        if models := tuple(sorted(REWARD_MODELS.keys() & set(names))):
+            self._threads.submit(self._start_another, models).result()
+
     def _start_another(self, names: tuple[str, ...]) -> None:
         """A lost worker is the response's fault only if one can start at all."""
         try:
@@ -97,7 +104,7 @@ class _Task:
 
 def _score(task: _Task) -> bytes:
     """Body of a worker."""
-    rewards = _loaded(task.names, task.folders)
+    rewards = {name: _loaded(name, task.folders) for name in task.names}
     if task.response is None:
         return b""
     # The default action of SIGALRM ends the process in the kernel: also inside C code.
@@ -110,9 +117,10 @@ def _score(task: _Task) -> bytes:
 
 
 @cache
-def _loaded(names: tuple[str, ...], folders: tuple[tuple[str, Path], ...]) -> Mapping[str, Reward]:
-    if not REWARD_MODELS.keys().isdisjoint(names):
+def _loaded(name: str, folders: tuple[tuple[str, Path], ...]) -> Reward:
+    """Once a worker, whichever tasks share it."""
+    if name in REWARD_MODELS:
         import torch
 
         torch.set_num_threads(1)  # workers share the cores, and sums in another order would be other bytes
-    return build_rewards(names, dict(folders))
+    return build_rewards([name], dict(folders))[name]

@@ -7,11 +7,11 @@ from typing import Final
 from mmada.dispatch.training import run_training
 from mmada.errors import CheckpointError
 from mmada.lineage.benchmark_search import refuse_unchecked_shards
-from mmada.lineage.manifest import Artifact, open_artifact
+from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.numerics import numerics_class
 from mmada.params_schema import Paths
-from mmada.params_training import TrainingBlock
+from mmada.params_training import Guard, TrainingBlock
 from mmada.stage_report import StageReport
 from mmada.training.guard import skipped_batches
 from mmada.training.job import Job
@@ -40,7 +40,8 @@ def train(
     refuse_unchecked_shards(inputs["shards"], provenance, registered, Path(paths.benchmark_items))
     _check_hand_over(inputs["parent"], inputs["magvit"])
     block = training.model_dump(mode="json")
-    run = run_digest(VERSION, {name: artifact.id for name, artifact in inputs.items()}, training)
+    reward_files = _reward_files(training)
+    run = run_digest(VERSION, {name: artifact.id for name, artifact in inputs.items()}, training, reward_files)
     state_dir = state_folder(store, run)
     job = Job(
         name=key,
@@ -61,18 +62,38 @@ def train(
             key=key,
             version=VERSION,
             inputs={name: (artifact.id, artifact.path.as_posix()) for name, artifact in inputs.items()},
+            raw_files=reward_files,
             params={f"training.{key}": block},
             metadata=_handed_on(inputs["parent"]),
         ),
     )
     end = run_training(job, store.root / "training")
-    return StageReport(inputs=inputs, metadata=_handed_on(inputs["parent"]), events=skipped_batches(end.skipped))
+    return StageReport(
+        inputs=inputs,
+        raw_files=reward_files,
+        metadata=_handed_on(inputs["parent"]),
+        events=skipped_batches(end.skipped),
+    )
 
 
-def run_digest(version: int, inputs: Mapping[str, str], block: TrainingBlock) -> str:
-    """Digest of all that a run's result depends on. `inputs`: the ids of shards, parent and magvit."""
+def run_digest(version: int, inputs: Mapping[str, str], block: TrainingBlock, reward_files: Mapping[str, str]) -> str:
+    """Digest of all that a run's result depends on. `inputs`: the ids of shards, parent and magvit. `reward_files`: of
+    the reward models, path -> sha256; runs without any keep the digest that they had before there were such.
+
+    `guard.max_skipped` is left out: it ends a run, and the run goes on when it is raised, as the error says.
+    """
+    guard = block.guard.model_copy(update={"max_skipped": Guard().max_skipped})
+    block = block.model_copy(update={"guard": guard})
     ids = [inputs[name] for name in ("shards", "parent", "magvit")]
-    return unit_key("train", version, ids, block.model_dump(mode="json"), numerics_class(block.threads))
+    scored_by = [dict(reward_files)] if reward_files else []
+    return unit_key("train", version, ids, block.model_dump(mode="json"), numerics_class(block.threads), *scored_by)
+
+
+def _reward_files(block: TrainingBlock) -> dict[str, str]:
+    """Path -> sha256 of the files of the reward models: another model at the same place gives other rewards."""
+    folders = block.unigrpo.reward_models.values() if block.unigrpo is not None else ()
+    files = (path for folder in folders for path in sorted(Path(folder).glob("*")) if path.is_file())
+    return {path.as_posix(): file_sha256(path) for path in files}
 
 
 def state_folder(store: UnitStore, run: str) -> Path:

@@ -26,6 +26,7 @@ from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
+from mmada.rewards.picture import picture_spec
 from mmada.rewards.scoring import RewardWorkers
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
@@ -51,9 +52,10 @@ from mmada.training.phases import RewardWeights, open_phases
 from mmada.training.policy_gradient import ADVANTAGES, DIVERGENCES
 from mmada.training.publication import Publication
 from mmada.training.retention import Retention
-from mmada.training.rollout_log import ROLLOUTS, RolloutLog
-from mmada.training.rollouts import DecodePictures, RolloutSettings
+from mmada.training.rollout_log import RolloutLog, log_place
+from mmada.training.rollouts import DecodePictures, RolloutSettings, check_prompt
 from mmada.training.sampled_pictures import PictureSampler, drawing_prompts
+from mmada.training.state_places import open_states
 from mmada.training.unigrpo import UniGrpo, UniGrpoSettings
 from mmada.vq.magvit import load_magvit, to_uint8
 from mmada.workers import num_workers
@@ -108,6 +110,8 @@ def run_job(job: Job) -> TrainResult:
         reader = ShardReader.open(job.shards)
         rows, keys = _row_source(reader, block, job.name, world)
         material = Material(rows, keys, tokenizer, vocab, world, block.seed, block.grad_accumulation)
+        if block.unigrpo is not None and open_states(job.state_dir).newest() is None:
+            _check_rows(reader, block.unigrpo, material, model.config.max_sequence_length)
         objective = opened.enter_context(make_objective(block, material, job))
         if block.packing and model.config.attention != "masked":
             raise ParamsError(
@@ -168,6 +172,8 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Iterat
     """The objective that the block names, with what it needs meanwhile."""
     if block.unigrpo is not None:
         with closing(_reward_workers(block.unigrpo)) as scorer:
+            for weights in reward_weights(block.unigrpo).labelled().values():
+                scorer.load(weights)
             yield _unigrpo(block, block.unigrpo, material, job, scorer)
         return
     yield MaskedPrediction(
@@ -192,14 +198,32 @@ def _reward_workers(choices: UniGrpoSection) -> RewardWorkers:
     return RewardWorkers(folders, choices.reward_seconds, max(1, workers))
 
 
+def _check_rows(reader: ShardReader, choices: UniGrpoSection, material: Material, max_length: int) -> None:
+    """All rows of a run that begins: one that cannot be answered or judged would end it at the iteration that draws it.
+
+    Raises ContractError for the first such row.
+    """
+    keys = [key for of_corpus in reader.keys().values() for key in of_corpus]
+    own = keys[material.world.rank :: material.world.size]
+    settings, weights = _rollout_settings(choices), reward_weights(choices)
+    for sample in map(reader.sample, own):
+        check_prompt(sample, settings, material.tokenizer, material.vocab, max_length=max_length)
+        if "picture" in weights.of(sample):
+            picture_spec(sample.prompt, sample.reference)
+
+
+def _rollout_settings(choices: UniGrpoSection) -> RolloutSettings:
+    text, image = sampling_settings(choices.sampling)
+    return RolloutSettings(choices.group_size, text, image)
+
+
 def _unigrpo(
     block: TrainingBlock, choices: UniGrpoSection, material: Material, job: Job, scorer: RewardWorkers
 ) -> UniGrpo:
-    text, image = sampling_settings(choices.sampling)
     return UniGrpo(
         material,
         UniGrpoSettings(
-            rollouts=RolloutSettings(choices.group_size, text, image),
+            rollouts=_rollout_settings(choices),
             noise=likelihoods.NoiseRule(choices.inner_updates, choices.noise, choices.noise_start),
             estimator=likelihoods.ESTIMATORS[choices.likelihood],
             advantage=ADVANTAGES[choices.advantages],
@@ -220,7 +244,7 @@ def _unigrpo(
 
 def _rollout_log(block: TrainingBlock, choices: UniGrpoSection, job: Job) -> RolloutLog:
     iterations = -(-block.max_steps // choices.inner_updates)
-    return RolloutLog(Path(job.curves).parent / ROLLOUTS / job.name, every=-(-iterations // _LOGGED_ITERATIONS))
+    return RolloutLog(log_place(job.curves, job.name), every=-(-iterations // _LOGGED_ITERATIONS))
 
 
 def reward_weights(choices: UniGrpoSection) -> RewardWeights:

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
-from mmada.contracts.sample import Sample
+from mmada.contracts.sample import TASKS, Sample
 from mmada.errors import ContractError
 from mmada.model.sequences import Row
 from mmada.params_section import DRAWING_TASKS
-from mmada.rewards import Response
+from mmada.rewards import TEXT_REWARDS, Response
 from mmada.rewards.scoring import Asked, Scorer, Scores
 from mmada.storage import open_storage
-from mmada.training.rollouts import DecodePictures, Group, pack_group, unpack_group
+from mmada.training.rollouts import DecodePictures, Group, pack_group, place_of, unpack_group
 from mmada.unit_store import WORK_DIR, UnitStore, unit_key
 
 PHASES: Final = "phases"
@@ -70,7 +70,7 @@ class RewardWeights:
 
     def label(self, sample: Sample) -> str:
         """Name under which metrics show the sample's rewards: its corpus, or its task."""
-        return sample.corpus if sample.corpus in self.by_corpus else sample.task
+        return _corpus_label(sample.corpus) if sample.corpus in self.by_corpus else sample.task
 
     def of(self, sample: Sample) -> Mapping[str, float]:
         """Raises ContractError when nothing rewards such a sample."""
@@ -83,7 +83,12 @@ class RewardWeights:
 
     def labelled(self) -> dict[str, Mapping[str, float]]:
         """Label -> reward -> weight."""
-        return {**self.by_task, **self.by_corpus}
+        return {**self.by_task, **{_corpus_label(corpus): weights for corpus, weights in self.by_corpus.items()}}
+
+
+def _corpus_label(corpus: str) -> str:
+    """A corpus may be called like a task, whose other corpora have other rewards."""
+    return f"corpus {corpus}" if corpus in TASKS else corpus
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def answered(rows: Sequence[Row], sample: Callable[[Row], Group], phases: Phases
     """Phase 1: the answers to every prompt, from the store or by `sample`."""
     groups = []
     for row in rows:
-        key = unit_key("rollouts", row.sample.key, row.epoch)
+        key = _rollouts_key(row.sample.key, row.epoch)
         stored = phases.rollouts.get(key)
         group = sample(row) if stored is None else unpack_group(stored)
         if stored is None:
@@ -129,16 +134,30 @@ def rewarded(
     return [rewards[first : first + size] for first in range(0, len(rewards), size)]
 
 
-def kept_groups(phases: Phases, weights: RewardWeights) -> Iterator[tuple[Group, list[Reward]]]:
-    """Every group whose answers have all been scored, in no particular order: what a run, finished or not, has left."""
-    for stored in map(phases.rollouts.get, phases.rollouts.keys()):
-        if stored is None:  # damaged
+def kept_places(phases: Phases) -> list[tuple[int, str, int]]:
+    """Iteration, sample and epoch of every group that a run, finished or not, has left, in this order."""
+    stored = (phases.rollouts.get(key) for key in phases.rollouts.keys())  # noqa: SIM118  # a store is no dictionary
+    return sorted(place_of(data) for data in stored if data is not None)  # None: damaged
+
+
+def kept_groups(
+    places: Iterable[tuple[int, str, int]], phases: Phases, weights: RewardWeights
+) -> Iterator[tuple[Group, list[Reward]]]:
+    """The groups of these places whose answers have all been scored, read when they are asked for: all of a run may
+    not fit into memory.
+    """
+    for _, sample, epoch in places:
+        if (stored := phases.rollouts.get(_rollouts_key(sample, epoch))) is None:
             continue
         group = unpack_group(stored)
         scores = [phases.rewards.get(reward_key(group, number, weights)) for number in range(len(group.texts))]
         known = [json.loads(data) for data in scores if data is not None]
         if len(known) == len(scores):
             yield group, [_reward(one, weights.of(group.row.sample)) for one in known]
+
+
+def _rollouts_key(sample: str, epoch: int) -> str:
+    return unit_key("rollouts", sample, epoch)
 
 
 def _answers(groups: Sequence[Group]) -> Iterator[tuple[Group, int]]:
@@ -162,7 +181,9 @@ def _reward(scores: Scores | None, weights: Mapping[str, float]) -> Reward:
 
 
 def _asked(group: Group, number: int, weights: RewardWeights, decode: DecodePictures | None) -> Asked:
-    sample, codes = group.row.sample, picture_codes(group, number)
+    sample, names = group.row.sample, tuple(sorted(weights.of(group.row.sample)))
+    # Decoding a picture, and sending it to a worker, costs far more than reading an answer.
+    codes = None if TEXT_REWARDS.issuperset(names) else picture_codes(group, number)
     assert codes is None or decode is not None, "tasks with pictures need a picture decoder"
     response = Response(
         task=sample.task,
@@ -171,7 +192,7 @@ def _asked(group: Group, number: int, weights: RewardWeights, decode: DecodePict
         reference=sample.reference,
         pixels=None if codes is None or decode is None else decoded(codes, decode),
     )
-    return Asked(response, tuple(sorted(weights.of(sample))))
+    return Asked(response, names)
 
 
 def picture_codes(group: Group, number: int) -> Int[np.ndarray, "h w"] | None:

@@ -37,6 +37,7 @@ class Publication:
     key: str
     version: int
     inputs: Mapping[str, tuple[str, str]]
+    raw_files: Mapping[str, str]
     params: Mapping[str, Any]
     metadata: Mapping[str, Any]
 
@@ -66,7 +67,7 @@ class Publication:
             version=self.version,
             path=target.as_posix(),
             inputs={name: (id_, path) for name, (id_, path) in self.inputs.items()},
-            raw_files={},
+            raw_files=self.raw_files,
             params={**self.params, "steps_done": position.step},
             started=started,
             events=skipped_batches(position.skipped),

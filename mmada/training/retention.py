@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,8 @@ class Retention:
 class Published:
     """A published checkpoint, as its run's ledger has it.
 
-    `loss`: mean training loss of the batches just before it. `is_dropped`: nothing keeps it, wherever a copy lies.
+    `loss`: mean training loss of the batches just before it, NaN where all were skipped. `is_dropped`: nothing
+    keeps it, wherever a copy lies.
     """
 
     step: int
@@ -41,14 +43,19 @@ class Published:
 
 
 def superfluous(published: Sequence[Published], rule: Retention) -> list[Published]:
-    """Those that nothing keeps, oldest first."""
+    """Those that nothing keeps, oldest first. `published`: in the order in which they were.
+
+    A run that went on from before a step has published that step again: on a GPU with other bytes, and in place of
+    the earlier ones.
+    """
     if rule == Retention(0, 0, 0):
         return []
-    in_order = sorted(published, key=lambda one: one.step)
+    in_order = sorted({one.step: one for one in published}.values(), key=lambda one: one.step)
     newest = in_order[len(in_order) - rule.last :]
-    best = sorted(in_order, key=lambda one: (one.loss, one.step))[: rule.best]
+    best = sorted(in_order, key=lambda one: (isnan(one.loss), one.loss, one.step))[: rule.best]
     regular = [one for one in in_order if rule.every and one.step % rule.every == 0]
-    return [one for one in in_order if one not in [*newest, *best, *regular]]
+    kept = [*newest, *best, *regular]
+    return [one for one in sorted(published, key=lambda one: one.step) if one not in kept]
 
 
 def retain(new: Published, ledger: Path, rule: Retention) -> None:
@@ -57,7 +64,7 @@ def retain(new: Published, ledger: Path, rule: Retention) -> None:
     A checkpoint that models.yaml registers stays: scores are to come, or name it.
     """
     earlier = _noted(ledger) if ledger.is_file() else []
-    known = [one for one in earlier if one.step != new.step] + [new]
+    known = [one for one in earlier if one.folder != new.folder] + [new]
     registered = {entry.path for entry in load_registry().values()} if REGISTRY_FILE.is_file() else set()
     staying = [one for one in known if not one.is_dropped]
     dropped = [one for one in superfluous(staying, rule) if one.folder not in registered]

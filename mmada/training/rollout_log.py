@@ -1,15 +1,13 @@
 """A few of the answers that a run samples, among its reports, for people to read while it learns and afterwards."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from mmada.storage import atomic_write
+from mmada.storage import open_storage
 from mmada.training.phases import Reward
 from mmada.training.policy_gradient import Advantage
 from mmada.training.rollouts import Group
@@ -18,6 +16,11 @@ ROLLOUTS: Final = "rollouts"
 """Folder of all runs' logs, beside their curves."""
 _GROUPS: Final = 2
 """Groups of each task that are kept of an iteration."""
+
+
+def log_place(curves: str, name: str) -> str:
+    """Where the log of run `name` is, whose curves are in the file `curves` (a path, or s3://bucket/key)."""
+    return f"{curves.rpartition('/')[0]}/{ROLLOUTS}/{name}"
 
 
 def answer_records(group: Group, rewards: Sequence[Reward], advantage: Advantage) -> list[dict[str, Any]]:
@@ -45,16 +48,19 @@ def answer_records(group: Group, rewards: Sequence[Reward], advantage: Advantage
 
 @dataclass(frozen=True)
 class RolloutLog:
-    """Writes `iteration-000003.json` to `folder` every so many iterations; a run that begins clears it."""
+    """Writes `iteration-000003.json` to `place` (a folder, or s3://bucket/prefix) every so many iterations; a run that
+    begins clears it.
+    """
 
-    folder: Path
+    place: str
     every: int
 
     def __call__(self, groups: Sequence[Group], rewards: Sequence[Sequence[Reward]], advantage: Advantage) -> None:
         """Keep the first groups of each task of an iteration."""
-        iteration = groups[0].iteration
+        iteration, storage = groups[0].iteration, open_storage(self.place)
         if iteration == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for name in list(storage.names()):
+                storage.delete(name)
         if iteration % self.every:
             return
         kept: dict[str, list[list[dict[str, Any]]]] = {}
@@ -63,4 +69,4 @@ class RolloutLog:
             if len(of_task) < _GROUPS:
                 of_task.append(answer_records(group, own, advantage))
         text = json.dumps([group for of_task in kept.values() for group in of_task], ensure_ascii=False)
-        atomic_write(self.folder / f"iteration-{iteration:06d}.json", text.encode())
+        storage.write(f"iteration-{iteration:06d}.json", text.encode())

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from mmada.contracts.sample import TASKS, pack, unpack
-from mmada.model.generation import Generated, Query, generate
+from mmada.contracts.sample import TASKS, Sample, pack, unpack
+from mmada.errors import ContractError
+from mmada.model.generation import Generated, Query, generate, num_tokens
 from mmada.model.image_sampling import ImageSampling
 from mmada.model.masking import uniforms
 from mmada.model.sequences import Batch, Row
@@ -23,7 +24,7 @@ from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
 from mmada.params_section import DRAWING_TASKS
 from mmada.text_tokenizer import TextTokenizer
-from mmada.unit_files import pack_files, unpack_files
+from mmada.unit_files import pack_files, packed_file, unpack_files
 from mmada.vocab import Vocab
 
 DecodePictures = Callable[[Int[Tensor, "B h w"]], UInt8[np.ndarray, "B H W 3"]]
@@ -67,6 +68,28 @@ class Group:
     pictures: tuple[Int[np.ndarray, "h w"], ...]
 
 
+def check_prompt(
+    sample: Sample, settings: RolloutSettings, tokenizer: TextTokenizer, vocab: Vocab, *, max_length: int
+) -> None:
+    """Raises ContractError for a prompt that leaves no room for its answer in `max_length` tokens."""
+    drawn, text = _num_drawn(sample), settings.text
+    length = num_tokens(sample.task, _query(sample), tokenizer, vocab, text=text, num_image_tokens=drawn)
+    if length > max_length:
+        raise ContractError(
+            f"sample {sample.key}: {length} tokens with the answer that is to be sampled, but the model takes "
+            f"{max_length}; lower unigrpo.sampling.text_tokens or selection.max_text_tokens"
+        )
+
+
+def _query(sample: Sample) -> Query:
+    return Query(sample.prompt, sample.codes if sample.task == "mmu" else None)
+
+
+def _num_drawn(sample: Sample) -> int:
+    """Codes of the picture that an answer draws."""
+    return sample.codes.size if sample.codes is not None and sample.task in DRAWING_TASKS else 0
+
+
 def sample_group(
     model: Transformer,
     iteration: int,
@@ -88,12 +111,12 @@ def sample_group(
     generated = generate(
         model,
         sample.task,
-        [Query(sample.prompt, sample.codes if sample.task == "mmu" else None)] * settings.group_size,
+        [_query(sample)] * settings.group_size,
         tokenizer,
         vocab,
         text=settings.text,
         image=settings.image,
-        num_image_tokens=sample.codes.size if sample.codes is not None and sample.task in DRAWING_TASKS else 0,
+        num_image_tokens=_num_drawn(sample),
         generator=torch.Generator(model.device).manual_seed(int(draw * 2**53)),
         on_step=lambda x: steps.append((x == vocab.mask).cpu()),
     )
@@ -173,6 +196,12 @@ def pack_group(group: Group) -> bytes:
             "rollouts.safetensors": safetensors.torch.save(tensors),
         }
     )
+
+
+def place_of(data: bytes) -> tuple[int, str, int]:
+    """Iteration, sample and epoch of a packed group, which tell where it stands in a run."""
+    about = json.loads(packed_file(data, "about.json") or b"")
+    return about["iteration"], about["key"], about["epoch"]
 
 
 def unpack_group(data: bytes) -> Group:

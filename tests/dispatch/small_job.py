@@ -61,6 +61,7 @@ def make_job(inputs: dict[str, Artifact], folder: Path, *, steps: int) -> Job:
             key="stage1",
             version=1,
             inputs={name: (artifact.id, artifact.path.as_posix()) for name, artifact in inputs.items()},
+            raw_files={},
             params={},
             metadata={},
         ),

@@ -28,9 +28,24 @@ def test_rollouts_are_shown_and_re_enter_curation_with_their_lineage(finished: P
     assert {len(group) for group in groups} == {2}, "answers to a prompt"
     assert {answer["iteration"] for group in groups for answer in group} == {1}, "the last of two"
     assert "reward" in run(project, "mmada", "rollouts", "stage3", "--iteration", "0").stdout
-    refused = run(project, "mmada", "rollouts", "stage2", check=False)
-    assert refused.returncode == 2
-    assert "samples no answers" in refused.stdout
+    for said, *words in (
+        ("trained by masked_prediction, which samples no answers", "stage2"),
+        ("made by init_model, which samples no answers", "init"),
+        ("name their folder by --publish", "stage3", "--min-reward", "1"),
+        ("leave --iteration", "stage3", "--publish", "data/raw/rollouts", "--iteration", "0"),
+        (
+            "no answer of data/models/stage3 is worth 9.0",
+            "stage3",
+            "--publish",
+            "data/raw/rollouts",
+            "--min-reward",
+            "9",
+        ),
+    ):
+        refused = run(project, "mmada", "rollouts", *words, check=False)
+        assert refused.returncode == 2
+        assert said in " ".join(refused.stdout.split())
+    assert not list((project / "data/raw").glob("*rollouts*"))
 
     corpus = project / "data/raw/rollouts"
     for folder in (corpus, corpus.with_name("again")):

@@ -72,6 +72,8 @@ def test_picture_reward_needs_a_picture_and_a_specification():
     assert 0.0 <= _score("picture", reference=json.dumps(spec), pixels=blank, task="t2i") < 1.0
     with pytest.raises(ContractError, match="draws"):
         _score("picture", reference=json.dumps(spec))
+    with pytest.raises(ContractError, match="cannot look at a picture of 48x48 pixels"):
+        _score("picture", reference=json.dumps(spec), pixels=blank[:48, :48], task="t2i")
     for bad in ("", "7", "{}", json.dumps(spec | {"category": "portrait"})):
         with pytest.raises(ContractError, match="specifies no picture"):
             _score("picture", reference=bad, pixels=blank, task="t2i")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def publication(tmp_path: Path) -> Publication:
         key="stage1",
         version=3,
         inputs={"parent": ("a" * 64, "data/models/init")},
+        raw_files={},
         params={"training.stage1": {"max_steps": 9}},
         metadata={"magvit": "b" * 64},
     )
@@ -93,6 +95,12 @@ def test_newest_regular_and_best_checkpoints_stay(rule: Retention, left: list[in
     assert sorted({*losses} - {*dropped}) == left
 
 
+def test_a_checkpoint_before_any_batch_was_taken_is_none_of_the_best() -> None:
+    losses = {2: nan, 4: 2.0, 6: 1.0, 8: nan, 10: 3.0}
+    published = [Published(step, str(step), loss) for step, loss in losses.items()]
+    assert [one.step for one in superfluous(published, Retention(0, 0, 2))] == [2, 8, 10]
+
+
 def test_what_nothing_keeps_is_removed_unless_it_is_registered(
     publication: Publication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,3 +112,14 @@ def test_what_nothing_keeps_is_removed_unless_it_is_registered(
     Path("models.yaml").write_text(json.dumps({"checkpoints": {"second": entry}}))
     third, fourth = (keep_one.publish(_after(step), _weights("weights")) for step in (6, 8))
     assert (second.exists(), third.exists(), fourth.exists()) == (True, False, True)
+
+
+def test_a_step_that_is_published_again_with_other_bytes_replaces_the_earlier_ones(
+    publication: Publication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep_two = replace(publication, retention=Retention(2, 0, 0))
+    first, second, again, third = (
+        keep_two.publish(_after(step), _weights(text)) for step, text in ((2, "a"), (4, "b"), (4, "c"), (6, "d"))
+    )
+    assert [one.exists() for one in (first, second, again, third)] == [False, False, True, True]

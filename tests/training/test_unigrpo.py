@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from mmada.training.policy_gradient import DIVERGENCES, standardised
 from mmada.training.rollouts import pack_group, unpack_group
 from tests.tiny import sample, tiny_model, tiny_tokenizer, tiny_vocab
 from tests.training.runs import run
-from tests.training.toy_unigrpo import PROMPTS, WEIGHTS, Memory, score, toy
+from tests.training.toy_unigrpo import PROMPTS, WEIGHTS, Memory, codes_as_pixels, score, toy
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,24 @@ def test_an_answer_is_scored_once_and_equal_answers_share_it(tokenizer, model):
             objective.parts(model, step)
     contents = {json.dumps([one.names, vars(one.response)], default=lambda x: x.tolist()) for one in calls}
     assert len(calls) == len(contents) <= 2 * 6 * len(PROMPTS)
+
+
+def test_pictures_are_decoded_for_rewards_that_look_at_them(tokenizer, model):
+    decoded = []
+
+    def decode(codes):
+        decoded.append(codes)
+        return codes_as_pixels(codes)
+
+    def ones(asked):
+        return ((index, dict.fromkeys(one.names, 1.0)) for index, one in enumerate(asked))
+
+    for names, looks in ((("correctness", "think_format"), False), (("clip", "correctness"), True)):
+        decoded.clear()
+        weights = RewardWeights({"mmu": dict.fromkeys(names, 1.0)}, {})
+        objective = toy(tokenizer, Memory(), prompts=PROMPTS[1:2], scorer=ones, weights=weights)
+        replace(objective, decode_pictures=decode).parts(model, 0)
+        assert bool(decoded) is looks
 
 
 def test_a_group_survives_the_store(tokenizer, model):
@@ -139,6 +159,14 @@ def test_a_corpus_can_have_rewards_of_its_own(tokenizer, model):
     assert table["reward/chat/total"] == [0, 0]
     with pytest.raises(ContractError, match="no entry for task"):
         toy(tokenizer, Memory(), prompts=prompts, weights=RewardWeights({"chat": {"letters": 1.0}}, {})).parts(model, 0)
+
+
+def test_rewards_of_a_corpus_that_is_called_like_a_task_are_its_alone():
+    weights = RewardWeights({"chat": {"letters": 1.0}}, {"chat": {"dark": 0.5}})
+    own, other = sample("p0", "chat", "one"), sample("p1", "chat", "one")
+    own = msgspec.structs.replace(own, corpus="chat")
+    assert [dict(weights.of(one)) for one in (own, other)] == [{"dark": 0.5}, {"letters": 1.0}]
+    assert weights.label(own) != weights.label(other)
 
 
 def test_micro_batches_add_up_to_the_whole(tokenizer, model):
