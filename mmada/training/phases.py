@@ -93,7 +93,9 @@ def _corpus_label(corpus: str) -> str:
 
 @dataclass(frozen=True)
 class Reward:
-    """What one answer is worth. `parts`: weighted, by reward; all 0 where it could not be scored in bounds."""
+    """What one answer is worth. `parts`: weighted, by reward; where it could not be scored in bounds, the worst of its
+    group, and 0 at best.
+    """
 
     parts: Mapping[str, float]
     is_scored: bool
@@ -126,12 +128,12 @@ def rewarded(
     for index, scores in scorer([_asked(*answers[key], weights, decode) for key in missing]):
         known[missing[index]] = data = json.dumps(scores, sort_keys=True).encode()
         phases.rewards.put(missing[index], data)
-    rewards = [
-        _reward(json.loads(known[reward_key(group, number, weights)] or b"null"), weights.of(group.row.sample))
-        for group, number in _answers(groups)
+    found = [json.loads(known[reward_key(group, number, weights)] or b"null") for group, number in _answers(groups)]
+    size = len(found) // len(groups)
+    return [
+        _rewards(found[first : first + size], weights.of(group.row.sample))
+        for first, group in zip(range(0, len(found), size), groups, strict=True)
     ]
-    size = len(rewards) // len(groups)
-    return [rewards[first : first + size] for first in range(0, len(rewards), size)]
 
 
 def kept_places(phases: Phases) -> list[tuple[int, str, int]]:
@@ -153,7 +155,7 @@ def kept_groups(
         scores = [phases.rewards.get(reward_key(group, number, weights)) for number in range(len(group.texts))]
         known = [json.loads(data) for data in scores if data is not None]
         if len(known) == len(scores):
-            yield group, [_reward(one, weights.of(group.row.sample)) for one in known]
+            yield group, _rewards(known, weights.of(group.row.sample))
 
 
 def _rollouts_key(sample: str, epoch: int) -> str:
@@ -174,10 +176,12 @@ def reward_key(group: Group, number: int, weights: RewardWeights) -> str:
     return unit_key("rewards", names, sample.task, sample.prompt, sample.reference, group.texts[number], seen)
 
 
-def _reward(scores: Scores | None, weights: Mapping[str, float]) -> Reward:
-    if scores is None:
-        return Reward(dict.fromkeys(weights, 0.0), is_scored=False)
-    return Reward({name: weight * scores[name] for name, weight in weights.items()}, is_scored=True)
+def _rewards(of_group: Sequence[Scores | None], weights: Mapping[str, float]) -> list[Reward]:
+    """What the answers to one prompt are worth."""
+    parts = [scores and {name: weight * scores[name] for name, weight in weights.items()} for scores in of_group]
+    # Among rewards below 0 a plain 0 would make an answer that nobody could score the best of its group.
+    worst = {name: min([0.0, *(part[name] for part in parts if part)]) for name in weights}
+    return [Reward(part or worst, is_scored=part is not None) for part in parts]
 
 
 def _asked(group: Group, number: int, weights: RewardWeights, decode: DecodePictures | None) -> Asked:

@@ -150,6 +150,18 @@ def test_answers_that_cannot_be_scored_count_as_worthless_and_are_told(tokenizer
     assert table["zero_variance_groups"][0] >= 4
 
 
+def test_an_answer_that_cannot_be_scored_is_not_the_best_among_bad_ones(tokenizer, model):
+    def negative(asked):
+        assert len(asked) == 4, "four pictures that differ"
+        return enumerate([{"dark": -0.1}, None, {"dark": -0.3}, {"dark": -0.2}])
+
+    prompts = [sample("p2", "t2i", "red", codes=2)]
+    weights = RewardWeights({"t2i": {"dark": 2.0}}, {})
+    table, _ = _metrics(toy(tokenizer, Memory(), prompts=prompts, scorer=negative, weights=weights), model)
+    assert table["unscored_answers"] == [1, 4]
+    assert table["reward/t2i/total"] == [pytest.approx(2 * (-0.1 - 0.3 - 0.3 - 0.2)), 4]
+
+
 def test_a_corpus_can_have_rewards_of_its_own(tokenizer, model):
     prompts = [sample("p0", "chat", "one", reference="e"), sample("p2", "t2i", "red", codes=2)]
     weights = RewardWeights({"chat": {"letters": 1.0}}, {"corpus": {"letters": 0.5}})  # the corpus of tiny samples
