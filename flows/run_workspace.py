@@ -18,7 +18,7 @@ from configobj import ConfigObj
 
 from flows.remote import push
 from flows.stage_graph import RunLogger, local_cache
-from mmada.checkpoint_registry import Checkpoint, register
+from mmada.checkpoint_registry import Checkpoint, load_registry, register
 from mmada.errors import InputError
 from mmada.git import git
 from mmada.lineage.provenance import ProvenanceStore
@@ -159,6 +159,14 @@ def _workspace(project: Path, request: RunRequest) -> RunWorkspace:
 def _prepare(workspace: RunWorkspace) -> None:
     if not (workspace.folder / _PREPARED).exists():
         _make(workspace)
+    _link_registered(workspace)
+
+
+def _link_registered(workspace: RunWorkspace) -> None:
+    """Have the files of registered checkpoints that no stage makes: git brings their names, the graph needs more."""
+    for checkpoint in load_registry(workspace.folder / "models.yaml").values():
+        if checkpoint.origin != "pipeline":
+            link_tree(workspace.project / checkpoint.path, workspace.folder / checkpoint.path)
 
 
 def _make(workspace: RunWorkspace) -> None:
