@@ -6,6 +6,7 @@ again, renews the deployments when their choices change, and shows the project's
 machine of a team: PREFECT_API_URL names the server.
 """
 
+import base64
 import logging
 import os
 import signal
@@ -226,8 +227,11 @@ def _check_ports(ports: list[int]) -> None:
 
 
 def _is_healthy(api: str) -> bool:
+    request = urllib.request.Request(f"{api}/health")
+    if password := os.environ.get("PREFECT_API_AUTH_STRING"):  # which Prefect's own clients send to a proxy, too
+        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
     try:
-        with urllib.request.urlopen(f"{api}/health", timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

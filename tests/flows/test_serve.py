@@ -1,6 +1,10 @@
 """What `make serve` refuses at once, instead of trying it again and again, and what it says while it waits."""
 
+import base64
 import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -55,3 +59,29 @@ def test_a_worker_says_once_that_its_server_does_not_answer(tmp_path: Path, capl
     assert [record.getMessage() for record in caplog.records] == [
         "the server of PREFECT_API_URL does not answer; waiting for it"
     ]
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Lets those through who know the password, as the proxy of a team does."""
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") == f"Basic {base64.b64encode(b'me:secret').decode()}"
+        self.send_response(200 if known and self.path == "/api/health" else 401)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+def test_a_server_behind_a_proxy_with_a_password_answers(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    assert not serve._is_healthy(proxy)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    assert serve._is_healthy(proxy)
