@@ -30,6 +30,8 @@ from mmada.unit_store import unit_key
 RUNS_DIR: Final = Path(".mmada/runs")
 _PREPARED: Final = Path(".mmada/prepared")
 _WORKTREES: Final = Path(".mmada/locks/worktrees")
+_DVC_PATHS: Final = ("url", "credentialpath", "configpath", "keyfile", "cert_path", "key_path")
+"""Options of DVC's remotes that may be relative paths."""
 _COMMITTED: Final = ("params.yaml", "models.yaml", "dvc.lock")
 
 
@@ -189,10 +191,19 @@ def _make(workspace: RunWorkspace) -> None:
 
 
 def _share_cache(project: Path, folder: Path) -> None:
-    """One DVC cache for all; what the project's own config.local says (remotes, credentials) holds here too."""
+    """One DVC cache for all; what the project's own config.local says (remotes, credentials) holds here too.
+
+    Paths of remotes that are relative to the project's .dvc, as DVC writes them, mean the same places here.
+    """
     local = project / ".dvc/config.local"
     config = ConfigObj(str(local) if local.exists() else None)
     config.setdefault("cache", {})["dir"] = str(local_cache(project))
+    committed = ConfigObj(str(folder / ".dvc/config"))
+    for section in {*committed, *config} - {"cache"}:
+        for option in _DVC_PATHS:
+            path = str({**committed.get(section, {}), **config.get(section, {})}.get(option, "/"))
+            if "://" not in path and not path.startswith(("/", "~")):
+                config.setdefault(section, {})[option] = str((project / ".dvc" / path).resolve())
     config.filename = str(folder / ".dvc/config.local")
     config.write()
 
