@@ -1,5 +1,6 @@
 """The deployments of this project: what can be started in the Prefect UI, by an event, and by a schedule."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -72,7 +73,7 @@ def _deploy(
         work_pool_name=POOL,
         job_variables={
             # Without a command of its own Prefect starts three processes for a run, which takes seconds longer.
-            "command": f"{sys.executable} -m flows.flow_process",
+            "command": shlex.join([sys.executable, "-m", "flows.flow_process"]),
             "working_dir": str(project),
             # A server that is away for some minutes costs a run nothing: its client asks again.
             "env": {"PYTHONPATH": str(project), "PREFECT_CLIENT_MAX_RETRIES": "8"},

@@ -15,7 +15,8 @@ from flows.requests import (
     RegisteredCheckpoint,
     Suite,
     base_commit,
-    benchmarks,
+    committed_params,
+    suite_patch,
 )
 from flows.run_workspace import RunRequest, run_workspace
 from flows.stage_graph import STAGE_RUNNER, run_logger
@@ -38,12 +39,15 @@ def evaluate(
     """
     project, log = Path.cwd(), run_logger()
     candidate = find_candidate(project, checkpoint)
-    patch = decoding.patch(candidate.name, candidate.model.key)
-    if suite:
-        patch["benchmarks"] = {name: None for name in benchmarks() if name not in suite}
-    request = RunRequest("evaluations", base_commit(project, data_version), patch)
+    commit = base_commit(project, data_version)
+    params = committed_params(project, commit)
+    patch = decoding.patch(candidate.name, candidate.model.key, params) | suite_patch(suite, params)
+    # Not the sweep's workspace: a sweep that finds that one held relies on its holder to look for other checkpoints.
+    request = RunRequest("evaluate", commit, patch)
     with run_workspace(project, request, log=log) as workspace:
-        entries = evaluate_checkpoints(workspace, [candidate], log)
+        done = evaluate_checkpoints(workspace, [candidate], log)
+        for reason in done.without.values():
+            raise reason
         workspace.finish(f"Evaluate {checkpoint}", log)
-    publish_scores(project, entries, log)
-    return regression_state(project, entries, log)
+    publish_scores(project, done.entries, log)
+    return regression_state(project, done.entries, log)

@@ -13,7 +13,7 @@ from prefect.events import emit_event
 from prefect.states import Completed
 
 from flows.run_workspace import RunWorkspace
-from flows.stage_graph import RunLogger, bring_up_to_date, fetch_outputs, repro
+from flows.stage_graph import RunLogger, StageFailedError, bring_up_to_date, fetch_outputs, repro
 from mmada.checkpoint_registry import Checkpoint, load_registry
 from mmada.errors import InputError
 from mmada.evaluation.benchmarks import BENCHMARK_KINDS
@@ -22,11 +22,14 @@ from mmada.evaluation.score_store import Entry, Fall, Measurement, ScoreStore
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import Params, load_params
+from mmada.storage import exclusive
 from mmada.training.checkpoint_folders import checkpoint_folder, published_checkpoints
 from mmada.yaml_file import read_yaml, write_yaml
 
 REGRESSION_EVENT: Final = "mmada.evaluation.regression"
 _ID_DIGITS: Final = 16
+_LOCKS: Final = Path(".mmada/locks/evaluations")
+"""One per evaluation: runs of different commits have workspaces of their own, and may still want the same one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,17 @@ class Candidate:
 
     name: str
     model: Artifact
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What came of checkpoints that were to be evaluated. `without`: name -> why it has no scores.
+
+    A StageFailedError there says that its evaluation failed, anything else that it could not begin.
+    """
+
+    entries: list[Entry]
+    without: dict[str, Exception]
 
 
 def candidates(project: Path) -> list[Candidate]:
@@ -77,10 +91,10 @@ def _all_here(project: Path) -> list[Candidate]:
     return found
 
 
-def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], log: RunLogger) -> list[Entry]:
-    """Evaluate what the score store does not have yet; returns the entries of all `wanted` that could be evaluated.
+def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], log: RunLogger) -> Evaluated:
+    """Evaluate what the score store does not have yet. One that cannot be evaluated does not keep the others from it.
 
-    The caller holds the workspace, so nobody else evaluates the same at the same time.
+    The caller holds the workspace.
     """
     project, folder = workspace.project, workspace.folder
     params = load_params(folder / "params.yaml")
@@ -91,22 +105,28 @@ def evaluate_checkpoints(workspace: RunWorkspace, wanted: Iterable[Candidate], l
         fetch_outputs(folder, absent)
     measurement = _measurement(folder, params)
     collect_scores(project, project)
-    entries = []
+    done = Evaluated([], {})
     for candidate in wanted:
-        if not candidate.model.path.exists():
-            log.info("%s was removed, because its run keeps it no longer: not evaluated", candidate.name)
+        if obstacle := _obstacle(candidate.model, measurement):
+            log.warning("%s %s: not evaluated", candidate.name, obstacle)
+            done.without[candidate.name] = InputError(f"{candidate.name} {obstacle}: not evaluated")
             continue
-        expected = candidate.model.metadata.get("magvit")
-        if expected != measurement.magvit:
-            log.warning(
-                "%s reads pictures by tokenizer %s, this project's is %s: not evaluated",
-                candidate.name,
-                str(expected)[:12],
-                measurement.magvit[:12],
-            )
-            continue
-        entries.append(_evaluate(workspace, candidate, measurement, params, log))
-    return entries
+        try:
+            done.entries.append(_evaluate(workspace, candidate, measurement, params, log))
+        except StageFailedError as error:
+            log.error("%s could not be evaluated: %s", candidate.name, error)
+            done.without[candidate.name] = error
+    return done
+
+
+def _obstacle(model: Artifact, measurement: Measurement) -> str:
+    """Why an evaluation of the model would tell nothing; "" when it does."""
+    if not model.path.exists():
+        return "was removed, because its run keeps it no longer"
+    expected = str(model.metadata.get("magvit"))
+    if expected != measurement.magvit:
+        return f"reads pictures by tokenizer {expected[:12]}, this project's is {measurement.magvit[:12]}"
+    return ""
 
 
 def checkpoint_key(model: Artifact) -> str:
@@ -157,15 +177,16 @@ def _evaluate(
     key = checkpoint_key(model)
     identity = measurement.identity(candidate.name, model)
     provenance = ProvenanceStore(workspace.project / params.paths.provenance)
-    if store.has(identity):
-        log.info("%s was evaluated before: %s", candidate.name, store.folder(identity))
-    else:
-        log.info("evaluating %s (%s)", candidate.name, model.id[:12])
-        path = checkpoint_folder(Path(params.paths.checkpoints), model.id).as_posix()
-        workspace.add_checkpoint(model.path, Checkpoint(path=path, origin="published", id=model.id), key)
-        _decode_alike(workspace.folder / "params.yaml", key, candidate)
-        repro(f"evaluate@{key}", workspace.folder)
-    return store.add(workspace.folder / params.paths.scores / key, identity, candidate.name, model, provenance)
+    with exclusive(workspace.project / _LOCKS / identity):
+        if store.has(identity):
+            log.info("%s was evaluated before: %s", candidate.name, store.folder(identity))
+        else:
+            log.info("evaluating %s (%s)", candidate.name, model.id[:12])
+            path = checkpoint_folder(Path(params.paths.checkpoints), model.id).as_posix()
+            workspace.add_checkpoint(model.path, Checkpoint(path=path, origin="published", id=model.id), key)
+            _decode_alike(workspace.folder / "params.yaml", key, candidate)
+            repro(f"evaluate@{key}", workspace.folder)
+        return store.add(workspace.folder / params.paths.scores / key, identity, candidate.name, model, provenance)
 
 
 def _decode_alike(params_file: Path, key: str, candidate: Candidate) -> None:

@@ -12,11 +12,18 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
+from flows.deployments import POOL
 from flows.flow_process import MARKS, is_alive, starts
 
 MAX_STARTS: Final = 5
@@ -71,7 +78,8 @@ def _recover_unstarted(client: SyncPrefectClient, project: Path) -> list[UUID]:
     """Runs that a worker of this machine took and died before it started them."""
     pending = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
     restarted = []
-    for run in client.read_flow_runs(flow_run_filter=pending):
+    ours = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))  # of other pools we cannot know what is dead
+    for run in client.read_flow_runs(flow_run_filter=pending, work_pool_filter=ours):
         if run.state is None or (project / MARKS / str(run.id)).exists():
             continue
         waited = time.time() - run.state.timestamp.timestamp()

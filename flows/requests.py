@@ -4,7 +4,7 @@ The choices are read from the project when a deployment is made, and its server 
 makes the deployments again when the choices change.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -18,11 +18,14 @@ from pydantic import (
     WithJsonSchema,
     model_serializer,
 )
+from ruamel.yaml import YAML
 
 from flows.run_workspace import resolve_commit
 from mmada.checkpoint_registry import load_registry
 from mmada.data_versions import TAG_PREFIX, data_versions
-from mmada.params_schema import Params, load_params
+from mmada.errors import InputError
+from mmada.git import git
+from mmada.params_schema import Params, load_params, parse_params
 
 CURRENT: Final = "current commit"
 EVERYTHING: Final = "everything"
@@ -131,7 +134,9 @@ class TrainingOverrides(_Form):
     learning_rate: float | None = Field(
         default=None, gt=0, lt=1, title="Learning rate", description="Peak rate of AdamW, for example 0.0003."
     )
-    batch_size: int | None = Field(default=None, gt=0, title="Batch size", description="Samples per optimiser step.")
+    batch_size: int | None = Field(
+        default=None, gt=0, title="Batch size", description="Samples of a micro-batch; not of UniGRPO."
+    )
     publish_every: int | None = Field(
         default=None,
         ge=0,
@@ -145,13 +150,23 @@ class TrainingOverrides(_Form):
         description='Corpus to weight, for example {"captions": 4, "questions": 1}; corpora left out are not used.',
     )
 
-    def patch(self, stage: str) -> dict[str, Any]:
-        """The overrides as a patch of params.yaml (JSON Merge Patch)."""
+    def patch(self, stage: str, params: Params) -> dict[str, Any]:
+        """The overrides as a patch of `params` (JSON Merge Patch).
+
+        Raises InputError when these have no such stage, or one that takes no batch size.
+        """
+        if stage not in params.training:
+            raise InputError(f"this data version has no training stage {stage!r}; it has: {', '.join(params.training)}")
+        if self.batch_size is not None and params.training[stage].unigrpo is not None:
+            raise InputError(
+                f"a batch size changes nothing in {stage}: UniGRPO learns from prompts_per_iteration x group_size "
+                "answers a step, which params.yaml says; leave the field empty"
+            )
         block: dict[str, Any] = self.model_dump(exclude={"learning_rate", "mixture"})
         if self.learning_rate is not None:
             block["optimiser"] = {"learning_rate": self.learning_rate}
         if self.mixture is not None:
-            left_out = dict.fromkeys(_params().training[stage].data.corpora)
+            left_out = dict.fromkeys(params.training[stage].data.corpora)
             block["data"] = {"corpora": left_out | self.mixture}
         return {"training": {stage: block}} if block else {}
 
@@ -177,14 +192,14 @@ class DecodingOverrides(_Form):
         default=None, ge=0, title="Guidance", description="Scale of classifier-free guidance; 0 is none."
     )
 
-    def patch(self, name: str, model_key: str) -> dict[str, Any]:
-        """The overrides of checkpoint `name` as a patch of params.yaml: an entry of its own for every benchmark."""
+    def patch(self, name: str, model_key: str, params: Params) -> dict[str, Any]:
+        """The overrides of checkpoint `name` as a patch of `params`: an entry of its own for every benchmark."""
         changed = self.model_dump(exclude={"think"})
         if self.think != "as configured":
             changed["think"] = self.think == "yes"
         if not changed:
             return {}
-        known = _params().evaluation.decoding_for(name, model_key)
+        known = params.evaluation.decoding_for(name, model_key)
         entry = {benchmark: one.model_dump(mode="json") | changed for benchmark, one in known.items()}
         return {"evaluation": {"decoding": {name: entry}}}
 
@@ -196,6 +211,19 @@ Decoding = Annotated[DecodingOverrides, _titled("Decoding")]
 def base_commit(project: Path, data_version: str) -> str:
     """Full hash of the commit that a data version stands for."""
     return resolve_commit(project, "HEAD" if data_version == CURRENT else TAG_PREFIX + data_version)
+
+
+def committed_params(project: Path, commit: str) -> Params:
+    """params.yaml as a run of the commit finds it, whatever has been edited since. Raises ParamsError."""
+    text = git(project, "show", f"{commit}:./params.yaml")
+    return parse_params(YAML(typ="safe").load(text), f"params.yaml of commit {commit[:12]}")
+
+
+def suite_patch(suite: Sequence[str], params: Params) -> dict[str, Any]:
+    """The patch of `params` that leaves the benchmarks of a suite; none means all. Raises InputError for others."""
+    if unknown := sorted(set(suite) - params.benchmarks.keys()):
+        raise InputError(f"this data version has no benchmark {unknown}; it has: {', '.join(params.benchmarks)}")
+    return {"benchmarks": {name: None for name in params.benchmarks if name not in suite}} if suite else {}
 
 
 def corpus_patch(project: Path, configuration: str) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from configobj import ConfigObj
 
 from flows.remote import push
 from flows.stage_graph import RunLogger, local_cache
-from mmada.checkpoint_registry import Checkpoint, register
+from mmada.checkpoint_registry import Checkpoint, load_registry, register
 from mmada.errors import InputError
 from mmada.git import git
 from mmada.lineage.provenance import ProvenanceStore
@@ -30,6 +30,8 @@ from mmada.unit_store import unit_key
 RUNS_DIR: Final = Path(".mmada/runs")
 _PREPARED: Final = Path(".mmada/prepared")
 _WORKTREES: Final = Path(".mmada/locks/worktrees")
+_DVC_PATHS: Final = ("url", "credentialpath", "configpath", "keyfile", "cert_path", "key_path")
+"""Options of DVC's remotes that may be relative paths."""
 _COMMITTED: Final = ("params.yaml", "models.yaml", "dvc.lock")
 
 
@@ -159,6 +161,14 @@ def _workspace(project: Path, request: RunRequest) -> RunWorkspace:
 def _prepare(workspace: RunWorkspace) -> None:
     if not (workspace.folder / _PREPARED).exists():
         _make(workspace)
+    _link_registered(workspace)
+
+
+def _link_registered(workspace: RunWorkspace) -> None:
+    """Have the files of registered checkpoints that no stage makes: git brings their names, the graph needs more."""
+    for checkpoint in load_registry(workspace.folder / "models.yaml").values():
+        if checkpoint.origin != "pipeline":
+            link_tree(workspace.project / checkpoint.path, workspace.folder / checkpoint.path)
 
 
 def _make(workspace: RunWorkspace) -> None:
@@ -181,10 +191,19 @@ def _make(workspace: RunWorkspace) -> None:
 
 
 def _share_cache(project: Path, folder: Path) -> None:
-    """One DVC cache for all; what the project's own config.local says (remotes, credentials) holds here too."""
+    """One DVC cache for all; what the project's own config.local says (remotes, credentials) holds here too.
+
+    Paths of remotes that are relative to the project's .dvc, as DVC writes them, mean the same places here.
+    """
     local = project / ".dvc/config.local"
     config = ConfigObj(str(local) if local.exists() else None)
     config.setdefault("cache", {})["dir"] = str(local_cache(project))
+    committed = ConfigObj(str(folder / ".dvc/config"))
+    for section in {*committed, *config} - {"cache"}:
+        for option in _DVC_PATHS:
+            path = str({**committed.get(section, {}), **config.get(section, {})}.get(option, "/"))
+            if "://" not in path and not path.startswith(("/", "~")):
+                config.setdefault(section, {})[option] = str((project / ".dvc" / path).resolve())
     config.filename = str(folder / ".dvc/config.local")
     config.write()
 

@@ -6,6 +6,7 @@ again, renews the deployments when their choices change, and shows the project's
 machine of a team: PREFECT_API_URL names the server.
 """
 
+import base64
 import logging
 import os
 import signal
@@ -23,11 +24,13 @@ import typer
 
 from flows.kept_process import KeptProcess
 from mmada.data_versions import data_versions
+from mmada.environment import whole_number
 from mmada.errors import InputError, MmadaError
 from mmada.params_schema import load_params
 
 _LOG: Final = logging.getLogger("flows.serve")
 _HOST: Final = "127.0.0.1"
+_LAST_PORT: Final = 65535
 _TICK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 30.0
 _LOGS: Final = Path(".mmada/logs")
@@ -43,12 +46,18 @@ class Watch:
         self.deployed: object = None
         self.tried: object = None
         self.tried_at = 0.0
+        self.answers: bool | None = None
 
     def tick(self) -> None:
         """Look at everything once."""
         if self.server is not None:
             self.server.keep()
-        if not _is_healthy(self.api):
+        answers = _is_healthy(self.api)
+        if self.server is None and answers != self.answers:
+            # Without the address: it may hold a password.
+            _LOG.info("the server of PREFECT_API_URL %s", "answers" if answers else "does not answer; waiting for it")
+        self.answers = answers
+        if not answers:
             return
         self._renew()
         if self.deployed is not None:
@@ -103,10 +112,12 @@ class Watch:
 
 
 def serve(
-    port: Annotated[int, typer.Option(help="Port of the Prefect server and its UI.")] = 4200,
-    site_port: Annotated[int, typer.Option(help="Port on which the site is shown.")] = 4201,
-    limit: Annotated[int, typer.Option(help="Runs that may go on at once; the others wait.")] = 3,
-    sweep_minutes: Annotated[float, typer.Option(help="Minutes between two looks for missed checkpoints.")] = 15.0,
+    port: Annotated[int, typer.Option(min=1, max=_LAST_PORT, help="Port of the Prefect server and its UI.")] = 4200,
+    site_port: Annotated[int, typer.Option(min=1, max=_LAST_PORT, help="Port on which the site is shown.")] = 4201,
+    limit: Annotated[int, typer.Option(min=1, help="Runs that may go on at once; the others wait.")] = 3,
+    sweep_minutes: Annotated[
+        float, typer.Option(min=0.1, help="Minutes between two looks for missed checkpoints.")
+    ] = 15.0,
     no_server: Annotated[bool, typer.Option("--no-server", help="Work for the server of PREFECT_API_URL.")] = False,
 ) -> None:
     """Serve the project in the current folder until it is interrupted (Ctrl-C)."""
@@ -115,6 +126,7 @@ def serve(
     project = Path.cwd()
     try:
         params = load_params(project / "params.yaml")
+        whole_number("MMADA_STAGES", default=2, least=1)  # runs read it, each in a process of its own
         api = _api_url(port, no_server=no_server)
         _check_ports([site_port] if no_server else [port, site_port])
         os.environ.update(_environment(project, api, site_port))
@@ -194,12 +206,14 @@ def _environment(project: Path, api: str, site_port: int) -> Mapping[str, str]:
 def _api_url(port: int, *, no_server: bool) -> str:
     if not no_server:
         return f"http://{_HOST}:{port}/api"
-    if not os.environ.get("PREFECT_API_URL"):
+    if not os.environ.get("PREFECT_API_URL", "").startswith(("http://", "https://")):
         raise InputError("--no-server needs PREFECT_API_URL, the server's address: http://<host>:4200/api")
-    return os.environ["PREFECT_API_URL"]
+    return os.environ["PREFECT_API_URL"].rstrip("/")
 
 
 def _check_ports(ports: list[int]) -> None:
+    if len(set(ports)) < len(ports):
+        raise InputError(f"port {ports[0]} cannot be both the server's and the site's: set another PORT or SITE_PORT")
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -213,8 +227,11 @@ def _check_ports(ports: list[int]) -> None:
 
 
 def _is_healthy(api: str) -> bool:
+    request = urllib.request.Request(f"{api}/health")
+    if password := os.environ.get("PREFECT_API_AUTH_STRING"):  # which Prefect's own clients send to a proxy, too
+        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
     try:
-        with urllib.request.urlopen(f"{api}/health", timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

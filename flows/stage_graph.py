@@ -26,11 +26,13 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.process_tree import end_all, run_tree
 from flows.remote import DVC_IS_BUSY
 from mmada.dvc_lock import remove_torn_lock
+from mmada.environment import whole_number
 from mmada.errors import MmadaError, PreemptedError
 
 RunLogger = logging.Logger | logging.LoggerAdapter[Any]
 STAGE_RUNNER: Final = cast(
-    TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner[Any](max_workers=int(os.environ.get("MMADA_STAGES", "2")))
+    TaskRunner[PrefectFuture[Any]],
+    ThreadPoolTaskRunner[Any](max_workers=whole_number("MMADA_STAGES", default=2, least=1)),
 )
 """Task runner of flows that bring stages up to date: as many at once as MMADA_STAGES says."""
 _BUSY_WAIT_SECONDS: Final = 5

@@ -6,7 +6,15 @@ from prefect import flow
 
 from flows.artifacts import run_artifacts
 from flows.checkpoint_events import publish_models, published_on_the_way
-from flows.requests import CURRENT, DataVersion, Overrides, TrainingOverrides, TrainingStage, base_commit
+from flows.requests import (
+    CURRENT,
+    DataVersion,
+    Overrides,
+    TrainingOverrides,
+    TrainingStage,
+    base_commit,
+    committed_params,
+)
 from flows.run_workspace import RunRequest, run_workspace
 from flows.stage_graph import STAGE_RUNNER, bring_up_to_date, run_logger
 
@@ -25,7 +33,8 @@ def train(
         overrides: What to change in that block; what is left empty stays as it is.
     """
     project, log = Path.cwd(), run_logger()
-    request = RunRequest(f"train {stage}", base_commit(project, data_version), overrides.patch(stage))
+    commit = base_commit(project, data_version)
+    request = RunRequest(f"train {stage}", commit, overrides.patch(stage, committed_params(project, commit)))
     with run_workspace(project, request, log=log) as workspace, run_artifacts(workspace, log):
         with published_on_the_way(workspace.folder, project, log):
             outcome = bring_up_to_date(workspace.folder, [f"train@{stage}"])

@@ -29,8 +29,9 @@ def register_checkpoint(folder: Path, name: str, params: Params, *, external: bo
     provenance = ProvenanceStore(Path(params.paths.provenance))
     store = Path(params.paths.checkpoints)
     if (folder / MANIFEST_NAME).exists() and provenance.records((artifact := open_artifact(folder)).id):
-        target = keep_checkpoint(folder, store)
-        entry = Checkpoint(path=target.as_posix(), origin="published", id=artifact.id)
+        entry = Checkpoint(path=checkpoint_folder(store, artifact.id).as_posix(), origin="published", id=artifact.id)
+        check_entry(name, entry)  # what is refused leaves nothing behind
+        keep_checkpoint(folder, store)
     elif not external:
         raise InputError(
             f"nothing in {params.paths.provenance} says how {folder} was made. Fetch its provenance (`git pull`), or "

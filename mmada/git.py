@@ -20,14 +20,18 @@ def git(folder: Path, *arguments: str) -> str:
     Raises CalledProcessError with git's own message in `stderr`, FileNotFoundError where git is not installed.
     """
     asked = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
-    result = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env=os.environ | (_NOBODY if asked.returncode else {}),
-        check=True,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-    )
+    try:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            env=os.environ | (_NOBODY if asked.returncode else {}),
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except subprocess.CalledProcessError as error:
+        error.add_note(f"git says: {error.stderr.strip()}")  # itself it names the command and the code alone
+        raise
     return result.stdout

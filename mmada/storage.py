@@ -190,5 +190,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def open_storage(url: str) -> Storage:
-    """Storage at a local folder or at `s3://bucket/prefix` (see s3_storage.open_s3)."""
-    return open_s3(url) if url.startswith("s3://") else LocalStorage(Path(url))
+    """Storage at a local folder or at `s3://bucket/prefix` (see s3_storage.open_s3). Raises InputError for others."""
+    if url.startswith("s3://"):
+        return open_s3(url)
+    scheme, mark, _ = url.partition("://")
+    if mark:  # as a path it would be a folder `gs:` here, which nobody shares
+        raise InputError(f"storage is a folder or s3://bucket/prefix, and {scheme}:// is neither")
+    return LocalStorage(Path(url))

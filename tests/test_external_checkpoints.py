@@ -53,15 +53,21 @@ def test_a_stranger_comes_in_on_request(params: Params, model: Path) -> None:
     assert lineage.nodes[lineage.root].address == "external@llada"
 
 
-def test_our_own_is_known_again_wherever_it_was_copied(params: Params, tmp_path: Path) -> None:
+def _copy_of_our_own(params: Params, target: Path) -> Path:
+    """A model of this project that lies only where it was copied to."""
+
     def write(folder: Path) -> None:
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"ours")
 
     published = publish_by_training(Path(params.paths.checkpoints), Path(params.paths.provenance), 5, write)
-    copy = shutil.copytree(published, tmp_path / "copy")
+    copy = shutil.copytree(published, target)
     shutil.rmtree(published)
-    entry = register_checkpoint(copy, "best", params, external=False)
+    return copy
+
+
+def test_our_own_is_known_again_wherever_it_was_copied(params: Params, tmp_path: Path) -> None:
+    entry = register_checkpoint(_copy_of_our_own(params, tmp_path / "copy"), "best", params, external=False)
     assert entry.origin == "published"
     assert open_artifact(Path(entry.path)).metadata["step"] == 5
 
@@ -91,3 +97,11 @@ def test_a_configuration_that_is_none_is_refused(params: Params, model: Path) ->
     (model / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="d_model"):
         register_checkpoint(model, "llada", params, external=True)
+
+
+def test_a_refused_name_of_our_own_leaves_nothing_behind(params: Params, tmp_path: Path) -> None:
+    """A sweep would evaluate what lies among the published checkpoints."""
+    copy = _copy_of_our_own(params, tmp_path / "copy")
+    with pytest.raises(ParamsError, match="choose another name"):
+        register_checkpoint(copy, "stage1", params, external=False)
+    assert not list(Path(params.paths.checkpoints).glob("*"))

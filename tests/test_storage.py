@@ -133,3 +133,12 @@ def test_many_may_write_one_file_at_once(tmp_path: Path) -> None:
         list(pool.map(write, range(4)))
     assert len(set((tmp_path / "file").read_bytes())) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_scheme_that_is_not_spoken_is_refused_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="gs:// is neither"):
+        open_storage("gs://bucket/prefix").write("a", b"1")
+    assert list(tmp_path.iterdir()) == []

@@ -65,10 +65,12 @@ def slurm(
     notice: Annotated[int, typer.Option(min=1, help="Seconds before its end in which training saves its state.")] = 600,
 ) -> None:
     """Print a batch script that trains a stage: `mmada dispatch slurm stage1 > train.sh && sbatch train.sh`."""
+    from mmada.dispatch.capacity import refuse_idle_processes
     from mmada.dispatch.plans import training_block
     from mmada.dispatch.slurm import SlurmJob, slurm_script
 
-    training_block(load_params(PARAMS_FILE), stage)
+    # It would be refused all the same, after its time in the queue.
+    refuse_idle_processes(training_block(load_params(PARAMS_FILE), stage), stage, nodes * gpus)
     typer.echo(slurm_script(SlurmJob(stage, nodes, gpus, cpus, time, notice)), nl=False)
 
 

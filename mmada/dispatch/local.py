@@ -9,7 +9,7 @@ from typing import Final
 from mmada.dispatch.capacity import refuse_idle_processes
 from mmada.dispatch.machines import refuse_too_large
 from mmada.environment import whole_number
-from mmada.errors import MmadaError, PreemptedError
+from mmada.errors import MmadaError, ParamsError, PreemptedError
 from mmada.params_training import TrainingBlock
 from mmada.processes import bound
 from mmada.training.checkpoints import Position, newest_position
@@ -51,7 +51,12 @@ def _launcher(processes: int, nodes: int) -> list[str]:
     ]
     if nodes == 1:
         return [*torchrun, "--standalone"]
-    head = os.environ["MMADA_TRAIN_HEAD"]
+    head = os.environ.get("MMADA_TRAIN_HEAD")
+    if not head:
+        raise ParamsError(
+            f"MMADA_TRAIN_NODES is {nodes}: several nodes need MMADA_TRAIN_HEAD (host:port, where they meet), as a "
+            "script of `mmada dispatch slurm` sets it"
+        )
     meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={head}"]
     return ["srun", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *torchrun, *meeting]
 

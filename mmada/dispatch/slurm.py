@@ -1,12 +1,14 @@
 """A batch script for Slurm that trains one stage, and comes back when the scheduler wants its machines for others."""
 
+import re
 from dataclasses import dataclass
 from string import Template
 from typing import Final
 
-from mmada.errors import PreemptedError
+from mmada.errors import ParamsError, PreemptedError
 
 _PORT: Final = 29500
+_TIME: Final = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|UNLIMITED|INFINITE", re.ASCII)
 
 _SCRIPT: Final = Template("""\
 #!/bin/bash
@@ -60,5 +62,10 @@ class SlurmJob:
 
 
 def slurm_script(job: SlurmJob) -> str:
-    """The script; `sbatch FILE` submits it."""
+    """The script; `sbatch FILE` submits it. Raises ParamsError for a time that Slurm would misread."""
+    if not _TIME.fullmatch(job.time):
+        raise ParamsError(
+            f"{job.time!r} is no time as Slurm writes it: minutes, hours:minutes:seconds, days-hours, or "
+            "days-hours:minutes:seconds, for example 24:00:00"
+        )
     return _SCRIPT.substitute(vars(job), port=_PORT, resume=PreemptedError.exit_code)

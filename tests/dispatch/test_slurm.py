@@ -5,11 +5,14 @@ import random
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mmada.commands import training
 from mmada.dispatch.slurm import SlurmJob, slurm_script
+from mmada.errors import ParamsError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "slurm_stage1.sh"
 JOB = SlurmJob(stage="stage1", nodes=8, gpus=8, cpus=64, time="24:00:00", notice=600)
@@ -19,6 +22,25 @@ def test_the_script_is_the_golden_one():
     if os.environ.get("MMADA_UPDATE_GOLDEN"):
         GOLDEN.write_text(slurm_script(JOB))
     assert slurm_script(JOB) == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("time", ["90", "1:30", "24:00:00", "2-12", "2-12:00", "2-12:00:00", "UNLIMITED"])
+def test_a_time_is_as_slurm_writes_it(time):
+    assert f"#SBATCH --time={time}\n" in slurm_script(replace(JOB, time=time))
+
+
+@pytest.mark.parametrize("time", ["5 hours", "", "1d", "24:00:00:00", "2-"])
+def test_any_other_time_is_refused(time):
+    """Of `5 hours` Slurm might take the 5, which are minutes."""
+    with pytest.raises(ParamsError, match="is no time as Slurm writes it"):
+        slurm_script(replace(JOB, time=time))
+
+
+def test_a_job_whose_processes_would_be_idle_is_refused_before_it_queues(project, capsys):
+    training.slurm("stage1", 1, 8, 64, "24:00:00", 600)
+    assert "#SBATCH --gpus-per-node=8" in capsys.readouterr().out
+    with pytest.raises(ParamsError, match=r"training\.stage1\.batch_size"):
+        training.slurm("stage1", 100, 8, 64, "24:00:00", 600)
 
 
 @pytest.fixture

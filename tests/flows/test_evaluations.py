@@ -4,20 +4,23 @@ evaluated.
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from flows import evaluate, evaluations
-from flows.evaluations import Candidate, candidates, evaluate_checkpoints, find_candidate
+from flows import evaluate, evaluations, reevaluate
+from flows.evaluations import Candidate, Evaluated, candidates, evaluate_checkpoints, find_candidate
 from flows.reevaluate import first_candidates
 from flows.requests import DecodingOverrides
-from flows.run_workspace import RunRequest, RunWorkspace, resolve_commit, run_workspace
+from flows.run_workspace import RunRequest, RunWorkspace, resolve_commit, run_workspace, run_workspace_if_free
+from flows.stage_graph import StageFailedError
 from mmada.checkpoint_registry import Checkpoint, register
 from mmada.errors import InputError
 from mmada.evaluation.graph_scores import score_store
-from mmada.evaluation.score_store import Entry
+from mmada.git import git
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import load_params
@@ -82,15 +85,15 @@ def _registered(project: Path, name: str, magvit: str) -> None:
     register(name, entry, project / "models.yaml")
 
 
-def _inputs(workspace: RunWorkspace) -> str:
-    """What the graph would have made in the workspace; returns the id of the picture tokenizer."""
-    params = load_params(workspace.folder / "params.yaml")
+def _inputs(folder: Path, _addresses: object = ()) -> str:
+    """What the graph would have made in a workspace; returns the id of the picture tokenizer."""
+    params = load_params(folder / "params.yaml")
     for name in params.benchmarks:
-        items = workspace.folder / params.paths.benchmark_items / name
-        items.mkdir(parents=True)
+        items = folder / params.paths.benchmark_items / name
+        items.mkdir(parents=True, exist_ok=True)
         write_manifest(items, stage="benchmark_items", key=name, version=1, metadata={})
-    magvit = workspace.folder / params.paths.magvit
-    magvit.mkdir(parents=True)
+    magvit = folder / params.paths.magvit
+    magvit.mkdir(parents=True, exist_ok=True)
     return write_manifest(magvit, stage="train_magvit", version=1, metadata={}).id
 
 
@@ -124,11 +127,11 @@ def test_a_checkpoint_is_decoded_by_its_registered_name(of_best: Path, monkeypat
     monkeypatch.setattr(evaluations, "repro", evaluate_stage)
     request = RunRequest("evaluations", resolve_commit(of_best, "HEAD"), {})
     with run_workspace(of_best, request, log=LOG) as workspace:
-        magvit = _inputs(workspace)
+        magvit = _inputs(workspace.folder)
         for name in ("best", "second"):
             _registered(of_best, name, magvit)
         wanted = [find_candidate(of_best, name) for name in ("best", "second")]
-        entries = evaluate_checkpoints(workspace, wanted, LOG)
+        entries = evaluate_checkpoints(workspace, wanted, LOG).entries
         keys = [f"c_{candidate.model.id[:16]}" for candidate in wanted]
         assert used == dict(zip(keys, (0.125, _plain().text_temperature), strict=True))
         params = load_params(of_best / "params.yaml")
@@ -142,12 +145,90 @@ def test_overrides_begin_with_the_decoding_of_the_registered_name(
     _registered(of_best, "best", "")
     used: list[Answering] = []
 
-    def evaluate_all(workspace: RunWorkspace, wanted: Sequence[Candidate], _log: object) -> list[Entry]:
+    def evaluate_all(workspace: RunWorkspace, wanted: Sequence[Candidate], _log: object) -> Evaluated:
         used.extend(_decoding(workspace.folder, candidate.name) for candidate in wanted)
-        return []
+        return Evaluated([], {})
 
     monkeypatch.chdir(of_best)
     monkeypatch.setattr(evaluate, "run_logger", lambda: LOG)
     monkeypatch.setattr(evaluate, "evaluate_checkpoints", evaluate_all)
     evaluate.evaluate.fn("best", decoding=DecodingOverrides(text_steps=6))
     assert [(one.text_steps, one.text_temperature) for one in used] == [(6, 0.125)]
+
+
+@pytest.fixture
+def evaluated(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two registered checkpoints, `good` and `bad`, whose evaluation fails; the keys whose evaluation was begun."""
+    begun: list[str] = []
+    made = make_project(tmp_path / "made")
+    for name in ("bad", "good"):
+        _registered(project, name, _inputs(made))
+    bad = find_candidate(project, "bad").model.id[:16]
+
+    def evaluate_stage(address: str, folder: Path) -> None:
+        key = address.removeprefix("evaluate@")
+        begun.append(key)
+        if key == f"c_{bad}":
+            raise StageFailedError(address, ["its weights do not fit"])
+        time.sleep(0.2)  # while another run may ask for the same
+        (folder / "data/scores" / key).mkdir(parents=True)
+        (folder / "data/scores" / key / "scores.json").write_text('{"benchmarks": {}}')
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(evaluations, "bring_up_to_date", _inputs)
+    monkeypatch.setattr(evaluations, "repro", evaluate_stage)
+    for flow in (evaluate, reevaluate):
+        monkeypatch.setattr(flow, "run_logger", lambda: LOG)
+        monkeypatch.setattr(flow, "publish_scores", lambda *_: None)
+    return begun
+
+
+def test_one_that_cannot_be_evaluated_keeps_no_other_from_its_scores(project: Path, evaluated: list[str]) -> None:
+    state = reevaluate.reevaluate.fn()
+    assert state.is_failed()
+    assert "could not be evaluated: bad" in str(state.message)
+    assert {entry.name for entry in score_store(project).entries()} == {"good"}
+
+
+def test_a_checkpoint_that_was_asked_for_and_has_no_scores_is_no_success(project: Path, evaluated: list[str]) -> None:
+    with pytest.raises(StageFailedError, match="weights do not fit"):
+        evaluate.evaluate.fn("bad")
+    _registered(project, "foreign", "f" * 64)
+    with pytest.raises(InputError, match="foreign reads pictures by tokenizer ffffffffffff, this project's is"):
+        evaluate.evaluate.fn("foreign")
+
+
+def test_an_evaluation_that_was_asked_for_leaves_the_sweep_free(
+    project: Path, evaluated: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep that finds its workspace held ends, because the holder looks for new checkpoints before it ends."""
+    sweep = RunRequest("evaluations", resolve_commit(project, "HEAD"), {})
+    free: list[bool] = []
+
+    def look(*_: object) -> Evaluated:
+        with run_workspace_if_free(project, sweep) as workspace:
+            free.append(workspace is not None)
+        return Evaluated([], {})
+
+    monkeypatch.setattr(evaluate, "evaluate_checkpoints", look)
+    evaluate.evaluate.fn("good")
+    assert free == [True]
+
+
+def test_runs_of_two_commits_at_once_measure_once(project: Path, evaluated: list[str]) -> None:
+    commits = [resolve_commit(project, "HEAD")]
+    git(project, "commit", "--quiet", "--allow-empty", "--message", "another")
+    commits.append(resolve_commit(project, "HEAD"))
+    both_are_in = threading.Barrier(2)
+
+    def measure(commit: str) -> None:
+        with run_workspace(project, RunRequest("evaluations", commit, {}), log=LOG) as workspace:
+            both_are_in.wait(60)
+            evaluate_checkpoints(workspace, [find_candidate(project, "good")], LOG)
+
+    threads = [threading.Thread(target=measure, args=(commit,)) for commit in commits]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(evaluated) == 1

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.client.schemas.filters import WorkPoolFilter
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound
 
+from flows.deployments import POOL
 from flows.flow_process import MARKS
 from flows.recovery import MAX_STARTS, recover_dead_runs
 
@@ -23,10 +25,10 @@ class Server:
         self.runs: dict[uuid.UUID, Any] = {}
         self.history: list[tuple[StateType, str | None]] = []
 
-    def add(self, kind: StateType, *, pid: str | None = None, age: float = 0.0) -> uuid.UUID:
+    def add(self, kind: StateType, *, pid: str | None = None, age: float = 0.0, pool: str = POOL) -> uuid.UUID:
         id_ = uuid.uuid4()
         state = State(type=kind, timestamp=datetime.now(UTC) - timedelta(seconds=age))
-        self.runs[id_] = SimpleNamespace(id=id_, name="run", state=state, infrastructure_pid=pid)
+        self.runs[id_] = SimpleNamespace(id=id_, name="run", state=state, infrastructure_pid=pid, pool=pool)
         return id_
 
     def read_flow_run(self, id_: uuid.UUID) -> Any:
@@ -34,8 +36,10 @@ class Server:
             raise ObjectNotFound(Exception("no such run"))
         return self.runs[id_]
 
-    def read_flow_runs(self, **_: object) -> list[Any]:
-        return [run for run in self.runs.values() if run.state.type == StateType.PENDING]
+    def read_flow_runs(self, *, work_pool_filter: WorkPoolFilter | None = None, **_: object) -> list[Any]:
+        wanted = work_pool_filter.name.any_ if work_pool_filter and work_pool_filter.name else None
+        pending = [run for run in self.runs.values() if run.state.type == StateType.PENDING]
+        return [run for run in pending if wanted is None or run.pool in wanted]
 
     def set_flow_run_state(self, id_: uuid.UUID, state: State[Any], *, force: bool) -> None:
         assert force
@@ -114,3 +118,9 @@ def test_a_run_whose_worker_died_before_it_started_is_started_again(server: Serv
     server.add(StateType.PENDING, pid=":1", age=90)
     assert _recover(server, tmp_path) == [lost]
     assert server.history == [(StateType.SCHEDULED, "AwaitingRetry")]
+
+
+def test_a_pod_of_another_pool_that_is_long_in_starting_is_left_alone(server: Server, tmp_path: Path) -> None:
+    server.add(StateType.PENDING, pid="cluster:namespace:job-x7", age=600, pool="kubernetes")
+    assert _recover(server, tmp_path) == []
+    assert server.history == []

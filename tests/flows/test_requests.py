@@ -6,8 +6,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from flows import requests
+from mmada.errors import InputError
 from mmada.git import git
 from mmada.params_patch import patch_params
+from mmada.params_schema import Params
 from tests.e2e.project_folder import make_project
 
 
@@ -25,14 +27,16 @@ def _patched(project: Path, patch: object) -> object:
 
 
 def test_what_is_left_empty_changes_nothing(project: Path) -> None:
-    assert requests.TrainingOverrides().patch("stage1") == {}
-    assert requests.DecodingOverrides().patch("c_1", "stage1") == {}
+    params = _committed(project)
+    assert requests.TrainingOverrides().patch("stage1", params) == {}
+    assert requests.DecodingOverrides().patch("c_1", "stage1", params) == {}
+    assert requests.suite_patch((), params) == {}
 
 
 def test_overrides_change_their_block_only(project: Path) -> None:
     before = patch_params(project / "params.yaml", _empty(project))
     overrides = requests.TrainingOverrides(max_steps=9, learning_rate=0.25, mixture={"texts": 2.0})
-    after = _patched(project, overrides.patch("stage1"))
+    after = _patched(project, overrides.patch("stage1", before))
     block = after.training["stage1"]  # type: ignore[attr-defined]
     assert (block.max_steps, block.optimiser.learning_rate) == (9, 0.25)
     assert block.data.corpora == {"texts": 2.0}, "a mixture is whole: what it leaves out is not used"
@@ -41,7 +45,7 @@ def test_overrides_change_their_block_only(project: Path) -> None:
 
 
 def test_decoding_is_changed_for_every_benchmark_of_one_checkpoint(project: Path) -> None:
-    patch = requests.DecodingOverrides(text_steps=3).patch("c_1", "stage1")
+    patch = requests.DecodingOverrides(text_steps=3).patch("c_1", "stage1", _committed(project))
     decoding = _patched(project, patch).evaluation.decoding  # type: ignore[attr-defined]
     assert {sampling.text_steps for sampling in decoding["c_1"].values()} == {3}
     assert decoding["c_1"].keys() == decoding["stage1"].keys()
@@ -62,6 +66,38 @@ def test_choices_are_those_of_the_project(project: Path) -> None:
     git(project, "tag", "not-a-data-version")
     assert requests.offered_versions() == [requests.CURRENT, "first"]
     assert requests.base_commit(project, "first") == requests.base_commit(project, requests.CURRENT)
+
+
+def test_what_is_not_committed_or_came_later_is_no_part_of_a_run(project: Path) -> None:
+    """Its patch is of the parameters that the run begins with; the project's own may have moved on."""
+    git(project, "tag", "data/first")
+    renamed = (project / "params.yaml").read_text().replace("scene_questions", "later_questions")
+    (project / "params.yaml").write_text(renamed.replace("texts", "later_texts"))
+    params = requests.committed_params(project, requests.base_commit(project, "first"))
+    patch = requests.TrainingOverrides(mixture={"captions": 2.0}).patch("stage1", params)
+    patch |= requests.suite_patch(("arithmetic",), params)
+    git(project, "checkout", "--quiet", "--", "params.yaml")
+    after = _patched(project, patch)
+    assert after.training["stage1"].data.corpora == {"captions": 2.0}  # type: ignore[attr-defined]
+    assert list(after.benchmarks) == ["arithmetic"]  # type: ignore[attr-defined]
+
+
+def test_what_a_data_version_lacks_is_refused_by_name(project: Path) -> None:
+    params = _committed(project)
+    with pytest.raises(InputError, match="no training stage 'stage9'; it has: stage1, stage2, stage3"):
+        requests.TrainingOverrides(max_steps=3).patch("stage9", params)
+    with pytest.raises(InputError, match=r"no benchmark \['later_questions'\]; it has: "):
+        requests.suite_patch(("arithmetic", "later_questions"), params)
+
+
+def test_a_batch_size_that_would_do_nothing_is_refused(project: Path) -> None:
+    requests.TrainingOverrides(batch_size=4).patch("stage1", _committed(project))
+    with pytest.raises(InputError, match="a batch size changes nothing in stage3"):
+        requests.TrainingOverrides(batch_size=4).patch("stage3", _committed(project))
+
+
+def _committed(project: Path) -> Params:
+    return requests.committed_params(project, requests.base_commit(project, requests.CURRENT))
 
 
 def _empty(project: Path) -> Path:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from flows.run_workspace import (
     RUNS_DIR,
@@ -17,11 +18,11 @@ from flows.run_workspace import (
     run_workspace,
     run_workspace_if_free,
 )
-from mmada.checkpoint_registry import Checkpoint, load_registry
+from mmada.checkpoint_registry import Checkpoint, load_registry, register
 from mmada.errors import InputError
 from mmada.git import git
 from mmada.params_schema import load_params
-from tests.e2e.project_folder import make_project
+from tests.e2e.project_folder import make_project, run
 
 LOG = logging.getLogger("test")
 
@@ -108,6 +109,31 @@ def test_a_half_made_workspace_is_made_again(project: Path, left: str) -> None:
         shutil.rmtree(workspace.folder)
     with run_workspace(project, request, log=LOG) as again:
         assert load_params(again.folder / "params.yaml")
+
+
+def test_a_remote_is_the_same_place_in_a_workspace(project: Path, tmp_path: Path) -> None:
+    """DVC writes the path of a folder relative to .dvc, which is another one in a workspace."""
+    run(project, "dvc", "remote", "add", "store", "../store")
+    run(project, "dvc", "remote", "add", "--local", "own", "../own")
+    run(project, "dvc", "remote", "add", "cloud", "s3://bucket/dvc")
+    git(project, "commit", "--quiet", "--all", "--message", "remotes")
+    with run_workspace(project, _request(project), log=LOG) as workspace, Repo(str(workspace.folder)) as repo:
+        urls = {name: remote["url"] for name, remote in repo.config["remote"].items()}
+    assert urls == {"store": str(tmp_path / "store"), "own": str(tmp_path / "own"), "cloud": "s3://bucket/dvc"}
+
+
+def test_registered_checkpoints_come_into_a_workspace_however_old_it_is(project: Path) -> None:
+    """Git brings their names alone; without their files every run of the whole graph would fail at their evaluation."""
+    kept = Checkpoint(path="data/checkpoints/abc", origin="external", id="c" * 64)
+    register("other", kept, project / "models.yaml")
+    git(project, "commit", "--quiet", "--all", "--message", "register")
+    with run_workspace(project, _request(project), log=LOG):
+        pass
+    model = project / kept.path
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(b"weights")
+    with run_workspace(project, _request(project), log=LOG) as workspace:
+        assert (workspace.folder / kept.path / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_a_checkpoint_is_linked_and_registered_in_the_workspace_only(project: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """How one stage's `dvc repro` is judged by its last lines."""
 
 import logging
+import runpy
 from pathlib import Path
 
 import pytest
 
 from flows import stage_graph
 from flows.stage_graph import StageFailedError, _Done, repro
+from mmada.errors import ParamsError
 
 FAILED = "ERROR: failed to reproduce 'train@stage1': failed to run: exec mmada run train@stage1, exited with"
 
@@ -44,3 +46,10 @@ def test_other_ends_are_failures_and_only_users_errors_are_not_tried_again(dvc, 
         repro.fn("train@stage1", Path())
     assert failure.value.by_user == by_user
     assert len(turns) == 1
+
+
+@pytest.mark.parametrize("wrong", ["two", "0"])
+def test_a_wrong_number_of_stages_at_once_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("MMADA_STAGES", wrong)
+    with pytest.raises(ParamsError, match=f"MMADA_STAGES is '{wrong}'; it is a whole number of 1 or more"):
+        runpy.run_path(stage_graph.__file__)
