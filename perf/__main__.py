@@ -22,6 +22,7 @@ from perf.repetition import bench_repetition
 from perf.semantic import bench_semantic
 from perf.shards import bench_shards
 from perf.show import bench_show
+from perf.training import bench_training
 from perf.unigrpo_toy import bench_unigrpo_toy
 from perf.units import bench_units
 from perf.vq_encode import bench_vq_encode
@@ -31,6 +32,7 @@ BENCHES = {
     "codes": bench_codes,
     "ingest": bench_ingest,
     "losses": bench_losses,
+    "training": bench_training,
     "likelihoods": bench_likelihoods,
     "vq_encode": bench_vq_encode,
     "text_decoding": bench_text_decoding,
