@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from unittest import mock
 
 import numpy as np
@@ -25,8 +25,8 @@ from PIL import Image
 from torch.nn import functional
 
 from mmada.contracts.sample import Sample
-from mmada.model.masking import NoiseRule, add_noise
-from mmada.model.sequences import Row, collate, lay_out
+from mmada.model.masking import add_noise
+from mmada.model.sequences import Layout, Row, collate, lay_out
 from mmada.model.transformer import Transformer
 from mmada.model.weights import load_model, load_vocab
 from mmada.params_schema import PARAMS_FILE, Params, load_params
@@ -36,8 +36,9 @@ from mmada.shards.reader import ShardReader
 from mmada.text_tokenizer import TextTokenizer, load_tokenizer
 from mmada.training.checkpoints import Position, ResumeStates
 from mmada.training.guard import GuardRule
+from mmada.training.job import masked_prediction
 from mmada.training.loop import TrainSettings, train
-from mmada.training.objectives import MaskedPrediction, MaskedPredictionSettings, Material
+from mmada.training.objectives import MaskedPrediction, Material
 from mmada.training.order import training_order
 from mmada.training.parallel import World
 from mmada.vocab import Vocab
@@ -68,19 +69,18 @@ def bench_training() -> dict[str, float]:
     saved: list[float] = []
     waits: list[float] = []
     for _ in range(ROUNDS):
-        ours += subject.our_steps(checkpoint_every=10**6)[0]
+        ours += subject.our_steps(checkpoint_every=10**6)
         with _timed_saves(waits):
-            saved += subject.our_steps(checkpoint_every=_SAVED_EVERY)[0]
+            saved += subject.our_steps(checkpoint_every=_SAVED_EVERY)
         plain += subject.plain_steps()
     step_s, plain_s = map(statistics.median, (ours, plain))
-    _, resumed_s = subject.our_steps(checkpoint_every=_SAVED_EVERY, stop_after=_SAVED_EVERY + 1)
     return {
         "tokens_per_s": subject.tokens_of_a_step / step_s,
         "plain_tokens_per_s": subject.tokens_of_a_step / plain_s,
         "ratio": plain_s / step_s,
         "stall_share": statistics.median(waits) / step_s,
         "save_share": (statistics.mean(saved) - statistics.mean(ours)) * _SAVED_EVERY / step_s,
-        "resume_s": resumed_s,
+        "resume_s": subject.seconds_to_go_on(),
     }
 
 
@@ -131,27 +131,40 @@ class _Subject:
         steps = range(_WARM_UP, _WARM_UP + STEPS)
         return sum(len(self._layout(row).ids) for step in steps for row in self._rows(step)) / STEPS
 
-    def our_steps(self, *, checkpoint_every: int, stop_after: int | None = None) -> tuple[list[float], float]:
-        """Seconds of the timed steps of the project's loop; and, for a run that is stopped after a step and goes on,
-        until it has made the next one (0 without a stop).
-        """
+    def our_steps(self, *, checkpoint_every: int) -> list[float]:
+        """Seconds of the timed steps of the project's loop."""
         with tempfile.TemporaryDirectory() as name:
-            seconds = self._trained(Path(name), checkpoint_every, stop_after)
-            if stop_after is None:
-                return seconds[_WARM_UP:], 0.0
-            return [], self._trained(Path(name), checkpoint_every, None)[0]
+            return self._trained(Path(name), checkpoint_every)[_WARM_UP:]
+
+    def seconds_to_go_on(self) -> float:
+        """Until a run that was stopped one step behind a save has made the step that comes next."""
+        with tempfile.TemporaryDirectory() as name:
+            self._trained(Path(name), _SAVED_EVERY, stop_after=_SAVED_EVERY + 1)
+            return self._trained(Path(name), _SAVED_EVERY)[0]
 
     def plain_steps(self) -> list[float]:
         """Seconds of the timed steps of the plain loop."""
         model = self._model()
         optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=self.block.optimiser.betas)
-        steps = [[self._as_file(row) for row in self._rows(step)] for step in range(_WARM_UP + STEPS)]
         seconds = []
-        for rows in steps:
+        for rows in self._files:
             began = time.perf_counter()
             self._plain_step(model, optimiser, rows)
             seconds.append(time.perf_counter() - began)
         return seconds[_WARM_UP:]
+
+    @cached_property
+    def _files(self) -> list[list[tuple[Row, bytes]]]:
+        """The rows of every step with their pictures as files."""
+        return [[self._as_file(row) for row in self._rows(step)] for step in range(_WARM_UP + STEPS)]
+
+    @cached_property
+    def _objective(self) -> MaskedPrediction:
+        block = self.block
+        material = Material(
+            self._rows, self.loader.keys, self.tokenizer, self.vocab, World(0, 1), block.seed, block.grad_accumulation
+        )
+        return masked_prediction(block, material)
 
     @property
     def _parent(self) -> Path:
@@ -163,30 +176,14 @@ class _Subject:
     def _rows(self, step: int) -> list[Row]:
         return [Row(sample, epoch) for sample, epoch in self.loader.batch(step)]
 
-    def _layout(self, row: Row) -> Any:
+    def _layout(self, row: Row) -> Layout:
         window = self.block.response_window.get(row.sample.task, 1)
         longest = self.params.model.max_sequence_length
         return lay_out(row.sample, self.tokenizer, self.vocab, window=window, max_length=longest)
 
-    @property
-    def _noise(self) -> NoiseRule:
-        return NoiseRule(self.block.text_noise_floor, self.block.image_schedule, self.block.r2i_noise)
-
-    def _trained(self, folder: Path, checkpoint_every: int, stop_after: int | None) -> list[float]:
+    def _trained(self, folder: Path, checkpoint_every: int, stop_after: int | None = None) -> list[float]:
         """Seconds of each step that was made, in one call of the project's loop."""
-        block, world = self.block, World(0, 1)
-        material = Material(
-            self._rows, self.loader.keys, self.tokenizer, self.vocab, world, block.seed, block.grad_accumulation
-        )
-        chosen = MaskedPredictionSettings(
-            coefficients=dict(block.loss_weights),
-            window=dict(block.response_window),
-            loss=block.loss,
-            vocabulary=block.vocabulary,
-            padding=block.padding,
-            noise=self._noise,
-            cond_dropout=block.cond_dropout,
-        )
+        block = self.block
         times = [time.perf_counter()]
 
         def on_metrics(run: str, step: int, values: Mapping[str, float]) -> None:
@@ -215,10 +212,10 @@ class _Subject:
         with suppress(KeyboardInterrupt):
             train(
                 self._model(),
-                MaskedPrediction(material, chosen),
+                self._objective,
                 settings,
                 state_dir=folder.as_posix(),
-                world=world,
+                world=World(0, 1),
                 on_metrics=on_metrics,
                 publish=lambda position: None,
                 label="perf",
@@ -232,9 +229,8 @@ class _Subject:
             return row, b""
         ids = torch.from_numpy(codes.astype(np.int64)).flatten()[None]
         buffer = io.BytesIO()
-        Image.fromarray(to_uint8(self.magvit.decode(ids, height=codes.shape[0], width=codes.shape[1]))[0]).save(
-            buffer, "png"
-        )
+        picture = to_uint8(self.magvit.decode(ids, height=codes.shape[0], width=codes.shape[1]))[0]
+        Image.fromarray(picture).save(buffer, "png")
         return row, buffer.getvalue()
 
     def _encoded(self, rows: list[tuple[Row, bytes]]) -> list[Row]:
@@ -259,9 +255,8 @@ class _Subject:
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
             batch = collate([self._layout(row) for row in part], self.vocab, padding="eos", length=length)
-            noised = add_noise(
-                batch, [row.epoch for row in part], self._noise, mask_id=self.vocab.mask, seed=self.block.seed
-            )
+            epochs, noise = [row.epoch for row in part], self._objective.settings.noise
+            noised = add_noise(batch, epochs, noise, mask_id=self.vocab.mask, seed=self.block.seed)
             logits = model(noised.x_t)
             each = functional.cross_entropy(logits.transpose(1, 2), batch.ids, reduction="none") / noised.p_mask
             (each[noised.is_target].sum() / batch.ids.numel() * len(part) / len(rows)).backward()

@@ -176,7 +176,12 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Iterat
                 scorer.load(weights)
             yield _unigrpo(block, block.unigrpo, material, job, scorer)
         return
-    yield MaskedPrediction(
+    yield masked_prediction(block, material)
+
+
+def masked_prediction(block: TrainingBlock, material: Material) -> MaskedPrediction:
+    """The objective of a block of masked prediction."""
+    return MaskedPrediction(
         material,
         MaskedPredictionSettings(
             coefficients=dict(block.loss_weights),
