@@ -16,7 +16,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import LifoQueue
 from threading import Lock
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+
+_ONE_THREAD: Final = {"POLARS_MAX_THREADS": "1"}
+"""There is a worker for every core: threads of polars beyond one would wait for work, and waste its time doing so."""
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -118,7 +121,8 @@ class _Worker(Generic[T]):
         fd = theirs.fileno()
         # Not multiprocessing's: its processes import this one's main module again, a quarter of a second of each start.
         serve = f"import sys; sys.path[:] = {sys.path}; from mmada.processes import _serve; _serve({fd}, {os.getpid()})"
-        self.process = subprocess.Popen([sys.executable, "-c", serve], pass_fds=[fd], stdin=subprocess.DEVNULL)
+        command = [sys.executable, "-c", serve]
+        self.process = subprocess.Popen(command, env=_ONE_THREAD | os.environ, pass_fds=[fd], stdin=subprocess.DEVNULL)
         theirs.close()  # so that the pipe ends when the process does
         self._run = run
 

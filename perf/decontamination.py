@@ -4,15 +4,16 @@ import json
 import os
 import re
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from mmada.contracts.benchmark_items import BENCHMARK_ITEMS
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
+from mmada.processes import Processes
 from mmada.workers import num_workers
 
 ROWS = 60_000
@@ -28,22 +29,35 @@ def bench_decontamination() -> dict[str, float]:
 
     Rows and items are made of the problems of GSM8K, which MMADA_REALDATA has.
     """
-    file = Path(os.environ["MMADA_REALDATA"]) / "text_math" / "gsm8k_train.jsonl"
-    problems = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    index = build_index(_items([problem["question"] for problem in problems[:ITEMS]]), ngram=NGRAM)
-    rows = _rows(" ".join(f"{row['question']} {row['answer']}" for row in problems[ITEMS:]).split())
+    rows = _rows(" ".join(f"{row['question']} {row['answer']}" for row in _problems()[ITEMS:]).split())
     units = list(rows.iter_slices(ROWS_PER_UNIT))
-    find_matches(units[0], index, containment=CONTAINMENT)  # tables are made at the first call
-    started = time.process_time()
-    find_matches(units[1], index, containment=CONTAINMENT)
-    per_core = ROWS_PER_UNIT / (time.process_time() - started)
-    with ProcessPoolExecutor(num_workers(), get_context("spawn"), _keep, (index,)) as pool:
-        list(pool.map(_search, units[: num_workers()]))
+    workers = Processes(_search, num_workers())
+    with ThreadPoolExecutor(workers.slots) as threads, closing(workers):
+        list(threads.map(workers, units[: workers.slots]))  # the index and tables are made at the first call
         started = time.perf_counter()
-        list(pool.map(_search, units))
+        list(threads.map(workers, units))
         on_all = ROWS / (time.perf_counter() - started)
-    peer = _peer([problem["question"] for problem in problems[:ITEMS]], rows.head(ROWS_OF_PEER))
+        per_core = ROWS_PER_UNIT / float(workers(units[1]))
+    peer = _peer([problem["question"] for problem in _problems()[:ITEMS]], rows.head(ROWS_OF_PEER))
     return {"rows_per_s": on_all, "rows_per_core_s": per_core, "peer_rows_per_core_s": peer, "ratio": per_core / peer}
+
+
+def _problems() -> list[dict[str, str]]:
+    file = Path(os.environ["MMADA_REALDATA"]) / "text_math" / "gsm8k_train.jsonl"
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+@lru_cache(1)
+def _index() -> BenchmarkIndex:
+    return build_index(_items([problem["question"] for problem in _problems()[:ITEMS]]), ngram=NGRAM)
+
+
+def _search(rows: pl.DataFrame) -> bytes:
+    """Processor time of one unit, in seconds."""
+    index = _index()
+    started = time.process_time()
+    find_matches(rows, index, containment=CONTAINMENT)
+    return str(time.process_time() - started).encode()
 
 
 def _items(questions: list[str]) -> pl.DataFrame:
@@ -68,17 +82,6 @@ def _rows(words: list[str]) -> pl.DataFrame:
 
 def _starts(step: int, last: int) -> list[int]:
     return [number * step % last for number in range(ROWS)]
-
-
-_STATE: dict[str, Any] = {}
-
-
-def _keep(index: BenchmarkIndex) -> None:
-    _STATE["index"] = index
-
-
-def _search(rows: pl.DataFrame) -> int:
-    return find_matches(rows, _STATE["index"], containment=CONTAINMENT).height
 
 
 def _peer(questions: list[str], rows: pl.DataFrame) -> float:

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import psutil
 import pytest
 
@@ -37,6 +38,10 @@ class Task:
     @property
     def key(self) -> str:
         return unit_key("double", self.number)
+
+
+def polars_threads(_: int) -> bytes:
+    return str(pl.thread_pool_size()).encode()
 
 
 class _UnportableError(Exception):
@@ -101,6 +106,17 @@ def test_each_unit_runs_once_and_results_keep_their_order(store: UnitStore, log:
     assert list(run_units(units, double, store, title="t", workers=count)) == expected
     assert list(run_units(units, double, store, title="t", workers=count)) == expected
     assert runs(log) == [3, 5, 9]
+
+
+@pytest.mark.parametrize(("wished", "found"), [(None, b"1"), ("2", b"2")])
+@pytest.mark.usefixtures("at_once")
+def test_a_worker_has_one_thread_of_polars_unless_more_are_asked_for(
+    store: UnitStore, monkeypatch: pytest.MonkeyPatch, wished: str | None, found: bytes
+) -> None:
+    monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+    if wished:
+        monkeypatch.setenv("POLARS_MAX_THREADS", wished)
+    assert list(run_units([Unit(unit_key("threads"), 0)], polars_threads, store, title="t", workers=2)) == [found]
 
 
 @pytest.mark.parametrize(("stored", "new", "alone"), [(0, 100, 2), (0, 40, 11), (0, 10, 10), (0, 2, 2), (97, 3, 3)])
