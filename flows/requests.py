@@ -162,7 +162,9 @@ class TrainingOverrides(_Form):
                 f"a batch size changes nothing in {stage}: UniGRPO learns from prompts_per_iteration x group_size "
                 "answers a step, which params.yaml says; leave the field empty"
             )
-        block: dict[str, Any] = self.model_dump(exclude={"learning_rate", "mixture"})
+        block: dict[str, Any] = self.model_dump(exclude={"learning_rate", "batch_size", "mixture"})
+        if self.batch_size is not None:
+            block["masked_prediction"] = {"batch_size": self.batch_size}
         if self.learning_rate is not None:
             block["optimiser"] = {"learning_rate": self.learning_rate}
         if self.mixture is not None:

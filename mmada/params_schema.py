@@ -107,12 +107,14 @@ class Params(Section):
     @model_validator(mode="after")
     def _rows_are_learned(self) -> "Params":
         for name, block in self.training.items():
-            for corpus in block.data.corpora if block.objective == "masked_prediction" else ():
+            if block.masked_prediction is None:
+                continue
+            for corpus in block.data.corpora:
                 task = self.corpora[corpus].task
-                if task not in block.loss_weights:
+                if task not in block.masked_prediction.loss_weights:
                     raise ValueError(
-                        f"training.{name}.loss_weights has no entry for {task}, the task of corpus {corpus}: its rows "
-                        "would be drawn and teach nothing; give it a weight"
+                        f"training.{name}.masked_prediction.loss_weights has no entry for {task}, the task of corpus "
+                        f"{corpus}: its rows would be drawn and teach nothing; give it a weight"
                     )
         return self
 

@@ -176,6 +176,28 @@ def check_rewards(weights: Rewards, task: TaskName, where: str) -> None:
             raise ValueError(f"{where}: {name!r} judges {', '.join(_REWARDED_TASKS[name])}, not {task}")
 
 
+class MaskedPrediction(Section):
+    """Stages 1 and 2: hide a share of the tokens, predict them."""
+
+    batch_size: Positive
+    """Samples of a micro-batch, of all processes."""
+    loss_weights: dict[TaskName, Annotated[float, Field(ge=0)]]
+    """Weight of each task's loss; every task of the mixture has one, if only 0."""
+    loss: Literal["published", "unified"]
+    padding: Literal["eos", "masked_out"]
+    """Pads after text as targets (as published), or hidden and not learned."""
+    response_window: dict[TaskName, Positive]
+    """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
+    text_noise_floor: dict[TaskName, Annotated[float, Field(gt=0, lt=1)]]
+    """Smallest share of text that is masked, per task (0.001, as published, where a task is not named)."""
+    image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
+    r2i_noise: Literal["joint", "staged"]
+    cond_dropout: Share
+    """How often a drawing's prompt is left out, so that the model can be guided."""
+    packing: Annotated[bool, Field(exclude_if=lambda packing: not packing)] = False
+    """Several samples share a row of the network, so that hardly anything is padding."""
+
+
 class TrainingData(Section):
     """Which rows a training stage sees. `write_shards` reads this block and nothing else of its stage."""
 
@@ -195,24 +217,12 @@ class TrainingBlock(Section):
     init: Key
     """`init`, or the training block whose model is the parent."""
     data: TrainingData
-    loss_weights: dict[TaskName, Annotated[float, Field(ge=0)]]
-    """Weight of each task's loss in masked prediction; every task of the mixture has one, if only 0."""
-    loss: Literal["published", "unified"]
     vocabulary: Literal["full", "modality"]
     """Softmax over all ids, or over the text ids for text and the codes for pictures (cheaper)."""
-    padding: Literal["eos", "masked_out"]
-    """Pads after text as targets (as published), or hidden and not learned."""
-    response_window: dict[TaskName, Positive]
-    """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
-    text_noise_floor: dict[TaskName, Annotated[float, Field(gt=0, lt=1)]]
-    """Smallest share of text that is masked, per task (0.001, as published, where a task is not named)."""
-    image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
-    r2i_noise: Literal["joint", "staged"]
     max_steps: Positive
-    batch_size: Positive
     grad_accumulation: Positive
+    """Micro-batches of a step."""
     optimiser: Optimiser
-    cond_dropout: Share
     precision: Literal["fp32", "bf16"]
     compile: bool
     """torch.compile of the blocks: half a minute to start, then 1.5 times as fast on a GPU (perf/results/gpu.json)."""
@@ -224,23 +234,32 @@ class TrainingBlock(Section):
     publish_every: Count
     """Steps between checkpoints that are kept and evaluated; 0 keeps only the finished model."""
     seed: int
-    packing: Annotated[bool, Field(exclude_if=lambda packing: not packing)] = False
-    """Masked prediction: several samples share a row of the network, so that hardly anything is padding."""
     ema_decay: Annotated[Decay, Field(exclude_if=lambda decay: decay == 0)] = 0.0
     """Decay per step of the average of the weights that is published in their place (0.9999); 0: they are published."""
     keep_published: Annotated[KeepPublished, Field(exclude_if=lambda keep: keep == KeepPublished())] = KeepPublished()
     guard: Annotated[Guard, Field(exclude_if=lambda guard: guard == Guard())] = Guard()
+    masked_prediction: MaskedPrediction | None = None
     unigrpo: UniGrpo | None = None
 
+    @property
+    def samples_per_step(self) -> int:
+        """Samples that a step draws, of all processes."""
+        if self.masked_prediction is not None:
+            return self.masked_prediction.batch_size * self.grad_accumulation
+        assert self.unigrpo is not None, "a block has the section of its objective"
+        return self.unigrpo.prompts_per_iteration
+
     @model_validator(mode="after")
-    def _unigrpo_when_used(self) -> "TrainingBlock":
-        if (self.objective == "unigrpo") != (self.unigrpo is not None):
-            raise ValueError("a block has a `unigrpo` section exactly when its objective is unigrpo")
-        if self.packing and self.unigrpo is not None:
-            raise ValueError("`packing` is for masked_prediction; unigrpo's rollouts are rows of one length")
-        if self.keep_published.best and self.unigrpo is not None:
-            raise ValueError("keep_published.best goes by the training loss, which says nothing of a policy")
+    def _has_the_section_of_its_objective(self) -> "TrainingBlock":
+        sections = {"masked_prediction": self.masked_prediction, "unigrpo": self.unigrpo}
+        given = [name for name, section in sections.items() if section is not None]
+        if given != [self.objective]:
+            raise ValueError(
+                f"the objective is {self.objective}, so its section belongs here and no other; has {given}"
+            )
         if self.unigrpo is not None:
+            if self.keep_published.best:
+                raise ValueError("keep_published.best goes by the training loss, which says nothing of a policy")
             rows = self.unigrpo.prompts_per_iteration * self.unigrpo.group_size
             if rows < self.grad_accumulation:
                 raise ValueError(f"{rows} rollouts an iteration cannot fill {self.grad_accumulation} micro-batches")

@@ -106,11 +106,11 @@ def _control(params: Params) -> dict[str, Any]:
     """The first stage's block, gone on with; rates, batches and steps are those of the stages it stands against."""
     (first, block), (_, second), *_ = params.training.items()
     later = list(params.training.values())[1:]
-    taken = second.model_dump(
-        mode="json", include={"optimiser", "batch_size", "grad_accumulation", "ema_decay", "seed"}
-    )
-    steps = sum(one.max_steps for one in later)
-    return {**block.model_dump(mode="json"), **taken, "init": first, "max_steps": steps, "publish_every": 0}
+    control = block.model_dump(mode="json")
+    control |= second.model_dump(mode="json", include={"optimiser", "grad_accumulation", "ema_decay", "seed"})
+    if block.masked_prediction is not None and second.masked_prediction is not None:
+        control["masked_prediction"]["batch_size"] = second.masked_prediction.batch_size
+    return control | {"init": first, "max_steps": sum(one.max_steps for one in later), "publish_every": 0}
 
 
 @dataclass(frozen=True)

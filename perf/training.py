@@ -30,6 +30,7 @@ from mmada.model.sequences import Layout, Row, collate, lay_out
 from mmada.model.transformer import Transformer
 from mmada.model.weights import load_model, load_vocab
 from mmada.params_schema import PARAMS_FILE, Params, load_params
+from mmada.params_training import MaskedPrediction as MaskedPredictionSection
 from mmada.params_training import TrainingBlock
 from mmada.shards.loader import Loader
 from mmada.shards.reader import ShardReader
@@ -108,6 +109,11 @@ class _Subject:
     def block(self) -> TrainingBlock:
         return self.params.training[STAGE]
 
+    @property
+    def _choices(self) -> MaskedPredictionSection:
+        assert self.block.masked_prediction is not None
+        return self.block.masked_prediction
+
     @cached_property
     def vocab(self) -> Vocab:
         return load_vocab(self._parent)
@@ -177,7 +183,7 @@ class _Subject:
         return [Row(sample, epoch) for sample, epoch in self.loader.batch(step)]
 
     def _layout(self, row: Row) -> Layout:
-        window = self.block.response_window.get(row.sample.task, 1)
+        window = self._choices.response_window.get(row.sample.task, 1)
         longest = self.params.model.max_sequence_length
         return lay_out(row.sample, self.tokenizer, self.vocab, window=window, max_length=longest)
 
@@ -251,7 +257,7 @@ class _Subject:
     def _plain_step(self, model: Transformer, optimiser: torch.optim.Optimizer, files: list[tuple[Row, bytes]]) -> None:
         rows = self._encoded(files)
         length = self.params.selection.max_text_tokens + (self.params.vq.resolution // self.magvit.sizes.factor) ** 2
-        size = self.block.batch_size
+        size = self._choices.batch_size
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
             batch = collate([self._layout(row) for row in part], self.vocab, padding="eos", length=length)

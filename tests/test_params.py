@@ -49,7 +49,11 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
         ("format: image_folder", "format: folder", "corpora.captions.format"),
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),
         ("corpora: {captions: 5.4,", "corpora: {capshuns: 5.4,", "training.stage1.data.corpora names ['capshuns']"),
-        ("objective: unigrpo", "objective: masked_prediction", "exactly when its objective is unigrpo"),
+        (
+            "objective: unigrpo",
+            "objective: masked_prediction",
+            "so its section belongs here and no other; has ['unigrpo']",
+        ),
         ("noise_start: [0.0, 1.0]", "noise_start: [0.5, 0.1]", "is no range"),
         ("inner_updates: 4\n      likelihood: unigrpo", "inner_updates: 3\n      likelihood: coupled", "in pairs"),
         ("kl_estimator: k3", "kl_estimator: k4", "training.stage3.unigrpo.kl_estimator"),
@@ -89,9 +93,15 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
         (
             "loss_weights: {t2i: 1.0, lm: 0.5,",
             "loss_weights: {t2i: 1.0,",
-            "stage1.loss_weights has no entry for lm, the",
+            "stage1.masked_prediction.loss_weights has no entry for lm, the",
         ),
-        ("loss_weights: {t2i: 1.0,", "loss_weights: {t2i: -1.0,", "training.stage1.loss_weights.t2i: Input should be"),
+        (
+            "loss_weights: {t2i: 1.0,",
+            "loss_weights: {t2i: -1.0,",
+            "stage1.masked_prediction.loss_weights.t2i: Input should",
+        ),
+        ("max_steps: 24\n", "max_steps: 24\n    batch_size: 96\n", "training.stage3.batch_size: Extra inputs are not"),
+        ("    unigrpo:\n", "    masked_prediction:\n", "training.stage3.masked_prediction.batch_size: Field required"),
         (
             "text_steps: 6",
             "text_steps: 5",
@@ -113,7 +123,7 @@ def test_a_wrong_entry_is_named_with_what_is_allowed(params: Path, old: str, new
 
 
 def test_a_task_may_be_left_out_of_the_loss_by_an_explicit_weight_of_0(params: Path) -> None:
-    _patch(params, "training: {stage1: {loss_weights: {mmu: 0}}}\n")
+    _patch(params, "training: {stage1: {masked_prediction: {loss_weights: {mmu: 0}}}}\n")
 
 
 def test_a_base_model_brings_its_own_sizes(params: Path) -> None:

@@ -111,10 +111,11 @@ def check_fits(needs: Forecast, machine: Machine) -> None:
 def refuse_idle_processes(block: TrainingBlock, name: str, processes: int) -> None:
     """Raises ParamsError when some process would have no row in a micro-batch of a step."""
     where, parts, choices = f"training.{name}", block.grad_accumulation, block.unigrpo
-    if choices is None and block.batch_size < processes:
+    learning = block.masked_prediction
+    if learning is not None and learning.batch_size < processes:
         raise ParamsError(
-            f"{where}.batch_size is {block.batch_size}, rows of a micro-batch of all processes, of which there are "
-            f"{processes}: use fewer processes, or less grad_accumulation and a larger batch_size"
+            f"{where}.masked_prediction.batch_size is {learning.batch_size}, rows of a micro-batch of all processes, "
+            f"of which there are {processes}: use fewer processes, or less grad_accumulation and a larger batch_size"
         )
     if choices is not None and choices.prompts_per_iteration // processes * choices.group_size < parts:
         raise ParamsError(
@@ -126,9 +127,7 @@ def refuse_idle_processes(block: TrainingBlock, name: str, processes: int) -> No
 
 def rows_of_a_step(block: TrainingBlock) -> int:
     """Rows that move the weights once."""
-    if block.unigrpo is not None:
-        return block.unigrpo.prompts_per_iteration * block.unigrpo.group_size
-    return block.batch_size * block.grad_accumulation
+    return block.samples_per_step * (block.unigrpo.group_size if block.unigrpo is not None else 1)
 
 
 def num_weights(config: TransformerConfig) -> int:

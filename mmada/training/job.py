@@ -113,9 +113,10 @@ def run_job(job: Job) -> TrainResult:
         if block.unigrpo is not None and open_states(job.state_dir).newest() is None:
             _check_rows(reader, block.unigrpo, material, model.config.max_sequence_length)
         objective = opened.enter_context(make_objective(block, material, job))
-        if block.packing and model.config.attention != "masked":
+        is_packed = block.masked_prediction is not None and block.masked_prediction.packing
+        if is_packed and model.config.attention != "masked":
             raise ParamsError(
-                f"training.{job.name}.packing needs a model that masks attention; {job.parent} says "
+                f"training.{job.name}.masked_prediction.packing needs a model that masks attention; {job.parent} says "
                 f"{model.config.attention!r}, with which samples of one row would see each other: set packing to false"
             )
         model.activation_checkpointing = block.activation_checkpointing
@@ -181,17 +182,19 @@ def make_objective(block: TrainingBlock, material: Material, job: Job) -> Iterat
 
 def masked_prediction(block: TrainingBlock, material: Material) -> MaskedPrediction:
     """The objective of a block of masked prediction."""
+    choices = block.masked_prediction
+    assert choices is not None, "a block has the section of its objective"
     return MaskedPrediction(
         material,
         MaskedPredictionSettings(
-            coefficients=dict(block.loss_weights),
-            window=dict(block.response_window),
-            loss=block.loss,
+            coefficients=dict(choices.loss_weights),
+            window=dict(choices.response_window),
+            loss=choices.loss,
             vocabulary=block.vocabulary,
-            padding=block.padding,
-            noise=NoiseRule(block.text_noise_floor, block.image_schedule, block.r2i_noise),
-            cond_dropout=block.cond_dropout,
-            packing=block.packing,
+            padding=choices.padding,
+            noise=NoiseRule(choices.text_noise_floor, choices.image_schedule, choices.r2i_noise),
+            cond_dropout=choices.cond_dropout,
+            packing=choices.packing,
         ),
     )
 

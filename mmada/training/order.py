@@ -10,5 +10,4 @@ def training_order(keys: Mapping[str, Sequence[str]], block: TrainingBlock) -> O
     """Order of a block's global batches over `keys` (corpus -> sample keys); the trainer and lineage both ask
     here.
     """
-    rows = block.unigrpo.prompts_per_iteration if block.unigrpo else block.batch_size * block.grad_accumulation
-    return Order(keys, block.data.corpora, rows, block.seed)
+    return Order(keys, block.data.corpora, block.samples_per_step, block.seed)

@@ -40,7 +40,8 @@ def read_inputs(folder: Path) -> dict[str, Artifact]:
 def make_job(inputs: dict[str, Artifact], folder: Path, *, steps: int) -> Job:
     """A job that puts what it makes below `folder`. It saves after every step, and publishes once on the way."""
     block = load_params(PARAMS).training["stage1"].model_dump(mode="json")
-    block |= {"max_steps": steps, "checkpoint_every": 1, "publish_every": steps // 2 + 1, "batch_size": 8, "threads": 1}
+    block |= {"max_steps": steps, "checkpoint_every": 1, "publish_every": steps // 2 + 1, "threads": 1}
+    block["masked_prediction"]["batch_size"] = 8
     block |= {"grad_accumulation": 1, "data": {"corpora": {"corpus": 1.0}, "direct_answers": []}}
     return Job(
         name="stage1",

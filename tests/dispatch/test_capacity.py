@@ -32,9 +32,16 @@ TOKENS = 512
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _block(**change: Any) -> TrainingBlock:
-    block = load_params(ROOT / "params.yaml").training["stage1"]
-    return TrainingBlock.model_validate(block.model_dump() | change)
+def _block(*, batch_size: int = 32, **change: Any) -> TrainingBlock:
+    return _of_batches(load_params(ROOT / "params.yaml").training["stage1"], batch_size, **change)
+
+
+def _of_batches(block: TrainingBlock, batch_size: int, **change: Any) -> TrainingBlock:
+    """The block with other micro-batches, if it has any, and other changes."""
+    raw = block.model_dump() | change
+    if block.masked_prediction is not None:
+        raw["masked_prediction"] |= {"batch_size": batch_size}
+    return TrainingBlock.model_validate(raw)
 
 
 @pytest.mark.parametrize("muon", [0.0, 0.02])
@@ -119,8 +126,8 @@ def test_the_published_recipe_fits_the_machines_that_its_plans_name(tmp_path, pr
     assert list(params.training) == ["stage1_1", "stage1_2", "stage1_3", "stage2_1", "stage2_2", "stage3_unigrpo"]
     for block in params.training.values():
         share = 64 // processes
-        small = {"batch_size": block.batch_size // share, "grad_accumulation": block.grad_accumulation * share}
-        block = TrainingBlock.model_validate(block.model_dump() | small)
+        parts = block.grad_accumulation * share
+        block = _of_batches(block, block.samples_per_step // parts, grad_accumulation=parts)
         needs = forecast(PUBLISHED, block, processes=processes, length=1539, flops=None)
         check_fits(needs, named_machine(device))
 
@@ -128,7 +135,7 @@ def test_the_published_recipe_fits_the_machines_that_its_plans_name(tmp_path, pr
 def test_a_process_without_a_row_is_refused() -> None:
     block = _block(batch_size=4, grad_accumulation=3)
     refuse_idle_processes(block, "stage1", 4)
-    with pytest.raises(ParamsError, match=r"training\.stage1\.batch_size is 4"):
+    with pytest.raises(ParamsError, match=r"training\.stage1\.masked_prediction\.batch_size is 4"):
         refuse_idle_processes(block, "stage1", 5)
     learned = load_params(ROOT / "params.yaml").training["stage3"]
     assert learned.unigrpo is not None

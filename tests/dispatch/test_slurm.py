@@ -39,7 +39,7 @@ def test_any_other_time_is_refused(time):
 def test_a_job_whose_processes_would_be_idle_is_refused_before_it_queues(project, capsys):
     training.slurm("stage1", 1, 8, 64, "24:00:00", 600)
     assert "#SBATCH --gpus-per-node=8" in capsys.readouterr().out
-    with pytest.raises(ParamsError, match=r"training\.stage1\.batch_size"):
+    with pytest.raises(ParamsError, match=r"training\.stage1\.masked_prediction\.batch_size"):
         training.slurm("stage1", 100, 8, 64, "24:00:00", 600)
 
 

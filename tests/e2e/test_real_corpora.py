@@ -16,8 +16,8 @@ SMALL = {
     "gate": {"min_rows": 1500},
     "vq": {"threads": 1, "steps": 24, "batch_size": 4},
     "training": {
-        "stage1": {"threads": 1, "max_steps": 24, "batch_size": 3},
-        "stage2": {"threads": 1, "max_steps": 24, "batch_size": 3},
+        "stage1": {"threads": 1, "max_steps": 24, "masked_prediction": {"batch_size": 3}},
+        "stage2": {"threads": 1, "max_steps": 24, "masked_prediction": {"batch_size": 3}},
         "stage3": {"threads": 1},
     },
     "evaluation": {"threads": 1},

@@ -91,7 +91,9 @@ def test_what_a_data_version_lacks_is_refused_by_name(project: Path) -> None:
 
 
 def test_a_batch_size_that_would_do_nothing_is_refused(project: Path) -> None:
-    requests.TrainingOverrides(batch_size=4).patch("stage1", _committed(project))
+    patch = requests.TrainingOverrides(batch_size=4).patch("stage1", _committed(project))
+    learning = _patched(project, patch).training["stage1"].masked_prediction  # type: ignore[attr-defined]
+    assert learning.batch_size == 4
     with pytest.raises(InputError, match="a batch size changes nothing in stage3"):
         requests.TrainingOverrides(batch_size=4).patch("stage3", _committed(project))
 

@@ -69,7 +69,8 @@ def _trained(shards: Artifact, tmp_path: Path) -> tuple[Artifact, ProvenanceStor
     (tmp_path / "model").mkdir()
     model = write_manifest(tmp_path / "model", stage="train", key="stage1", version=1, metadata={})
     block = load_params(ROOT / "params.yaml").training["stage1"].model_dump(mode="json")
-    block |= {"max_steps": 3, "batch_size": 4, "grad_accumulation": 1}
+    block |= {"max_steps": 3, "grad_accumulation": 1}
+    block["masked_prediction"]["batch_size"] = 4
     block["data"] |= {"corpora": {"captions": 1.0}}
     events = skipped_batches([SkippedBatch(1, "loss nan", ())])
     inputs = {"shards": (shards.id, "shards")}
