@@ -26,6 +26,7 @@ from mmada.numerics import compute_device
 from mmada.params_training import TrainingBlock
 from mmada.params_training import UniGrpo as UniGrpoSection
 from mmada.processes import die_with_parent
+from mmada.rewards.correctness import check_reference
 from mmada.rewards.picture import picture_spec
 from mmada.rewards.scoring import RewardWorkers
 from mmada.shards.loader import Loader
@@ -216,8 +217,11 @@ def _check_rows(reader: ShardReader, choices: UniGrpoSection, material: Material
     settings, weights = _rollout_settings(choices), reward_weights(choices)
     for sample in map(reader.sample, own):
         check_prompt(sample, settings, material.tokenizer, material.vocab, max_length=max_length)
-        if "picture" in weights.of(sample):
+        rewards = weights.of(sample)
+        if "picture" in rewards:
             picture_spec(sample.prompt, sample.reference)
+        if "correctness" in rewards:
+            check_reference(sample.prompt, sample.reference)
 
 
 def _rollout_settings(choices: UniGrpoSection) -> RolloutSettings:
