@@ -4,13 +4,14 @@ It has a folder per corpus with a part `codes-*.parquet` for each part of pictur
 that an earlier part has, and an index `index-*.parquet` for each part of rows.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import read_tables
+from mmada.contracts.tables import scan_columns
 
 IMAGE_CODES: Final[Schema] = {
     "image_sha256": pl.String,
@@ -35,14 +36,21 @@ CODE_INDEX: Final[Schema] = {
 }
 
 
-def read_codes(folder: Path) -> pl.DataFrame:
-    """The whole token table (IMAGE_CODES). Raises as contracts.tables.read_table."""
-    tables = [read_tables(corpus, "codes", IMAGE_CODES, "token table") for corpus in sorted(folder.glob("*/"))]
-    return pl.concat([pl.DataFrame(schema=pl.Schema(IMAGE_CODES)), *tables])
+def read_codes(folder: Path, *, wanted: Collection[str] | None = None) -> pl.DataFrame:
+    """The token table (IMAGE_CODES): of the pictures whose sha256 is wanted, or of all. Raises as
+    contracts.tables.scan_columns.
+    """
+    table = scan_columns(_parts(folder), IMAGE_CODES, list(IMAGE_CODES), "token table")
+    if wanted is not None:
+        table = table.filter(pl.col("image_sha256").is_in(pl.Series(list(wanted), dtype=pl.String).implode()))
+    return table.collect()
 
 
 def read_code_facts(folder: Path) -> pl.DataFrame:
     """The token table without the codes, which are nearly all of its bytes."""
-    paths = sorted(folder.glob("*/codes-*.parquet"))
-    schema = pl.Schema({name: kind for name, kind in IMAGE_CODES.items() if name != "codes"})
-    return pl.read_parquet(paths, columns=schema.names()) if paths else pl.DataFrame(schema=schema)
+    columns = [name for name in IMAGE_CODES if name != "codes"]
+    return scan_columns(_parts(folder), IMAGE_CODES, columns, "token table").collect()
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/codes-*.parquet"))

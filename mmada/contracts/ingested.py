@@ -10,13 +10,14 @@ other parts as they are:
     files.parquet                the raw files, by which a row's origin is known
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mmada.contracts.records import DROPS, PICTURES, RECORDS, Schema
-from mmada.contracts.tables import read_table, read_tables, write_table
+from mmada.contracts.tables import read_table, read_tables, scan_columns, write_table
 
 STORED_RECORDS: Final[Schema] = {name: kind for name, kind in RECORDS.items() if name != "file_sha256"}
 """A row as it is stored: a file's sha256 changes when rows are appended to it, its first rows do not."""
@@ -52,9 +53,20 @@ def with_files(rows: pl.DataFrame, folder: Path, where: str) -> pl.DataFrame:
     return rows.join(files, on="source_file", how="left", maintain_order="left")
 
 
-def read_pictures(folder: Path, where: str) -> pl.DataFrame:
-    """All distinct pictures of an ingested corpus (PICTURES)."""
-    return read_tables(folder, "pictures", PICTURES, where)
+def picture_digests(folder: Path, where: str) -> pl.Series:
+    """sha256 of every distinct picture of an ingested corpus. No picture is read."""
+    return scan_columns(parts(folder, "pictures"), PICTURES, ["image_sha256"], where).collect().to_series()
+
+
+def read_pictures(folder: Path, where: str, *, wanted: Collection[str] | None = None) -> pl.DataFrame:
+    """The distinct pictures of an ingested corpus (PICTURES): those whose sha256 is wanted, or all of them.
+
+    The bytes of others stay on disk.
+    """
+    pictures = scan_columns(parts(folder, "pictures"), PICTURES, list(PICTURES), where)
+    if wanted is not None:
+        pictures = pictures.filter(pl.col("image_sha256").is_in(pl.Series(list(wanted), dtype=pl.String).implode()))
+    return pictures.collect()
 
 
 def read_dropped(folder: Path, where: str) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mmada.contracts.code_packing import unpack_codes
-from mmada.contracts.image_codes import read_codes
+from mmada.contracts.image_codes import read_code_facts, read_codes
 from mmada.contracts.ingested import read_pictures
 from mmada.site.thumbnail import thumbnail, thumbnail_of_file
 from mmada.vq.magvit import load_magvit, to_uint8
@@ -30,12 +30,12 @@ class Reconstruction:
 
 def reconstruct(codes: Path, magvit: Path, ingested: Sequence[Path]) -> list[Reconstruction]:
     """A few pictures from the worst to the best, evenly spread by rank, with their originals from `ingested`."""
-    table = read_codes(codes).sort("psnr", "image_sha256")
+    table = read_code_facts(codes).sort("psnr", "image_sha256")
     ranks = torch.linspace(0, table.height - 1, min(_SHOWN, table.height)).round().long().tolist()
-    chosen = table[ranks]
-    wanted = chosen.get_column("image_sha256").implode()
-    pictures = [read_pictures(path, f"pictures of {path}") for path in ingested]
-    originals = pl.concat(pictures).filter(pl.col("image_sha256").is_in(wanted)).unique("image_sha256")
+    chosen = read_codes(codes, wanted=table["image_sha256"][ranks].to_list()).sort("psnr", "image_sha256")
+    wanted = chosen["image_sha256"].to_list()
+    pictures = [read_pictures(path, f"pictures of {path}", wanted=wanted) for path in ingested]
+    originals = pl.concat(pictures).unique("image_sha256")
     by_sha256 = dict(originals.select("image_sha256", "bytes").iter_rows())
     model = load_magvit(magvit)
     shots = []

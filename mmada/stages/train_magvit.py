@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from safetensors.torch import load, save
 from torch import Tensor
 
-from mmada.contracts.ingested import read_pictures
+from mmada.contracts.ingested import picture_digests, read_pictures
 from mmada.lineage.manifest import file_sha256, open_artifact
 from mmada.numerics import numerics_class
 from mmada.params_data import Corpus, Ingest, Vq
@@ -33,8 +33,11 @@ def train_magvit(
     if vq.weights:
         return _take_given(out, Path(vq.weights))
     inputs = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
-    tables = [read_pictures(artifact.path, name) for name, artifact in inputs.items()]
-    pictures = pl.concat(tables).unique("image_sha256").sort("image_sha256").head(vq.max_pictures)
+    folders = {name: artifact.path for name, artifact in inputs.items()}
+    digests = pl.concat([picture_digests(folder, name) for name, folder in folders.items()])
+    chosen = digests.unique().sort().head(vq.max_pictures).to_list()
+    tables = [read_pictures(folder, name, wanted=chosen) for name, folder in folders.items()]
+    pictures = pl.concat(tables).unique("image_sha256").sort("image_sha256")
     key = unit_key(
         "train_magvit",
         VERSION,

@@ -8,6 +8,7 @@ import polars as pl
 
 from mmada.contracts.benchmark_items import read_items
 from mmada.contracts.code_packing import unpack_codes
+from mmada.contracts.facts import BENCHMARK_MATCHES
 from mmada.contracts.image_codes import read_codes
 from mmada.contracts.ingested import read_records
 from mmada.contracts.records import SELECTED
@@ -21,6 +22,7 @@ from mmada.params_data import Benchmark, Decontamination, Shards
 from mmada.params_schema import Paths
 from mmada.params_section import PICTURE_TASKS
 from mmada.params_training import TrainingData
+from mmada.progress import progress_bar
 from mmada.shards.boundaries import cut
 from mmada.shards.index import INDEX, index_name
 from mmada.shards.overlap import refuse_overlap
@@ -31,6 +33,9 @@ VERSION: Final = 3
 OUT: Final = "shards"
 KEYED_BY: Final = "training"
 READS: Final = {"data": "training.{key}.data", "decontamination": "annotation.decontamination"}
+
+_SEARCHED_ROWS: Final = 10_000
+"""Rows whose words are in memory at a time."""
 
 
 def write_shards(
@@ -55,16 +60,23 @@ def write_shards(
     items = {key: inputs[f"benchmark {key}"].path for key in benchmarks}
     sought = build_index(read_items(items), ngram=decontamination.ngram)
     selected = read_table(inputs["selected"].path / "selected.parquet", SELECTED, "selected rows")
-    codes = read_codes(inputs["codes"].path)
+    selected = selected.filter(pl.col("corpus").is_in(list(data.corpora)))
     by_corpus = {}
-    for corpus in sorted(data.corpora):
-        inputs[f"ingested {corpus}"] = ingested = open_artifact(Path(paths.ingested) / corpus)
-        records = read_records(ingested.path, f"ingested {corpus}")
-        rows = _with_shards(_rows(selected.filter(corpus=corpus), records, codes), corpus, shards.samples_per_shard)
-        refuse_overlap(find_matches(rows, sought, containment=decontamination.containment), rows)
-        for part in rows.partition_by("shard", maintain_order=True):
-            _write_part(part, out, corpus in data.direct_answers)
-        by_corpus[corpus] = rows.height
+    with progress_bar("write shards", selected.height, "sample") as bar:
+        for corpus in sorted(data.corpora):
+            inputs[f"ingested {corpus}"] = ingested = open_artifact(Path(paths.ingested) / corpus)
+            records = read_records(ingested.path, f"ingested {corpus}")
+            rows = _rows(selected.filter(corpus=corpus), records, inputs["codes"].path)
+            rows = _with_shards(rows, corpus, shards.samples_per_shard)
+            found = [
+                find_matches(some, sought, containment=decontamination.containment)
+                for some in rows.iter_slices(_SEARCHED_ROWS)
+            ]
+            refuse_overlap(pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES)), *found]), rows)
+            for part in rows.partition_by("shard", maintain_order=True):
+                _write_part(part, out, corpus in data.direct_answers)
+                bar.update(part.height)
+            by_corpus[corpus] = rows.height
     total = sum(by_corpus.values())
     return StageReport(inputs=inputs, rows_in=total, rows_kept=total, metrics={"samples_by_corpus": by_corpus})
 
@@ -78,13 +90,14 @@ def _passed_gate(folder: Path, selected: Artifact) -> Artifact:
     return gate
 
 
-def _rows(selected: pl.DataFrame, records: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
-    """Kept rows of one corpus with their text and codes, each where its raw file first has it."""
+def _rows(selected: pl.DataFrame, records: pl.DataFrame, codes: Path) -> pl.DataFrame:
+    """Kept rows of one corpus with their text and codes (of the token table), each where its raw file first has it."""
     first = records.sort("source_file", "row").unique("row_id", keep="first", maintain_order=True)
     texts = first.drop("corpus", "task", "kind", "file_sha256")
     rows = selected.join(texts, on="row_id", how="inner", validate="m:1")
     assert rows.height == selected.height, "a selected row is not among the ingested ones"
-    pictures = codes.select("image_sha256", "pixels_sha256", "codes", "grid_rows", "grid_columns")
+    table = read_codes(codes, wanted=rows["image_sha256"].unique().to_list())
+    pictures = table.select("image_sha256", "pixels_sha256", "codes", "grid_rows", "grid_columns")
     rows = rows.join(pictures, on="image_sha256", how="left").with_columns(pl.col("pixels_sha256").fill_null(""))
     return rows.sort("source_file", "row", "ordinal")
 
