@@ -266,6 +266,21 @@ class TrainingBlock(Section):
         return self
 
 
+def recorded_block(raw: Mapping[str, Any]) -> TrainingBlock:
+    """The training block of a provenance record. The first records have no section `masked_prediction`, but its entries
+    in the block itself, for UniGRPO too.
+
+    Raises ValidationError when it is none.
+    """
+    moved = {name: value for name, value in raw.items() if name in MaskedPrediction.model_fields}
+    if not moved:
+        return TrainingBlock.model_validate(raw)
+    block = {name: value for name, value in raw.items() if name not in moved}
+    if raw.get("objective") == "masked_prediction":
+        block["masked_prediction"] = moved
+    return TrainingBlock.model_validate(block)
+
+
 class Evaluation(Section):
     """How checkpoints are decoded and scored."""
 

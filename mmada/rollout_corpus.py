@@ -22,7 +22,7 @@ from mmada.errors import InputError
 from mmada.lineage.manifest import Artifact, open_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
-from mmada.params_training import TrainingBlock
+from mmada.params_training import TrainingBlock, recorded_block
 from mmada.stages.train import run_digest, state_folder
 from mmada.storage import settle
 from mmada.training.job import picture_decoder, reward_weights
@@ -76,7 +76,7 @@ def find_run(key: str, params: Params, store: UnitStore) -> KeptRun:
     for record in reversed(ProvenanceStore(Path(params.paths.provenance)).records(model.id)):
         if (said := record["params"].get(f"training.{key}")) is None:
             raise InputError(f"{model.path} was made by {record['stage']}, which samples no answers; name a stage 3")
-        block = TrainingBlock.model_validate(said)
+        block = recorded_block(said)
         if block.unigrpo is None:
             raise InputError(f"{model.path} was trained by {block.objective}, which samples no answers; name a stage 3")
         ids = {name: entry["id"] for name, entry in record["inputs"].items()}

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from mmada.errors import ParamsError
 from mmada.model.text_sampling import TextSampling
 from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
-from mmada.params_training import Answering
+from mmada.params_training import Answering, recorded_block
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -221,3 +222,14 @@ def test_what_is_no_text_or_no_file_is_a_clear_error(params: Path, tmp_path: Pat
         patch_params(params, patch)
     with pytest.raises(ParamsError, match="is not valid YAML"):
         load_params(patch)
+
+
+def test_a_block_of_the_first_records_is_read_as_it_was_meant() -> None:
+    training = load_params(ROOT / "params.yaml").training
+    learned, rewarded = (training[name].model_dump(mode="json", exclude_none=True) for name in ("stage1", "stage3"))
+    flat = learned["masked_prediction"]
+    before = {name: value for name, value in learned.items() if name != "masked_prediction"} | flat
+    assert recorded_block(before) == recorded_block(learned) == training["stage1"]
+    assert recorded_block(rewarded | flat) == recorded_block(rewarded) == training["stage3"]
+    with pytest.raises(ValidationError):
+        recorded_block(before | {"batch_size": 0})

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from mmada.contracts.records import Schema
-from mmada.contracts.tables import scan_columns
+from mmada.contracts.tables import only_wanted, scan_columns
 
 IMAGE_CODES: Final[Schema] = {
     "image_sha256": pl.String,
@@ -41,9 +41,7 @@ def read_codes(folder: Path, *, wanted: Collection[str] | None = None) -> pl.Dat
     contracts.tables.scan_columns.
     """
     table = scan_columns(_parts(folder), IMAGE_CODES, list(IMAGE_CODES), "token table")
-    if wanted is not None:
-        table = table.filter(pl.col("image_sha256").is_in(pl.Series(list(wanted), dtype=pl.String).implode()))
-    return table.collect()
+    return only_wanted(table, "image_sha256", wanted).collect()
 
 
 def read_code_facts(folder: Path) -> pl.DataFrame:

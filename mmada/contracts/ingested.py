@@ -17,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from mmada.contracts.records import DROPS, PICTURES, RECORDS, Schema
-from mmada.contracts.tables import read_table, read_tables, scan_columns, write_table
+from mmada.contracts.tables import only_wanted, read_table, read_tables, scan_columns, write_table
 
 STORED_RECORDS: Final[Schema] = {name: kind for name, kind in RECORDS.items() if name != "file_sha256"}
 """A row as it is stored: a file's sha256 changes when rows are appended to it, its first rows do not."""
@@ -42,9 +42,12 @@ def write_files(folder: Path, sha256: dict[str, str]) -> None:
     write_table(table, folder / FILES_NAME, FILES)
 
 
-def read_records(folder: Path, where: str) -> pl.DataFrame:
-    """All rows of an ingested corpus (RECORDS), in order of their files and rows. `where` names it in messages."""
-    return with_files(read_tables(folder, "records", STORED_RECORDS, where), folder, where).select(list(RECORDS))
+def read_records(folder: Path, where: str, *, wanted: Collection[str] | None = None) -> pl.DataFrame:
+    """Rows of an ingested corpus (RECORDS), in order of their files and rows: those whose row id is wanted, or all.
+    `where` names it in messages.
+    """
+    rows = scan_columns(parts(folder, "records"), STORED_RECORDS, list(STORED_RECORDS), where)
+    return with_files(only_wanted(rows, "row_id", wanted).collect(), folder, where).select(list(RECORDS))
 
 
 def with_files(rows: pl.DataFrame, folder: Path, where: str) -> pl.DataFrame:
@@ -64,9 +67,7 @@ def read_pictures(folder: Path, where: str, *, wanted: Collection[str] | None = 
     The bytes of others stay on disk.
     """
     pictures = scan_columns(parts(folder, "pictures"), PICTURES, list(PICTURES), where)
-    if wanted is not None:
-        pictures = pictures.filter(pl.col("image_sha256").is_in(pl.Series(list(wanted), dtype=pl.String).implode()))
-    return pictures.collect()
+    return only_wanted(pictures, "image_sha256", wanted).collect()
 
 
 def read_dropped(folder: Path, where: str) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Read and write the tables of mmada.contracts as parquet: checked on both sides, equal rows give equal bytes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -58,6 +58,13 @@ def scan_columns(paths: Sequence[Path], schema: Schema, columns: Sequence[str], 
             raise ContractError(f"{where}: {path} is not a readable parquet file ({error})") from None
     table = pl.scan_parquet(list(paths), glob=False) if paths else pl.LazyFrame(schema=pl.Schema(schema))
     return table.select(columns)
+
+
+def only_wanted(rows: pl.LazyFrame, column: str, wanted: Collection[str] | None) -> pl.LazyFrame:
+    """Rows whose `column` is among the wanted; None: all of them."""
+    if wanted is None:
+        return rows
+    return rows.filter(pl.col(column).is_in(pl.Series(list(wanted), dtype=pl.String).implode()))
 
 
 def read_tables(folder: Path, name: str, schema: Schema, where: str) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
-from mmada.params_training import TrainingBlock
+from mmada.params_training import TrainingBlock, recorded_block
 from mmada.shards.order import Pick
 from mmada.training.order import training_order
 
@@ -99,7 +99,7 @@ class Lineage:
         """With what the root model was trained. Raises IntegrityError when its record does not say."""
         node = self.nodes[self.root]
         try:
-            return TrainingBlock.model_validate(node.params[f"training.{node.key}"])
+            return recorded_block(node.params[f"training.{node.key}"])
         except (KeyError, ValidationError) as error:
             raise self.store.damaged(node.id, error) from None
 

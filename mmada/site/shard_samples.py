@@ -69,8 +69,7 @@ def _sample(row: Mapping[str, Any], record: Mapping[str, Any] | None, pictures: 
 def _records(ingested: Sequence[Path], row_ids: set[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for folder in ingested:
-        rows = read_records(folder, f"records of {folder}")
-        chosen = rows.filter(pl.col("row_id").is_in(row_ids))
+        chosen = read_records(folder, f"records of {folder}", wanted=row_ids)
         found |= {row["row_id"]: row for row in chosen.iter_rows(named=True)}
     return found
 
@@ -78,8 +77,7 @@ def _records(ingested: Sequence[Path], row_ids: set[str]) -> dict[str, dict[str,
 def _pictures(ingested: Sequence[Path], image_sha256s: set[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for folder in ingested:
-        rows = read_pictures(folder, f"pictures of {folder}")
-        chosen = rows.filter(pl.col("image_sha256").is_in(image_sha256s - set(found)))
+        chosen = read_pictures(folder, f"pictures of {folder}", wanted=image_sha256s - set(found))
         for sha256, data in chosen.select("image_sha256", "bytes").iter_rows():
             found[sha256] = thumbnail_of_file(data)
     return found
