@@ -11,7 +11,8 @@ import pytest
 
 from mmada.errors import InputError, ParamsError, StorageError
 from mmada.s3_errors import find_refusal, redact
-from mmada.storage import Storage, atomic_write, open_storage
+from mmada.stage_report import StageReport, write_report
+from mmada.storage import Storage, atomic_write, exclusive, open_storage
 from tests.services import S3Server, free_port
 
 
@@ -27,6 +28,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         atomic_write(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with (
+        pytest.raises(StorageError, match=r"may not write .*locks/a: .*; mend the permissions"),
+        exclusive(tmp_path / "locks/a"),
+    ):
+        pass
+    with pytest.raises(StorageError, match=r"may not write .*report\.json: .*; mend the permissions"):
+        write_report(StageReport(), tmp_path / "reports/report.json", seconds=1, output_id="0")
 
 
 @pytest.fixture
