@@ -54,7 +54,3 @@ def pipeline_in_place(targets: Sequence[str] = (), project: Path = Path()) -> di
     Returns stage -> "ran", "restored" or "unchanged".
     """
     return bring_up_to_date(project, targets)
-
-
-if __name__ == "__main__":
-    pipeline_in_place()

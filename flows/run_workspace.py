@@ -6,7 +6,6 @@ named by what was asked. What a run leaves behind (parameters, dvc.lock, provena
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from flows.remote import push
 from flows.stage_graph import RunLogger, local_cache
 from mmada.checkpoint_registry import Checkpoint, load_registry, register
 from mmada.errors import InputError
-from mmada.git import git
+from mmada.git import GitError, git
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_patch import patch_params
 from mmada.params_schema import load_params
@@ -141,7 +140,7 @@ def resolve_commit(project: Path, revision: str) -> str:
     """Full hash of a revision. Raises InputError when git does not know it."""
     try:
         return git(project, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
-    except subprocess.CalledProcessError:
+    except GitError:
         raise InputError(
             f"{project} has no commit {revision!r}; a triggered run needs a git repository with the project committed"
         ) from None

@@ -26,6 +26,7 @@ from flows.kept_process import KeptProcess
 from mmada.data_versions import data_versions
 from mmada.environment import whole_number
 from mmada.errors import InputError, MmadaError
+from mmada.git import GitError, git
 from mmada.params_schema import load_params
 
 _LOG: Final = logging.getLogger("flows.serve")
@@ -126,6 +127,7 @@ def serve(
     project = Path.cwd()
     try:
         params = load_params(project / "params.yaml")
+        _check_commit(project)
         whole_number("MMADA_STAGES", default=2, least=1)  # runs read it, each in a process of its own
         api = _api_url(port, no_server=no_server)
         _check_ports([site_port] if no_server else [port, site_port])
@@ -209,6 +211,13 @@ def _api_url(port: int, *, no_server: bool) -> str:
     if not os.environ.get("PREFECT_API_URL", "").startswith(("http://", "https://")):
         raise InputError("--no-server needs PREFECT_API_URL, the server's address: http://<host>:4200/api")
     return os.environ["PREFECT_API_URL"].rstrip("/")
+
+
+def _check_commit(project: Path) -> None:
+    try:
+        git(project, "rev-parse", "--verify", "HEAD")
+    except GitError as error:
+        raise InputError(f"runs work in git worktrees: commit the project first ({error})") from None
 
 
 def _check_ports(ports: list[int]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import networkx as nx
+from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.stage import Stage
@@ -27,7 +28,7 @@ from flows.process_tree import end_all, run_tree
 from flows.remote import DVC_IS_BUSY
 from mmada.dvc_lock import remove_torn_lock
 from mmada.environment import whole_number
-from mmada.errors import MmadaError, PreemptedError
+from mmada.errors import InputError, MmadaError, PreemptedError, one_line
 
 RunLogger = logging.Logger | logging.LoggerAdapter[Any]
 STAGE_RUNNER: Final = cast(
@@ -72,9 +73,10 @@ class StageGraph:
 
 
 def read_stage_graph(project: Path, targets: Iterable[str] = ()) -> StageGraph:
-    """Stages of dvc.yaml (those that `targets` need, or all). Unknown targets raise DVC's own error.
+    """Stages of dvc.yaml (those that `targets` need, or all).
 
     A stage whose output is not on disk, but known to dvc.lock, is not stale. Waits while DVC is busy in `project`.
+    Raises InputError with DVC's words where there is no such stage, or no project that DVC can read.
     """
     names = list(targets)
     remove_torn_lock(project)
@@ -84,6 +86,8 @@ def read_stage_graph(project: Path, targets: Iterable[str] = ()) -> StageGraph:
                 return _read(repo, names)
         except LockError:
             time.sleep(_BUSY_WAIT_SECONDS)
+        except DvcException as error:
+            raise InputError(f"DVC cannot read the graph of {project.resolve()}: {one_line(error)}") from error
 
 
 def _read(repo: Repo, targets: Sequence[str]) -> StageGraph:

@@ -5,12 +5,11 @@ A profile says how the rows are distributed; the gate compares later versions wi
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Final
 
 from mmada.errors import InputError
-from mmada.git import git
+from mmada.git import GitError, git
 from mmada.lineage.manifest import open_artifact
 from mmada.params_data import NO_REFERENCE, VERSION_NAME
 from mmada.params_schema import Params
@@ -24,7 +23,8 @@ _COMMITTED: Final = ("params.yaml", "dvc.yaml", "dvc.lock", "models.yaml")
 def promote(name: str, params: Params) -> str:
     """Name the selected rows of the project in the current folder, and commit their profile; returns the tag.
 
-    Raises InputError when the data did not pass the gate, what made them is not committed, or the name is taken.
+    Raises InputError when the data did not pass the gate, what made them is not committed, or the name is taken;
+    GitError when git refuses, as it does where there is no repository.
     """
     refused_by_git = ".." in name or name.endswith((".", ".lock"))  # as a tag, when its profile is committed already
     if not re.match(VERSION_NAME, name) or name == NO_REFERENCE or refused_by_git:
@@ -59,7 +59,7 @@ def data_versions(project: Path) -> list[str]:
     """Names of all data versions, newest first; none where git knows nothing."""
     try:
         tags = git(project, "tag", "--list", f"{TAG_PREFIX}*", "--sort=-creatordate").splitlines()
-    except (subprocess.CalledProcessError, FileNotFoundError):
+    except GitError:
         return []
     return [tag.removeprefix(TAG_PREFIX) for tag in tags]
 
@@ -75,11 +75,7 @@ def _pointers(params: Params) -> list[str]:
 
 def _check_committed(params: Params) -> None:
     wanted = [*_COMMITTED, params.paths.provenance, *_pointers(params)]
-    try:
-        open_changes = git(Path(), "status", "--porcelain", "--", *wanted).strip()
-    except subprocess.CalledProcessError as error:
-        raise InputError(f"a data version is a git tag, and git says: {error.stderr.strip()}") from None
-    if open_changes:
+    if open_changes := git(Path(), "status", "--porcelain", "--", *wanted).strip():
         raise InputError(
             "what made these data is not committed, so the name would not lead back to them:\n"
             f"{open_changes}\nRun `git add {' '.join(wanted)} && git commit`, then promote again"

@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from mmada.errors import MmadaError
+
 _NOBODY: Final = {
     "GIT_AUTHOR_NAME": "mmada",
     "GIT_AUTHOR_EMAIL": "mmada@localhost",
@@ -14,13 +16,14 @@ _NOBODY: Final = {
 """Who commits on a machine where git knows no user."""
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints. Bytes that are no UTF-8 survive as surrogates.
+class GitError(MmadaError):
+    """Git refused a command (no repository, a hook, a missing signing key), or is not installed."""
 
-    Raises CalledProcessError with git's own message in `stderr`, FileNotFoundError where git is not installed.
-    """
-    asked = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints. Bytes that are no UTF-8 survive as surrogates. Raises GitError with git's words."""
     try:
+        asked = subprocess.run(["git", "config", "user.email"], cwd=folder, capture_output=True, check=False)
         result = subprocess.run(
             ["git", *arguments],
             cwd=folder,
@@ -32,6 +35,8 @@ def git(folder: Path, *arguments: str) -> str:
             errors="surrogateescape",
         )
     except subprocess.CalledProcessError as error:
-        error.add_note(f"git says: {error.stderr.strip()}")  # itself it names the command and the code alone
-        raise
+        said = error.stderr.strip() or f"exit code {error.returncode}"
+        raise GitError(f"`git {arguments[0]}` failed in {folder.resolve()}; git says: {said}") from None
+    except OSError as error:
+        raise GitError(f"git cannot be run in {folder.resolve()}: {error}") from None
     return result.stdout

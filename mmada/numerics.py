@@ -47,8 +47,11 @@ def compute_device(asked: str | None = None) -> torch.device:
     has_cuda = torch.cuda.is_available()
     try:
         device = torch.device(asked or ("cuda" if has_cuda else "cpu"))
-    except RuntimeError as error:
-        raise ParamsError(f"there is no device {asked!r} (MMADA_DEVICE); use cpu, cuda or cuda:N") from error
+    except RuntimeError:
+        device = None
+    # Other kinds that torch knows (mps, xpu, meta) have no numerics class: their results would pass for a CPU's.
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise ParamsError(f"there is no device {asked!r} (MMADA_DEVICE); use cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ParamsError(
             f"device {asked!r} (MMADA_DEVICE): this machine has {torch.cuda.device_count()} CUDA devices; use cpu"

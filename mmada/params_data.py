@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from mmada.params_section import Count, Positive, Section, Share, TaskName
+from mmada.params_section import Count, Number, Positive, Section, Seed, Share, TaskName
 
 
 class CorpusCounts(Section):
@@ -40,7 +40,7 @@ class Dirt(Section):
 class DemoCorpus(Section):
     """The embedded corpus, made from a seed."""
 
-    seed: int
+    seed: Seed
     counts: CorpusCounts
     dirt: Dirt
 
@@ -175,11 +175,11 @@ class Vq(Section):
     """Side of the training crops in pixels, a multiple of the network's factor."""
     mosaic_share: Share
     """Share of each batch that is put together from tiles of different pictures."""
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[Number, Field(gt=0)]
     save_every: Positive
     max_pictures: Positive
     """Pictures to fit on, taken in order of their sha256."""
-    seed: int
+    seed: Seed
 
 
 class Benchmark(Section):
@@ -217,7 +217,7 @@ class Annotation(Section):
     semantic_floor: Share
     """Likewise for the cosine similarity of embeddings."""
     decontamination: Decontamination
-    verify_seconds: float
+    verify_seconds: Annotated[Number, Field(gt=0)]
 
 
 class Selection(Section):
@@ -227,7 +227,7 @@ class Selection(Section):
     min_thought_words: Count
     max_loop_share: Share
     max_prompt_share: Share
-    max_excess_repetition: float
+    max_excess_repetition: Number
     """Multiple of Gopher's limits of repetition in plain text."""
     near_duplicate: Share
     """Jaccard similarity of word shingles from which on two texts of one task and picture are duplicates."""
@@ -244,8 +244,8 @@ class Selection(Section):
     max_pass_rate: Share
     max_rows_per_question: Count
     """Kept rows that ask one question (of one picture); 0: all of them."""
-    min_psnr: float
-    min_pixel_std: float
+    min_psnr: Number
+    min_pixel_std: Number
     """Of a picture's pixels, in [0, 127.5]; below it is an empty page or one colour (image_flat)."""
     min_structure: Share
     """Below it a picture is noise (image_noise)."""

@@ -4,11 +4,14 @@ Defaults live in params.yaml, not here; a field with a default is one that most 
 are in `params_data`, those about models in `params_training`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
@@ -29,6 +32,8 @@ from mmada.params_data import (
 from mmada.params_section import DRAWING_TASKS, Key, Section
 from mmada.params_training import Evaluation, Model, TrainingBlock, check_rewards
 
+_UNTRAINED: Final = "init"
+"""Name of the model that `init_model` makes, in `training.<stage>.init` and in models.yaml."""
 PARAMS_FILE: Final = Path("params.yaml")
 """Where it is, from the project's root, where every command runs."""
 
@@ -84,13 +89,24 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Params":
-        parents = {"init", *self.training}
+        if _UNTRAINED in self.training:
+            raise ValueError(f"training.{_UNTRAINED}: that is what the untrained model is called; choose another name")
+        parents = {_UNTRAINED, *self.training}
         for name, block in self.training.items():
             if block.init not in parents or block.init == name:
                 raise ValueError(f"training.{name}.init is {block.init!r}; allowed: {sorted(parents - {name})}")
             unknown = sorted({*block.data.corpora, *block.data.direct_answers} - set(self.corpora))
             if unknown:
                 raise ValueError(f"training.{name}.data.corpora names {unknown}; allowed: {sorted(self.corpora)}")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_begin_somewhere(self) -> "Params":
+        begun = {_UNTRAINED}
+        while ready := {name for name, block in self.training.items() if block.init in begun} - begun:
+            begun |= ready
+        if waiting := sorted(self.training.keys() - begun):
+            raise ValueError(f"training: {waiting} wait for one another; the `init` of one must lead to {_UNTRAINED}")
         return self
 
     @model_validator(mode="after")
@@ -146,16 +162,23 @@ def load_params(path: Path) -> Params:
 
     Raises ParamsError that lists every wrong entry by its dotted path with the allowed values.
     """
-    try:
+    with explain_yaml_errors(path):
         raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    return parse_params(raw, str(path))
+
+
+@contextmanager
+def explain_yaml_errors(path: Path) -> Iterator[None]:
+    """What reading the YAML file at `path` may raise, as ParamsError."""
+    try:
+        yield
     except FileNotFoundError:
-        raise ParamsError(f"{path} does not exist; run from the project's root, where params.yaml is") from None
+        raise ParamsError(f"{path} does not exist; run from the project's root, the folder with params.yaml") from None
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise ParamsError(f"{path}, line {line}: {error.problem}; rename one of the two, or take it out") from None
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
-    return parse_params(raw, str(path))
 
 
 def parse_params(raw: Any, where: str) -> Params:
@@ -163,10 +186,16 @@ def parse_params(raw: Any, where: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in issue['loc']) or '(top level)'}: {issue['msg']}"
-            + ("" if isinstance(issue["input"], Mapping) else f" (got {issue['input']!r})")
-            for issue in error.errors()
-        ]
+        lines = [_issue_line(issue) for issue in error.errors()]
         entries = "1 entry is" if len(lines) == 1 else f"{len(lines)} entries are"
         raise ParamsError(f"{where}: {entries} not allowed; mend and run again\n" + "\n".join(lines)) from None
+
+
+def _issue_line(issue: ErrorDetails) -> str:
+    line = f"  {'.'.join(str(part) for part in issue['loc']) or '(top level)'}: {issue['msg']}"
+    value = issue["input"]
+    if isinstance(value, Mapping):
+        return line
+    # A date or a number where a name belongs, such as that of the data version 2026-11-05.
+    quotes = "; write it in quotes" if issue["type"] == "string_type" and isinstance(value, int | float | date) else ""
+    return f"{line} (got {value!r}){quotes}"

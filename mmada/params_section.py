@@ -12,9 +12,13 @@ def _no_truth(value: object) -> object:
     return value
 
 
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth)]
-Count = Annotated[int, Field(ge=0), BeforeValidator(_no_truth)]
-Positive = Annotated[int, Field(gt=0), BeforeValidator(_no_truth)]
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[Whole, Field(ge=0)]
+Positive = Annotated[Whole, Field(gt=0)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
+"""What every generator takes: numpy's refuses negative ones, torch's those of more than 64 bits."""
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 TaskName = Literal["t2i", "lm", "chat", "mmu", "r2i"]
 PICTURE_TASKS: Final[tuple[TaskName, ...]] = ("t2i", "mmu", "r2i")

@@ -5,7 +5,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mmada.params_section import DRAWING_TASKS, PICTURE_TASKS, Count, Key, Positive, Section, Share, TaskName
+from mmada.params_section import (
+    DRAWING_TASKS,
+    PICTURE_TASKS,
+    Count,
+    Key,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    TaskName,
+    Whole,
+)
 from mmada.size_rules import head_width_fault, text_split_fault
 
 
@@ -19,8 +31,8 @@ class Model(Section):
     n_heads: Positive
     mlp_hidden_size: Positive
     max_sequence_length: Positive
-    rope_theta: Annotated[float, Field(gt=0)]
-    seed: int
+    rope_theta: Annotated[Number, Field(gt=0)]
+    seed: Seed
 
     @model_validator(mode="after")
     def _heads_fit(self) -> "Model":
@@ -36,13 +48,13 @@ class Sampling(Section):
     text_tokens: Positive
     text_steps: Positive
     text_block: Positive
-    text_temperature: Annotated[float, Field(ge=0)]
+    text_temperature: Annotated[Number, Field(ge=0)]
     image_steps: Positive
-    image_temperature: Annotated[float, Field(ge=0)]
-    guidance: Annotated[float, Field(ge=0)]
+    image_temperature: Annotated[Number, Field(ge=0)]
+    guidance: Annotated[Number, Field(ge=0)]
     cache: Literal["none", "prefix", "dual"] = "none"
     """Keys and values of text that are kept within a block: faster, approximate."""
-    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    threshold: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Confidence from which text is revealed at once, whatever `text_steps` says: faster, approximate."""
 
     @model_validator(mode="after")
@@ -69,27 +81,27 @@ class Answering(Sampling):
     """A score is over all of them; GenEval asks for 4 drawings a prompt."""
 
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[Number, Field(ge=0, lt=1)]
 """What a running mean keeps of itself at each step."""
 
 
 class Optimiser(Section):
     """AdamW with warm-up and a cosine to `min_learning_rate`; Muon for the matrices inside the blocks, if asked."""
 
-    learning_rate: Annotated[float, Field(gt=0)]
-    muon_learning_rate: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[Number, Field(gt=0)]
+    muon_learning_rate: Annotated[Number, Field(ge=0)]
     """Peak rate of Muon; 0 leaves all weights to AdamW. It follows the same schedule."""
-    min_learning_rate: Annotated[float, Field(ge=0)]
+    min_learning_rate: Annotated[Number, Field(ge=0)]
     warmup_steps: Count
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[Number, Field(ge=0)]
     betas: tuple[Decay, Decay]
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    max_grad_norm: Annotated[Number, Field(gt=0)]
 
 
 class Guard(Section):
     """Which batches are skipped: a loss or gradient that is no finite number, or a gradient that is a spike."""
 
-    spike_factor: Annotated[float, Field(ge=0)] = 20.0
+    spike_factor: Annotated[Number, Field(ge=0)] = 20.0
     """A spike exceeds so many times the median of recent gradient norms (and of `max_grad_norm`); 0: none does."""
     window: Positive = 64
     """Batches that are recent."""
@@ -108,7 +120,7 @@ class KeepPublished(Section):
 
 
 RewardName = Literal["correctness", "think_format", "picture", "clip", "image_reward"]
-Rewards = dict[RewardName, float]
+Rewards = dict[RewardName, Number]
 """Reward -> weight."""
 _REWARDED_TASKS: Final[Mapping[RewardName, tuple[TaskName, ...]]] = {
     "correctness": ("lm", "chat", "mmu", "r2i"),
@@ -124,7 +136,7 @@ class UniGrpo(Section):
     """Stage 3 (arXiv:2505.15809). What the paper leaves open is explicit here."""
 
     prompts_per_iteration: Positive
-    group_size: Annotated[int, Field(ge=2)]
+    group_size: Annotated[Whole, Field(ge=2)]
     inner_updates: Positive
     likelihood: Literal["unigrpo", "diffu_grpo", "random_masking", "coupled", "trace"] = "unigrpo"
     """What each inner update hides and scores: as UniGRPO, as d1, or as one of dLLM-RL's three methods."""
@@ -133,10 +145,10 @@ class UniGrpo(Section):
     noise_start: tuple[Share, Share] = (0.0, 1.0)
     """Range of the uniform draw of the first noise time: a share of all times (`formula`) or of the spacing
     (`example`)."""
-    clip: Annotated[float, Field(gt=0)]
+    clip: Annotated[Number, Field(gt=0)]
     advantages: Literal["standardised", "centred"] = "standardised"
     """Rewards minus their group's mean, divided by its standard deviation (as published) or not (as d1)."""
-    kl_weight: Annotated[float, Field(ge=0)]
+    kl_weight: Annotated[Number, Field(ge=0)]
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     kl_reference: Literal["init", "old"]
     """The model that the stage starts from, or the policy that sampled."""
@@ -144,7 +156,7 @@ class UniGrpo(Section):
     """Task -> reward -> weight."""
     corpus_rewards: dict[Key, Rewards] = Field(default_factory=dict)
     """Corpus -> reward -> weight, in place of those of its task: captions among picture questions."""
-    reward_seconds: Annotated[float, Field(gt=0)] = 10.0
+    reward_seconds: Annotated[Number, Field(gt=0)] = 10.0
     """Wall clock that scoring one answer may take; what takes longer counts as 0."""
     sampling: Sampling
     reward_models: dict[Literal["clip", "image_reward"], str] = Field(default_factory=dict)
@@ -181,14 +193,14 @@ class MaskedPrediction(Section):
 
     batch_size: Positive
     """Samples of a micro-batch, of all processes."""
-    loss_weights: dict[TaskName, Annotated[float, Field(ge=0)]]
+    loss_weights: dict[TaskName, Annotated[Number, Field(ge=0)]]
     """Weight of each task's loss; every task of the mixture has one, if only 0."""
     loss: Literal["published", "unified"]
     padding: Literal["eos", "masked_out"]
     """Pads after text as targets (as published), or hidden and not learned."""
     response_window: dict[TaskName, Positive]
     """Response tokens that are filled up with eos, so that the model learns to end inside the sampling window."""
-    text_noise_floor: dict[TaskName, Annotated[float, Field(gt=0, lt=1)]]
+    text_noise_floor: dict[TaskName, Annotated[Number, Field(gt=0, lt=1)]]
     """Smallest share of text that is masked, per task (0.001, as published, where a task is not named)."""
     image_schedule: Literal["cosine", "linear", "pow", "sigmoid"]
     r2i_noise: Literal["joint", "staged"]
@@ -201,7 +213,7 @@ class MaskedPrediction(Section):
 class TrainingData(Section):
     """Which rows a training stage sees. `write_shards` reads this block and nothing else of its stage."""
 
-    corpora: Annotated[dict[Key, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    corpora: Annotated[dict[Key, Annotated[Number, Field(gt=0)]], Field(min_length=1)]
     """Corpus -> weight in the mixture."""
     direct_answers: tuple[Key, ...]
     """Corpora whose responses lose their thought, so that the model learns to answer at once."""
@@ -233,7 +245,7 @@ class TrainingBlock(Section):
     """Steps between resume states."""
     publish_every: Count
     """Steps between checkpoints that are kept and evaluated; 0 keeps only the finished model."""
-    seed: int
+    seed: Seed
     ema_decay: Annotated[Decay, Field(exclude_if=lambda decay: decay == 0)] = 0.0
     """Decay per step of the average of the weights that is published in their place (0.9999); 0: they are published."""
     keep_published: Annotated[KeepPublished, Field(exclude_if=lambda keep: keep == KeepPublished())] = KeepPublished()
@@ -285,7 +297,7 @@ class Evaluation(Section):
     """How checkpoints are decoded and scored."""
 
     batch_size: Positive
-    seed: int
+    seed: Seed
     threads: Positive
     decoding: dict[Key, dict[Key, Answering]]
     """Checkpoint -> benchmark -> how it is decoded; `default` stands for every name that is not listed."""

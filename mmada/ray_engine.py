@@ -147,7 +147,8 @@ def connected_ray(*, send_code: bool = False) -> Any:
         import ray
     except ImportError:
         raise ParamsError(
-            "Ray is not installed: install `mmada-platform[ray]`, or unset MMADA_ENGINE and MMADA_DISPATCH"
+            "Ray is not installed: run `pip install -c constraints.txt '.[ray]'` in the project's folder, or unset "
+            "MMADA_ENGINE and MMADA_DISPATCH"
         ) from None
     if not ray.is_initialized():
         variables = {name: os.environ[name] for name in ("MMADA_DEVICE",) if name in os.environ}

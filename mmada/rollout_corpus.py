@@ -24,7 +24,7 @@ from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
 from mmada.params_training import TrainingBlock, recorded_block
 from mmada.stages.train import run_digest, state_folder
-from mmada.storage import settle
+from mmada.storage import explain_os_errors, settle
 from mmada.training.job import picture_decoder, reward_weights
 from mmada.training.phases import Reward, decoded, kept_groups, kept_places, open_phases, picture_codes
 from mmada.training.policy_gradient import ADVANTAGES
@@ -111,15 +111,16 @@ def publish_rollouts(run: KeptRun, out: Path, params: Params, *, min_reward: flo
             "pictures; restore it, or train the model again"
         )
     partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / _PICTURES).mkdir(parents=True)
-    count = _write(partial, chosen, picture_decoder(magvit.path))
-    if not count:
-        shutil.rmtree(partial)
-        raise InputError(f"no answer of {run.model.path} is worth {min_reward}; lower --min-reward")
-    metadata = {"model": run.model.id, "run": run.run, "answers": count, "min_reward": min_reward}
-    artifact = write_manifest(partial, stage=STAGE, key=run.model.key, version=_VERSION, metadata=metadata)
-    settle(partial, out)
+    with explain_os_errors(out):
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / _PICTURES).mkdir(parents=True)
+        count = _write(partial, chosen, picture_decoder(magvit.path))
+        if not count:
+            shutil.rmtree(partial)
+            raise InputError(f"no answer of {run.model.path} is worth {min_reward}; lower --min-reward")
+        metadata = {"model": run.model.id, "run": run.run, "answers": count, "min_reward": min_reward}
+        artifact = write_manifest(partial, stage=STAGE, key=run.model.key, version=_VERSION, metadata=metadata)
+        settle(partial, out)
     record = Run(
         stage=STAGE,
         key=run.model.key,

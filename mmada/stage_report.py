@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmada.errors import ContractError
 from mmada.lineage.manifest import Artifact
+from mmada.storage import atomic_write
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class StageReport:
 
 def write_report(report: StageReport, path: Path, *, seconds: float, output_id: str) -> None:
     """Write the report as JSON (a leaf of the graph: nothing depends on it)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     body = {
         "output_id": output_id,
         "inputs": {name: artifact.id for name, artifact in report.inputs.items()},
@@ -54,4 +54,4 @@ def write_report(report: StageReport, path: Path, *, seconds: float, output_id: 
         "metrics": {**report.metrics, **report.events},
         "seconds": round(seconds, 1),
     }
-    path.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    atomic_write(path, (json.dumps(body, indent=1, sort_keys=True) + "\n").encode(), durable=False)

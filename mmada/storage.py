@@ -108,8 +108,10 @@ def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
 
     Gives whether it is held: always, unless it was not to be waited for.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
+    with explain_os_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("w")
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

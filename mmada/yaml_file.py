@@ -5,20 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from mmada.errors import ParamsError
+from mmada.params_schema import explain_yaml_errors
 from mmada.storage import atomic_write
 
 
 def read_yaml(path: Path) -> Any:
     """The mapping that a file holds. Raises ParamsError when it is absent, no YAML, or no mapping."""
-    try:
+    with explain_yaml_errors(path):
         document = _yaml().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path} does not exist; run from the project's root") from None
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise ParamsError(f"{path} holds no mapping of keys to values")
     return document

@@ -1,12 +1,10 @@
 """What people read when git refuses."""
 
-import subprocess
-import traceback
 from pathlib import Path
 
 import pytest
 
-from mmada.git import git
+from mmada.git import GitError, git
 
 
 def test_a_refusal_shows_what_git_said(tmp_path: Path) -> None:
@@ -14,6 +12,11 @@ def test_a_refusal_shows_what_git_said(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     (tmp_path / ".git/hooks/pre-commit").write_text("#!/bin/sh\necho no tabs, please >&2\nexit 1\n")
     (tmp_path / ".git/hooks/pre-commit").chmod(0o755)
-    with pytest.raises(subprocess.CalledProcessError) as refused:
+    with pytest.raises(GitError, match=r"`git commit` failed in .*; git says: no tabs, please$"):
         git(tmp_path, "commit", "--allow-empty", "--message", "one")
-    assert "git says: no tabs, please" in "".join(traceback.format_exception(refused.value))
+
+
+def test_a_machine_without_git_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitError, match=r"git cannot be run in .*No such file or directory: 'git'"):
+        git(tmp_path, "status")

@@ -38,6 +38,11 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
         load_params(params)
 
 
+def test_a_key_that_a_patch_has_twice_is_named_with_its_line(params: Path) -> None:
+    with pytest.raises(ParamsError, match=r'patch\.yaml, line 2: found duplicate key "gate".*rename one of the two'):
+        _patch(params, "gate: {min_rows: 1}\ngate: {min_rows: 2}\n")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -46,6 +51,14 @@ def test_two_corpora_of_one_name_are_refused(params: Path) -> None:
         ("max_drop_share: 0.2", "max_drop_share: true", "gate.max_drop_share: Value error, a number belongs here"),
         ("min_correct_share: 1.0", "min_correct_share: false", "gate.min_correct_share: Value error, a number belongs"),
         ("t2i: 500", "t2i: true", "gate.min_rows_per_task.t2i: Value error, a number belongs here"),
+        ("min_psnr: 10.0", "min_psnr: true", "selection.min_psnr: Value error, a number belongs here"),
+        ("  seed: 1\n", "  seed: true\n", "vq.seed: Value error, a number belongs here"),
+        ("  seed: 1\n", "  seed: -1\n", "vq.seed: Input should be greater than or equal to 0"),
+        ("seed: 13\n", f"seed: {2**64}\n", "training.stage3.seed: Input should be less than"),
+        ("verify_seconds: 3.0", "verify_seconds: 0", "annotation.verify_seconds: Input should be greater than 0"),
+        ("reference: none", "reference: 2026-11-05", "(got datetime.date(2026, 11, 5)); write it in quotes"),
+        ("init: init", "init: stage3", "training: ['stage1', 'stage2', 'stage3'] wait for one another"),
+        ("  stage3:\n    objective", "  init:\n    objective", "training.init: that is what the untrained model"),
         ("max_text_tokens: 128", "max_text_tokens: 257", "selection.max_text_tokens is 257, and the model takes"),
         ("format: image_folder", "format: folder", "corpora.captions.format"),
         ("init: stage2", "init: stage9", "training.stage3.init is 'stage9'; allowed: ['init', 'stage1', 'stage2']"),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.long
 
 def test_a_cluster_that_loses_a_node_gives_what_local_workers_give(tmp_path: Path) -> None:
     if importlib.util.find_spec("ray") is None:
-        absent("Ray", "pip install 'mmada-platform[ray]'")
+        absent("Ray", "pip install -c constraints.txt '.[ray]'")
     command = [sys.executable, "-m", "tests.ray_cluster", str(tmp_path)]
     done = subprocess.run(command, env=os.environ | private_cluster(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]

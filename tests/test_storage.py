@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mmada.errors import InputError, StorageError
+from mmada.errors import InputError, ParamsError, StorageError
 from mmada.s3_errors import find_refusal, redact
-from mmada.storage import Storage, atomic_write, open_storage
+from mmada.stage_report import StageReport, write_report
+from mmada.storage import Storage, atomic_write, exclusive, open_storage
 from tests.services import S3Server, free_port
 
 
@@ -27,6 +28,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         atomic_write(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with (
+        pytest.raises(StorageError, match=r"may not write .*locks/a: .*; mend the permissions"),
+        exclusive(tmp_path / "locks/a"),
+    ):
+        pass
+    with pytest.raises(StorageError, match=r"may not write .*report\.json: .*; mend the permissions"):
+        write_report(StageReport(), tmp_path / "reports/report.json", seconds=1, output_id="0")
 
 
 @pytest.fixture
@@ -91,6 +106,12 @@ def test_a_store_that_is_away_names_its_address(bucket: str, monkeypatch: pytest
     with pytest.raises(StorageError, match="correct AWS_ENDPOINT_URL") as caught:
         open_storage(bucket).read("a")
     assert endpoint in str(caught.value)
+
+
+def test_a_number_of_tries_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "many")
+    with pytest.raises(ParamsError, match="AWS_MAX_ATTEMPTS is 'many'"):
+        open_storage("s3://bucket/prefix")
 
 
 @pytest.mark.parametrize(

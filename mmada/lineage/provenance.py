@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from mmada.errors import InputError, IntegrityError, one_line
-from mmada.git import git
+from mmada.git import GitError, git
 from mmada.lineage.manifest import Artifact
 from mmada.storage import atomic_write, link_or_copy
 
@@ -178,7 +177,7 @@ def _code_version(root: Path) -> dict[str, str]:
     try:
         commit = git(Path(), "rev-parse", "HEAD").strip()
         diff = git(Path(), "diff", "HEAD", "--binary", "--", ".", *(f":(exclude){path}" for path in written))
-    except (subprocess.CalledProcessError, FileNotFoundError):
+    except GitError:
         return {"commit": "", "patch": ""}
     if not diff:
         return {"commit": commit, "patch": ""}

@@ -138,7 +138,7 @@ def _limit() -> int:
     value = os.environ.get(LIMIT_VARIABLE, "50")
     try:
         return int(float(value) * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ParamsError(f"{LIMIT_VARIABLE} is {value!r}; it is a number of 10^9 bytes, for example 50") from None
 
 

@@ -1,13 +1,16 @@
 """What may be asked for: an id, the beginning of one, or the place of a raw row."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mmada.errors import InputError
+from mmada.lineage.manifest import MANIFEST_NAME
+from mmada.params_schema import Params
 
 MIN_DIGITS: Final = 6
 _ID: Final = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
@@ -43,6 +46,12 @@ def parse_id(asked: str, name: str, otherwise: str = "") -> str:
 def begins_with(column: str, start: str) -> pl.Expr:
     """Whether an id begins with these digits, said so that the statistics of sorted tables can answer it."""
     return pl.col(column).is_between(pl.lit(start), pl.lit(f"{start}g"), closed="left")
+
+
+def not_ingested(corpora: Iterable[str], params: Params) -> str:
+    """What a message about something that was not found adds where some of these corpora were not ingested yet."""
+    waiting = [name for name in corpora if not (Path(params.paths.ingested) / name / MANIFEST_NAME).is_file()]
+    return f"; not ingested yet: {', '.join(waiting)} (run `dvc repro ingest`)" if waiting else ""
 
 
 def only_one(found: Sequence[str], asked: str, name: str, where: str) -> str:

@@ -15,7 +15,7 @@ from mmada.contracts.ingested import STORED_RECORDS, parts, same_part
 from mmada.contracts.records import DROPS, PICTURES
 from mmada.errors import IntegrityError
 from mmada.params_schema import Params
-from mmada.show.asked import begins_with, only_one, parse_id
+from mmada.show.asked import begins_with, not_ingested, only_one, parse_id
 from mmada.show.scanning import FILE, rows_of
 
 _FIRST_ROWS: Final = 5
@@ -61,7 +61,8 @@ def find_picture(asked: str, params: Params) -> ShownPicture:
     columns = ["row_id", "corpus", "source_file", "row", "image_sha256"]
     rows = rows_of(files, STORED_RECORDS, begins_with("image_sha256", start), columns)
     found = rows["image_sha256"].unique().to_list()
-    sha256 = only_one(found, asked, "image sha256", f"{ingested} (pictures of rows that were read)")
+    waiting = not_ingested(params.corpora, params)
+    sha256 = only_one(found, asked, "image sha256", f"{ingested} (pictures of rows that were read){waiting}")
     ledger = Path(params.paths.selected) / "dropped.parquet"
     dropped = None
     if ledger.is_file():

@@ -14,7 +14,7 @@ from mmada.contracts.records import DROPS, SELECTED
 from mmada.errors import InputError
 from mmada.params_schema import Params
 from mmada.shards.index import INDEX, index_parts
-from mmada.show.asked import Place, begins_with, only_one, parse_row
+from mmada.show.asked import Place, begins_with, not_ingested, only_one, parse_row
 from mmada.show.known_pictures import Picture, picture_of_row
 from mmada.show.part_index import parts_with_ids, parts_with_place
 from mmada.show.scanning import FILE, rows_of
@@ -73,7 +73,8 @@ def _find(wanted: str | Place, asked: str, known: pl.DataFrame, params: Params) 
     if isinstance(wanted, str):
         found = known.filter(begins_with("row_id", wanted))["row_id"].unique().to_list()
         unread = "; rows that ingest could not read have no id: ask for corpus/file:row"
-        row_id = only_one(found, asked, "row_id", f"{params.paths.ingested}{unread}")
+        waiting = not_ingested(params.corpora, params)
+        row_id = only_one(found, asked, "row_id", f"{params.paths.ingested}{unread}{waiting}")
         return _read_row(row_id, known.filter(row_id=row_id), params)
     if wanted.corpus not in params.corpora:
         raise InputError(f"{asked!r}: no corpus is called {wanted.corpus!r}; params.yaml has {sorted(params.corpora)}")
@@ -85,7 +86,8 @@ def _find(wanted: str | Place, asked: str, known: pl.DataFrame, params: Params) 
         return _read_row(row_id, _ids([row_id], params), params)
     if (dropped := rows_of(parts(folder, "dropped"), DROPS, here)).height:
         return _unread_row(dropped.row(0, named=True), params)
-    raise InputError(f"{asked!r}: {folder} has no such row, neither read nor dropped; rows count from 0 in each file")
+    why = not_ingested([wanted.corpus], params) or ", neither read nor dropped; rows count from 0 in each file"
+    raise InputError(f"{asked!r}: {folder} has no such row{why}")
 
 
 def _of_one_row(ids: Sequence[str], asked: str) -> str:

@@ -83,7 +83,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Cluster]:
     if importlib.util.find_spec("ray") is None:
-        absent("Ray", "pip install 'mmada-platform[ray]'")
+        absent("Ray", "pip install -c constraints.txt '.[ray]'")
     folder = tmp_path_factory.mktemp("ray")
     store = s3_server.make_bucket(f"training-{secrets.token_hex(4)}")
     make_inputs(folder)

@@ -34,9 +34,9 @@ def test_a_failing_stage_fails_the_flow_and_says_why(finished: Path, prefect_api
     original = params.read_text()
     params.write_text(original.replace(LONGEST, LONGEST.replace("128", "1")))
     try:
-        code = "from flows.pipeline import pipeline_in_place; pipeline_in_place(['select'])"
-        result = run(finished, sys.executable, "-c", code, check=False, PREFECT_API_URL=prefect_api, DO_NOT_TRACK="1")
-        assert result.returncode != 0
+        command = [sys.executable, "-m", "flows", "select"]
+        result = run(finished, *command, check=False, PREFECT_API_URL=prefect_api, DO_NOT_TRACK="1")
+        assert result.returncode == 2
         assert "`selection` in params.yaml" in result.stdout
         assert "Retry" not in result.stdout, "trying again does not mend the data"
     finally:

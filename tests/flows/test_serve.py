@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -48,6 +49,14 @@ def test_a_wrong_number_in_the_environment_is_refused(
 ) -> None:
     monkeypatch.setenv("MMADA_STAGES", "two")
     assert "MMADA_STAGES is 'two'" in _refused(capsys, port=free_port())
+
+
+def test_a_project_without_a_commit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy("params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "commit the project first" in _refused(capsys, port=free_port())
 
 
 def test_a_worker_says_once_that_its_server_does_not_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

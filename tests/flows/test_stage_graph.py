@@ -1,14 +1,19 @@
 """How one stage's `dvc repro` is judged by its last lines."""
 
 import logging
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flows import stage_graph
-from flows.stage_graph import StageFailedError, _Done, repro
-from mmada.errors import ParamsError
+from flows.stage_graph import StageFailedError, _Done, read_stage_graph, repro
+from mmada.errors import InputError, ParamsError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 FAILED = "ERROR: failed to reproduce 'train@stage1': failed to run: exec mmada run train@stage1, exited with"
 
@@ -46,6 +51,28 @@ def test_other_ends_are_failures_and_only_users_errors_are_not_tried_again(dvc, 
         repro.fn("train@stage1", Path())
     assert failure.value.by_user == by_user
     assert len(turns) == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "target", "message"),
+    [(ROOT, "nosuch", "Stage 'nosuch' not found"), (Path("/"), "select", "you are not inside of a DVC repository")],
+)
+def test_a_graph_that_dvc_cannot_read_is_named_with_its_words(folder: Path, target: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_stage_graph(folder, [target])
+
+
+def test_the_command_refuses_what_a_user_can_mend_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows"],
+        cwd=ROOT,
+        env=os.environ | {"MMADA_STAGES": "two"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "mmada: MMADA_STAGES is 'two'; it is a whole number of 1 or more\n"
 
 
 @pytest.mark.parametrize("wrong", ["two", "0"])

@@ -97,9 +97,10 @@ def test_the_cache_stays_within_its_limit_and_drops_what_was_opened_longest_ago(
     assert len(_held(cache)) >= len(sizes)
     assert sum(path.stat().st_size for path in cache.glob("*.tar")) <= sum(sizes) + 3000
     assert "old.tar" not in _held(cache) or "older.tar" not in _held(cache)
-    monkeypatch.setenv("MMADA_SHARD_CACHE_GB", "much")
-    with pytest.raises(ParamsError, match="MMADA_SHARD_CACHE_GB is 'much'"):
-        ShardReader.open(remote.url, cache=cache)
+    for wrong in ("much", "inf"):
+        monkeypatch.setenv("MMADA_SHARD_CACHE_GB", wrong)
+        with pytest.raises(ParamsError, match=f"MMADA_SHARD_CACHE_GB is '{wrong}'"):
+            ShardReader.open(remote.url, cache=cache)
 
 
 @pytest.mark.parametrize("limit", ["50", "0.00002"])

@@ -232,6 +232,13 @@ def test_a_damaged_table_is_named(made: Path) -> None:
         shown("image", sha256(png(0)))
 
 
+@pytest.mark.parametrize("asked", ["abcdef", "captions/captions.jsonl:0"])
+def test_what_is_not_found_may_be_not_ingested_yet(made: Path, asked: str) -> None:
+    shutil.rmtree(Path(PATHS.ingested) / "captions")
+    with pytest.raises(InputError, match=r"not ingested yet: .*captions.*run `dvc repro ingest`"):
+        shown("rows", asked)
+
+
 def test_rows_of_a_corpus_that_is_not_ingested_are_not_looked_for(made: Path) -> None:
     shutil.rmtree(Path(PATHS.ingested) / "captions")
     assert len(PARAMS.corpora) > 2
