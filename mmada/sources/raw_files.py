@@ -1,13 +1,15 @@
 """Files of raw corpora, wherever they lie: an adapter asks for a name, a size, a digest and a stream."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Final, Protocol
 
-from mmada.errors import InputError
+from mmada.errors import InputError, UnreadableError
 from mmada.lineage.manifest import file_sha256
 from mmada.sources.pins import SUFFIX, read_pins
 
@@ -16,7 +18,11 @@ _BUFFER: Final = 1 << 17
 
 
 class RawFile(Protocol):
-    """One file of a corpus; small, hashable, and sent to workers as it is."""
+    """One file of a corpus; small, hashable, and sent to workers as it is.
+
+    What is asked of it, and what reads from its stream, raises InputError when it is gone or another by now,
+    UnreadableError or StorageError when its disk or store fails: none of these is a defect of what it holds.
+    """
 
     @property
     def name(self) -> str:
@@ -30,7 +36,7 @@ class RawFile(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes. Raises OSError when the file is not there."""
+        """Bytes."""
         ...
 
     def sha256(self) -> str:
@@ -76,20 +82,40 @@ class LocalFile:
 
     @property
     def size(self) -> int:
-        return self.path.stat().st_size
+        with _faults_of_the_machine(self):
+            return self.path.stat().st_size
 
     def sha256(self) -> str:
-        return file_sha256(self.path)
+        with _faults_of_the_machine(self):
+            return file_sha256(self.path)
 
     def state(self) -> str:
         """Size, inode, and when its content or its inode changed last. The last no program can set: a file that was
         edited and got its old time back is in another state.
         """
-        stat = self.path.stat()
+        with _faults_of_the_machine(self):
+            stat = self.path.stat()
         return f"{self.location} {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
     def open(self) -> BufferedReader:
-        return BufferedReader(self.path.open("rb", buffering=0), _BUFFER)
+        with _faults_of_the_machine(self):
+            return BufferedReader(_Disk(self), _BUFFER)
+
+
+class _Disk(FileIO):
+    """The bytes of a file, whose reader need not know what a disk may raise."""
+
+    def __init__(self, file: LocalFile) -> None:
+        super().__init__(file.path)
+        self._file = file
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed: any buffer
+        with _faults_of_the_machine(self._file):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with _faults_of_the_machine(self._file):
+            return super().readall()
 
 
 @dataclass(frozen=True)
@@ -104,16 +130,31 @@ class LocalFolder:
         return [LocalFile(self.root, name) for name in sorted(names, key=lambda name: name.split("/"))]
 
     def find(self, name: str) -> LocalFile | None:
-        try:
-            there = (self.root / name).is_file()
-        except OSError:  # a name longer than file systems allow
-            return None
-        return LocalFile(self.root, name) if there else None
+        file = LocalFile(self.root, name)
+        with _faults_of_the_machine(file):
+            try:
+                return file if file.path.is_file() else None
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    return None
+                raise
 
 
 def changed_meanwhile(file: RawFile) -> InputError:
     """What is raised when a file is no longer what was hashed."""
     return InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+
+
+@contextmanager
+def _faults_of_the_machine(file: LocalFile) -> Iterator[None]:
+    """Adapters take an OSError for a defect of what a file holds (decoders raise it), and a defect is kept for good."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise changed_meanwhile(file) from None
+    except OSError as error:
+        what = f"{file.location} cannot be read ({error.strerror})"
+        raise UnreadableError(f"{what}; mend that and run again", error.errno) from error
 
 
 def read_whole(file: RawFile) -> bytes:
