@@ -240,6 +240,12 @@ def test_a_quotation_that_never_closes_costs_its_own_line(tmp_path: Path) -> Non
         assert [content for _, content in read[2:]] == [{"q": "c", "r": "3"}, {"q": "d", "r": "4"}]
 
 
+def test_columns_of_one_name_are_told_apart_alike_in_every_row(tmp_path: Path) -> None:
+    path = tmp_path / "captions.CSV"
+    path.write_text('\ufeffq,a,a\n1,2,3\n4,"5"x,6\n', encoding="utf-8")  # the last one is read by itself
+    assert [content["a"] for _, content in rows_of(path, "image_folder")] == ["2", "5x"]  # type: ignore[index]
+
+
 def test_rows_of_a_csv_are_those_of_the_standard_library(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     rng = random.Random(5)
