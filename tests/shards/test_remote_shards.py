@@ -1,5 +1,7 @@
 """Shards of an object store: through a bounded cache, whole or by the sample; faults and damage are met."""
 
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,9 +99,25 @@ def test_the_cache_stays_within_its_limit_and_drops_what_was_opened_longest_ago(
     assert len(_held(cache)) >= len(sizes)
     assert sum(path.stat().st_size for path in cache.glob("*.tar")) <= sum(sizes) + 3000
     assert "old.tar" not in _held(cache) or "older.tar" not in _held(cache)
-    monkeypatch.setenv("MMADA_SHARD_CACHE_GB", "much")
-    with pytest.raises(ParamsError, match="MMADA_SHARD_CACHE_GB is 'much'"):
-        ShardReader.open(remote.url, cache=cache)
+    for wrong in ("much", "inf"):
+        monkeypatch.setenv("MMADA_SHARD_CACHE_GB", wrong)
+        with pytest.raises(ParamsError, match=f"MMADA_SHARD_CACHE_GB is '{wrong}'"):
+            ShardReader.open(remote.url, cache=cache)
+
+
+def test_a_clock_that_went_back_keeps_no_shard_out_of_the_cache(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    reader = ShardReader.open(remote.url, cache=cache)
+    limit = sum(read_artifact(reader.folder).sizes.values())
+    monkeypatch.setenv("MMADA_SHARD_CACHE_GB", str(limit / 1e9))
+    cache.mkdir(exist_ok=True)
+    (cache / "another.tar").write_bytes(bytes(limit))
+    os.utime(cache / "another.tar", (time.time() + 1000,) * 2)
+    remote.proxy.requests.clear()
+    assert [sample.prompt for sample in reader.samples(KEYS)] == [sample.prompt for sample in SAMPLES]
+    assert remote.proxy.requests["GET"] <= 2 * len(_tars(reader))
 
 
 @pytest.mark.parametrize("limit", ["50", "0.00002"])
