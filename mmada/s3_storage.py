@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mmada.environment import whole_number
 from mmada.errors import InputError, StorageError
 from mmada.s3_errors import explain_s3_errors
 
@@ -158,11 +159,12 @@ class S3Storage:
 def open_s3(url: str) -> S3Storage:
     """Storage at `s3://bucket/prefix`. Requests are tried AWS_MAX_ATTEMPTS times, with growing pauses.
 
-    Credentials and endpoint come from the AWS_* environment as it is now; StorageError when it contradicts itself.
+    Credentials and endpoint come from the AWS_* environment as it is now; StorageError when it contradicts itself,
+    ParamsError when AWS_MAX_ATTEMPTS is no number.
     """
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     # Six tries wait about 10 s in all for a store that is away. boto3 would let our number hide the user's variable.
-    tries = int(os.environ.get("AWS_MAX_ATTEMPTS", "6"))
+    tries = whole_number("AWS_MAX_ATTEMPTS", default=6, least=1)
     said = tuple(
         sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_") or name == "HOME")
     )

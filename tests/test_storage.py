@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmada.errors import InputError, StorageError
+from mmada.errors import InputError, ParamsError, StorageError
 from mmada.s3_errors import find_refusal, redact
 from mmada.storage import Storage, atomic_write, open_storage
 from tests.services import S3Server, free_port
@@ -91,6 +91,12 @@ def test_a_store_that_is_away_names_its_address(bucket: str, monkeypatch: pytest
     with pytest.raises(StorageError, match="correct AWS_ENDPOINT_URL") as caught:
         open_storage(bucket).read("a")
     assert endpoint in str(caught.value)
+
+
+def test_a_number_of_tries_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "many")
+    with pytest.raises(ParamsError, match="AWS_MAX_ATTEMPTS is 'many'"):
+        open_storage("s3://bucket/prefix")
 
 
 @pytest.mark.parametrize(
