@@ -56,7 +56,10 @@ class RawFolder(Protocol):
     """The files of a corpus, known by name."""
 
     def files(self, pattern: str) -> Sequence[RawFile]:
-        """Files whose name matches a glob pattern ('**' crosses folders), sorted by name."""
+        """Files whose name matches a glob pattern ('**' crosses folders), sorted by name.
+
+        Raises InputError for a name that is no text, and for a link to nothing.
+        """
         ...
 
     def find(self, name: str) -> RawFile | None:
@@ -125,7 +128,7 @@ class LocalFolder:
     root: Path
 
     def files(self, pattern: str) -> list[LocalFile]:
-        names = [path.relative_to(self.root).as_posix() for path in self.root.glob(pattern) if path.is_file()]
+        names = [path.relative_to(self.root).as_posix() for path in self.root.glob(pattern) if _is_file(path)]
         # By folder, then name, as paths compare; texts do it in a tenth of their time.
         return [LocalFile(self.root, name) for name in sorted(names, key=lambda name: name.split("/"))]
 
@@ -143,6 +146,19 @@ class LocalFolder:
 def changed_meanwhile(file: RawFile) -> InputError:
     """What is raised when a file is no longer what was hashed."""
     return InputError(f"{file.location} changed while it was being read; run again when nothing writes to it")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path below a corpus is a file. Raises as RawFolder.files."""
+    if not path.is_file():
+        if path.is_symlink() and not path.exists():  # left out, its rows would be missing without a word
+            raise InputError(f"{path} is a link to nothing; fetch what it stands for, or delete it")
+        return False
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the name {str(path)!r} is no UTF-8; rename it") from None
+    return True
 
 
 @contextmanager
@@ -167,18 +183,8 @@ def open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequen
     """The folder of a corpus and the files of it to read: `path` itself when it is a file, else what `pattern` matches
     below it, or among the objects that a pins file names.
 
-    Raises InputError when there is nothing, or a name that is no text; `where` names the entry of params.yaml.
+    Raises InputError when there is nothing, and as RawFolder.files; `where` names the entry of params.yaml.
     """
-    folder, files = _open_corpus(path, pattern, where)
-    for file in files:
-        try:
-            file.name.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{where}.files: the name {file.name!r} below {path} is no UTF-8; rename it") from None
-    return folder, files
-
-
-def _open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequence[RawFile]]:
     if path.name.endswith(SUFFIX):
         return _matching(read_pins(path), path, pattern, where)
     if path.is_file():
