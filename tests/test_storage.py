@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 
 from mmada.errors import InputError, ParamsError, StorageError
 from mmada.s3_errors import find_refusal, redact
-from mmada.storage import Storage, atomic_write, open_storage
+from mmada.storage import Storage, atomic_write, link_or_copy, open_storage
 from tests.services import S3Server, free_port
 
 
@@ -27,6 +28,26 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         atomic_write(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_copy_in_place_of_a_link_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "source").write_bytes(b"all of it")
+
+    def on_another_disk(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def cut_short(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"all")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", on_another_disk)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+    link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"all of it"
 
 
 @pytest.fixture
