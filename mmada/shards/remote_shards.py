@@ -90,6 +90,8 @@ class RemoteShards:
         while not path.exists():
             with exclusive(self.cache / "locks" / path.stem, wait=False) as is_mine:
                 if is_mine and not path.exists():
+                    for partial in self.cache.glob(f".{path.name}.*"):  # of a process that was killed meanwhile
+                        partial.unlink()
                     atomic_write(path, self._whole(shard))
                     _trim(self.cache, keep=path)
             if not is_mine:

@@ -105,6 +105,15 @@ def test_the_cache_stays_within_its_limit_and_drops_what_was_opened_longest_ago(
             ShardReader.open(remote.url, cache=cache)
 
 
+def test_what_a_kill_left_of_a_shard_goes_when_it_is_fetched_again(remote: Remote, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    reader = ShardReader.open(remote.url, cache=cache)
+    (cache / f".{_tars(reader)[0]}.tar.0badcafe.partial").write_bytes(b"half")
+    reader.fetch()
+    assert len(_held(cache)) == len(_tars(reader))
+    assert not list(cache.glob(".*"))
+
+
 def test_a_clock_that_went_back_keeps_no_shard_out_of_the_cache(
     remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
