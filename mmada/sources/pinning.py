@@ -12,6 +12,7 @@ from mmada.errors import InputError
 from mmada.progress import progress_bar
 from mmada.s3_storage import ObjectVersion, S3Storage, open_s3
 from mmada.sources.pins import SUFFIX, Pin, PinnedFolder, matches, read_pins, shared_storage, write_pins
+from mmada.storage import explain_os_errors
 
 _READERS: Final = 16
 _PIECE: Final = 8 << 20
@@ -44,14 +45,15 @@ def pin(url: str, out: Path, pattern: str) -> Pinned:
     known = _known(out, journal, storage.url(""))
     pins = {name: known[name] for name, version in listed.items() if _is_same(known.get(name), version, storage)}
     missing = [name for name in listed if name not in pins]
-    journal.parent.mkdir(parents=True, exist_ok=True)
     size = sum(listed[name].size for name in missing)
-    with journal.open("a") as done, progress_bar(f"pin {url}", size, "byte") as bar:
-        for found in _read_all(storage, missing):
-            pins[found.name] = found
-            done.write(json.dumps([storage.url(""), vars(found)]) + "\n")
-            done.flush()
-            bar.update(found.bytes)
+    with explain_os_errors(out):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("a") as done, progress_bar(f"pin {url}", size, "byte") as bar:
+            for found in _read_all(storage, missing):
+                pins[found.name] = found
+                done.write(json.dumps([storage.url(""), vars(found)]) + "\n")
+                done.flush()
+                bar.update(found.bytes)
     write_pins(PinnedFolder(out, storage.url(""), pattern, pins))
     journal.unlink(missing_ok=True)  # another that pins the same may have been quicker
     return Pinned(len(pins), sum(one.bytes for one in pins.values()), size)

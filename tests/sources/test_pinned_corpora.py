@@ -219,6 +219,17 @@ def test_a_pin_that_was_interrupted_goes_on(
     assert [path.name for path in tmp_path.iterdir()] == ["c.pins.json"]
 
 
+def test_pins_that_cannot_be_written_or_are_damaged_say_what_to_do(
+    tmp_path: Path, bucket: Bucket, proxy: FaultyProxy
+) -> None:
+    bucket.put("a.jsonl", b"{}\n")
+    with pytest.raises(StorageError, match=r"may not write /sys/c\.pins\.json"):
+        pin(bucket.url, Path("/sys/c.pins.json"), "*")
+    (tmp_path / "c.pins.json").write_text("<<<<<<< HEAD\n")
+    with pytest.raises(InputError, match="delete it and make it again"):
+        pin(bucket.url, tmp_path / "c.pins.json", "*")
+
+
 def test_objects_that_stand_for_folders_are_no_files(
     tmp_path: Path, bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
