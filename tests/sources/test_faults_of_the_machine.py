@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmada.contracts.ingested import read_records
-from mmada.errors import InputError, UnreadableError
+from mmada.errors import InputError, UnitsError, UnreadableError
 from mmada.sources import raw_files
 from mmada.sources.adapters import ADAPTERS
 from mmada.sources.picture_files import picture_file, picture_sha256
@@ -74,8 +74,13 @@ def test_what_a_disk_cannot_read_is_no_defect_of_a_row(tmp_path: Path, kind: str
     assert failing.times == 0
 
 
-def test_a_disk_that_falters_once_costs_no_row(
-    tmp_path: Path, failing: type[_Failing], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_disk_that_falters_costs_no_row_and_one_that_stays_broken_is_named(
+    tmp_path: Path,
+    times: int,
+    failing: type[_Failing],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "raw").mkdir()
     pq.write_table(_TABLE, tmp_path / "raw/a.parquet")
@@ -83,12 +88,18 @@ def test_a_disk_that_falters_once_costs_no_row(
 
     def then_falter(*args: object, **names: object) -> object:
         spans = cut(*args, **names)  # type: ignore[arg-type]
-        failing.times = 1
+        failing.times = times
         return spans
 
     monkeypatch.setattr(ingest_stage, "cut_corpus", then_falter)
     monkeypatch.setenv("MMADA_WORKERS", "1")
-    out, report = run(tmp_path, corpus(tmp_path / "raw", format="parquet", files="*"), rows_per_unit=1000)
+    declared = corpus(tmp_path / "raw", format="parquet", files="*")
+    if times > 1:
+        with pytest.raises(UnitsError, match=r"a\.parquet cannot be read \(Input/output error\); mend that"):
+            run(tmp_path, declared, rows_per_unit=1000)
+        assert "Traceback" not in capfd.readouterr().err
+        return
+    out, report = run(tmp_path, declared, rows_per_unit=1000)
     assert (failing.times, report.rows_kept, report.dropped) == (0, 500, {})
     assert read_records(out, "records")["prompt"].to_list() == _TABLE["q"].to_pylist()
 
