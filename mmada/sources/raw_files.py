@@ -167,7 +167,8 @@ def _faults_of_the_machine(file: LocalFile) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise changed_meanwhile(file) from None
+        what = f"{file.location} is gone, and was there when this run began"
+        raise InputError(f"{what}; put it back where all machines that read it can see it, and run again") from None
     except OSError as error:
         what = f"{file.location} cannot be read ({error.strerror})"
         raise UnreadableError(f"{what}; mend that and run again", error.errno) from error

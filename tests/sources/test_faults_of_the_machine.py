@@ -114,7 +114,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         return found
 
     monkeypatch.setattr(LocalFolder, "files", then_delete)
-    with pytest.raises(InputError, match=r"a\.jsonl changed while it was being read"):
+    with pytest.raises(InputError, match=r"a\.jsonl is gone"):
         run(tmp_path, corpus(tmp_path / "raw"))
 
 
