@@ -126,6 +126,17 @@ def test_arrow_tables_with_dictionaries_come_back_whole_and_cut_ones_to_the_cut(
         assert [content for _, content in rows[:-1]] == expected[: len(rows) - 1]
 
 
+@pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
+def test_what_polars_writes_is_read(tmp_path: Path, compression: Literal["uncompressed", "zstd"]) -> None:
+    path = tmp_path / "data.arrow"
+    rows = [{"text": f"t{n}", "word": f"w{n % 2}"} for n in range(24)]
+    table = pl.DataFrame(rows, schema={"text": pl.String, "word": pl.Categorical})
+    for wanted in (rows, []):
+        table.head(len(wanted)).write_ipc(path, compression=compression, record_batch_size=4)
+        for size in (1, 9, 100):
+            assert rows_of(path, "arrow", replace(LIMITS, rows_per_unit=size)) == list(enumerate(wanted))
+
+
 def test_what_datasets_saves_to_disk_is_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
