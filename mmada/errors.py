@@ -48,6 +48,17 @@ class StorageError(MmadaError):
         self.transient = transient
 
 
+class UnreadableError(MmadaError):
+    """A file is there, and this machine cannot read it: its disk or network falters, or a permission is missing.
+
+    `errno`: the system's number of what failed.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
 class UnitsError(MmadaError):
     """Units of work failed again and again and were set aside; what the others made is kept."""
 

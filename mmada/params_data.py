@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
@@ -78,6 +79,12 @@ def _check_pattern(pattern: str) -> None:
         raise ValueError(f"reference_pattern {pattern!r} has {groups} groups; it needs one, around the answer")
 
 
+def _check_glob(files: str) -> None:
+    parts = PurePosixPath(files).parts
+    if not parts or {"/", ".."} & set(parts) or any("**" in part and part != "**" for part in parts):
+        raise ValueError(f"files {files!r} is no glob below `path`; '**' stands alone between slashes: '**/*.jsonl'")
+
+
 class CaptionFile(Section):
     """Captions of WebDataset samples in a file beside the tars: JSON (key -> caption), JSON lines or parquet."""
 
@@ -130,6 +137,7 @@ class Corpus(Section):
         if absent:
             raise ValueError(f"task {self.task} needs a column for each of {absent}: declare them in `columns`")
         _check_pattern(self.reference_pattern)
+        _check_glob(self.files)
         return self
 
 

@@ -95,23 +95,21 @@ def run_stage(address: str, params: Params) -> Artifact:
     """Run a stage and put its output in place. On any failure the earlier output and other stages' stay as they are."""
     stage = find_stage(address, params)
     target = stage.output(params)
-    with exclusive(WORK_DIR / "locks" / stage.address):
+    with explain_os_errors(target), exclusive(WORK_DIR / "locks" / stage.address):
         started = datetime.now(UTC)
         clock = time.monotonic()
         partial = WORK_DIR / "partial" / stage.address
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            with explain_os_errors(target):
-                partial.mkdir(parents=True)
-                report = stage.function(**_arguments(stage, params, partial))
-                artifact = write_manifest(
-                    partial,
-                    stage=stage.name,
-                    key=stage.key,
-                    version=stage.module.VERSION,
-                    metadata=report.metadata,
-                )
-                _put_in_place(partial, target)
+            report = stage.function(**_arguments(stage, params, partial))
+            artifact = write_manifest(
+                partial,
+                stage=stage.name,
+                key=stage.key,
+                version=stage.module.VERSION,
+                metadata=report.metadata,
+            )
+            _put_in_place(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         _record(stage, params, report, artifact, target, started)

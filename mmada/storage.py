@@ -65,7 +65,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source` by a hard link, or by a copy across file systems."""
+    """Make `target` the same file as `source` by a hard link, or by a copy across file systems, whole or not at all."""
     with explain_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,7 +73,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
                 raise
-            shutil.copyfile(source, target)
+            _copy(source, target)
 
 
 def link_tree(source: Path, target: Path, *, leave_out: frozenset[str] = frozenset()) -> None:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from tqdm import tqdm
 
-from mmada.errors import CheckpointError, InputError, ParamsError, StorageError, UnitsError
+from mmada.errors import CheckpointError, InputError, MmadaError, ParamsError, StorageError, UnitsError
 from mmada.processes import WorkerLostError
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class SetAside:
         tqdm.write(f"{self._title}: unit {key[:12]} is set aside, the others go on: {_said(error)}", sys.stderr)
         if self._first is None:
             self._first = error
-            if not isinstance(error, WorkerLostError):  # whose traceback is the engine's
+            if not isinstance(error, WorkerLostError | MmadaError):  # which say all that there is to know
                 tqdm.write("".join(traceback.format_exception(error)), sys.stderr)
         self._keys.append(key)
         if not worked and len(self._keys) == _HOPELESS:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 from mmada.errors import InputError, ParamsError, StorageError
 from mmada.s3_errors import find_refusal, redact
 from mmada.stage_report import StageReport, write_report
-from mmada.storage import Storage, atomic_write, exclusive, open_storage
+from mmada.storage import Storage, atomic_write, exclusive, link_or_copy, open_storage
 from tests.services import S3Server, free_port
 
 
@@ -42,6 +43,26 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: 
         pass
     with pytest.raises(StorageError, match=r"may not write .*report\.json: .*; mend the permissions"):
         write_report(StageReport(), tmp_path / "reports/report.json", seconds=1, output_id="0")
+
+
+def test_a_copy_in_place_of_a_link_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "source").write_bytes(b"all of it")
+
+    def on_another_disk(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def cut_short(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"all")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", on_another_disk)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+    link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"all of it"
 
 
 @pytest.fixture

@@ -90,8 +90,10 @@ class RemoteShards:
         while not path.exists():
             with exclusive(self.cache / "locks" / path.stem, wait=False) as is_mine:
                 if is_mine and not path.exists():
+                    for partial in self.cache.glob(f".{path.name}.*"):  # of a process that was killed meanwhile
+                        partial.unlink()
                     atomic_write(path, self._whole(shard))
-                    _trim(self.cache)
+                    _trim(self.cache, keep=path)
             if not is_mine:
                 time.sleep(0.02)
 
@@ -142,8 +144,10 @@ def _limit() -> int:
         raise ParamsError(f"{LIMIT_VARIABLE} is {value!r}; it is a number of 10^9 bytes, for example 50") from None
 
 
-def _trim(cache: Path) -> None:
-    """Delete the shards that were opened longest ago, until the others are within the limit."""
+def _trim(cache: Path, *, keep: Path) -> None:
+    """Delete the shards that were opened longest ago, until the others are within the limit; but not `keep`, whose time
+    is the earliest if the clock was put back.
+    """
     held = []
     for path in cache.glob("*.tar"):
         try:
@@ -155,5 +159,7 @@ def _trim(cache: Path) -> None:
     for _, size, path in sorted(held):
         if excess <= 0:
             break
+        if path == keep:
+            continue
         path.unlink(missing_ok=True)
         excess -= size

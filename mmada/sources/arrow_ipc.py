@@ -1,7 +1,8 @@
-"""Arrow tables as files or streams of record batches, as `datasets.save_to_disk` writes them.
+"""Arrow tables as files or streams of record batches, as `datasets.save_to_disk` and polars write them.
 
-Both are one run of messages: a schema, dictionaries, batches. The file format only puts a mark before and an index
-after it. A span is cut between messages, so that reading one costs its own bytes.
+Both are one run of messages: a schema, dictionaries, batches. The file format puts a mark before and an index after it;
+a span of such a table is a run of batches by their numbers. Where there is no index, in a stream or in a file that was
+cut off, a span is cut between messages. So reading one costs its own bytes.
 """
 
 import io
@@ -22,21 +23,18 @@ _FILE_MARK: Final = b"ARROW1\0\0"
 def split_arrow(file: RawFile, limits: Limits) -> Iterator[Span]:
     """Spans of whole record batches; where the file is broken, the last span meets the break and reports it."""
     sha256, size = file.sha256(), file.size
-    start = first = rows = 0
+    start = first = rows = num_bytes = 0
     try:
         with file.open() as stream:
-            head, body = _head(stream), _body(stream)
-            start = stop = stream.seek(body) + len(head)
-            with pa.ipc.open_stream(pa.PythonFile(stream, mode="r")) as table:
-                for batch in table:
-                    # A dictionary that changes between batches ties all that follows to what came before.
-                    changed = table.stats.num_replaced_dictionaries + table.stats.num_dictionary_deltas > 0
-                    is_full = rows + batch.num_rows > limits.rows_per_unit or stop - start >= SPAN_BYTES
-                    if rows and is_full and not changed:
-                        yield Span(file, start, stop, first, rows, unit_key(sha256, start, stop))
-                        start, first, rows = stop, first + rows, 0
-                    rows += batch.num_rows
-                    stop = stream.tell()
+            index = _index(stream)
+            start = stop = 0 if index else _body(stream) + len(_head(stream))
+            size = index.num_record_batches if index else size
+            for batch, end, is_tied in _numbered(index) if index else _in_turn(stream):
+                is_full = rows + batch.num_rows > limits.rows_per_unit or num_bytes >= SPAN_BYTES
+                if rows and is_full and not is_tied:
+                    yield Span(file, start, stop, first, rows, unit_key(sha256, start, stop))
+                    start, first, rows, num_bytes = stop, first + rows, 0, 0
+                rows, num_bytes, stop = rows + batch.num_rows, num_bytes + batch.nbytes, end
     except BROKEN:
         pass
     yield Span(file, start, size, first, rows, unit_key(sha256, start, size))
@@ -64,9 +62,37 @@ def arrow_texts(span: Span, limits: Limits, columns: Collection[str]) -> dict[st
 
 def _batches(span: Span) -> Iterator[pa.RecordBatch]:
     with span.file.open() as stream:
+        if (index := _index(stream)) is not None:
+            yield from map(index.get_batch, range(span.start, span.stop))
+            return
         part = io.BufferedReader(_Part(_head(stream), stream, span.start, span.stop))
         with pa.ipc.open_stream(pa.PythonFile(part, mode="r")) as table:
             yield from table
+
+
+def _index(stream: BufferedReader) -> pa.RecordBatchFileReader | None:
+    """The table by its index, None where there is none. Some writers, as polars, put no readable schema before it."""
+    if _body(stream) == 0:
+        return None
+    try:
+        return pa.ipc.open_file(pa.PythonFile(stream, mode="r"))
+    except BROKEN:  # cut off: what lies before that can be read in turn
+        return None
+
+
+def _numbered(index: pa.RecordBatchFileReader) -> Iterator[tuple[pa.RecordBatch, int, bool]]:
+    """Every batch, the number of the next one, and whether it is tied to the batches before it (never so)."""
+    for number in range(index.num_record_batches):
+        yield index.get_batch(number), number + 1, False
+
+
+def _in_turn(stream: BufferedReader) -> Iterator[tuple[pa.RecordBatch, int, bool]]:
+    """Every batch, where the next one begins, and whether it is tied to the batches before it."""
+    stream.seek(_body(stream))
+    with pa.ipc.open_stream(pa.PythonFile(stream, mode="r")) as table:
+        for batch in table:
+            # A dictionary that changes between batches ties all that follows to what came before.
+            yield batch, stream.tell(), table.stats.num_replaced_dictionaries + table.stats.num_dictionary_deltas > 0
 
 
 class _Part(io.RawIOBase):

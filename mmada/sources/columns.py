@@ -94,8 +94,8 @@ def _text(value: object, *, as_json: bool) -> str | Defect:
             return Defect("invalid_text", str(error))
     if isinstance(value, bool | int | float) or (as_json and isinstance(value, Mapping)):
         try:
-            value = json.dumps(value, sort_keys=True, ensure_ascii=False)
-        except (TypeError, ValueError) as error:  # a table's dates, decimals and bytes
+            value = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:  # a table's dates, decimals and bytes; NaN and infinity
             return Defect("invalid_text", str(error))
     if not isinstance(value, str):
         return Defect("missing_field", f"a {type(value).__name__} where text should be")

@@ -113,6 +113,8 @@ class _HubRows:
 def _load(dataset: HubDataset) -> Any:
     import datasets
 
+    if dataset.revision and Path(dataset.path).is_dir():  # which the library prefers, whatever the commit
+        raise InputError(f"the folder {dataset.path} here would be read in place of the hub's dataset; rename it")
     with _errors_named(dataset):
         opened = datasets.load_dataset(
             dataset.path,

@@ -5,7 +5,6 @@ suffix).
 import csv
 import io
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -73,9 +72,8 @@ def read_table_rows(span: Span, limits: Limits) -> Iterator[RawRow]:
 
 def _rows(header: bytes, data: bytes, separator: str, count: int) -> Sequence[object]:
     """So many rows of whole lines below a header; where they are no such table together, each by itself."""
-    quote = '"' if separator == "," else None  # in TSV a quotation mark is a character like any other
     try:
-        table = pl.read_csv(io.BytesIO(header + data), separator=separator, quote_char=quote, infer_schema=False)
+        table = _table(header + data, separator)
         if table.height == count:
             return table.rows(named=True)
         problem = f"{table.height} rows where {count} are"
@@ -87,13 +85,17 @@ def _rows(header: bytes, data: bytes, separator: str, count: int) -> Sequence[ob
     return [_alone(header, data, separator, problem)]
 
 
+def _table(data: bytes, separator: str) -> pl.DataFrame:
+    quote = '"' if separator == "," else None  # in TSV a quotation mark is a character like any other
+    return pl.read_csv(io.BytesIO(data), separator=separator, quote_char=quote, infer_schema=False)
+
+
 def _alone(header: bytes, data: bytes, separator: str, problem: str) -> object:
     """A row that polars refuses; a quotation mark within one of its fields is a character like any other."""
     try:
-        texts = [part.decode() for part in (header.removeprefix(BOM_UTF8), data)]
-        names, values = csv.reader(texts, dialect=csv.excel if separator == "," else _Tsv)
-        return {name: value or None for name, value in zip(names, values, strict=True)}
-    except (ValueError, csv.Error):
+        (values,) = csv.reader([data.decode()], dialect=csv.excel if separator == "," else _Tsv)
+        return {name: value or None for name, value in zip(_table(header, separator).columns, values, strict=True)}
+    except (ValueError, csv.Error, PolarsError):
         return Defect("malformed_row", problem[:200], excerpt(data))
 
 
@@ -139,4 +141,4 @@ def _is_open_after(line: bytes, *, is_open: bool) -> bool | None:
 
 
 def _separator(file: RawFile) -> str | None:
-    return _SEPARATORS.get(PurePosixPath(file.name).suffix)
+    return _SEPARATORS.get(PurePosixPath(file.name).suffix.lower())

@@ -88,12 +88,8 @@ def _read_known(sha256: str, file: RawFile, limits: Limits) -> bytes:
 
 
 def _bounded(file: RawFile, limits: Limits, take: Callable[[RawFile], T]) -> T | Defect:
-    try:
-        if file.size > limits.max_image_bytes:
-            return Defect("image_too_large", f"{file.size} bytes")
-        return take(file)
-    except OSError as error:
-        return Defect("image_missing", f"{file.name}: {error.strerror}"[:200])
+    size = file.size
+    return take(file) if size <= limits.max_image_bytes else Defect("image_too_large", f"{size} bytes")
 
 
 def picture_facts(data: bytes, decode: Decode) -> PictureFacts | Defect:

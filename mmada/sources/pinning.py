@@ -36,7 +36,9 @@ def pin(url: str, out: Path, pattern: str) -> Pinned:
     if not url.startswith("s3://") or not out.name.endswith(SUFFIX):
         raise InputError(f"mmada pin takes s3://<bucket>/<prefix> and a file <corpus>{SUFFIX}, not {url} and {out}")
     storage = open_s3(url)
-    listed = {name: version for name, version in storage.listing() if not name.endswith("/") and matches(name, pattern)}
+    # Consoles make empty objects that stand for folders, one of the prefix itself, whose name is empty below it.
+    objects = [(name, version) for name, version in storage.listing() if name and not name.endswith("/")]
+    listed = {name: version for name, version in objects if matches(name, pattern)}
     if not listed:
         raise InputError(f"{storage.url('')}: no object below it matches {pattern!r}; mend the address or the pattern")
     journal = out.with_name(f".{out.name}.partial")
@@ -53,7 +55,7 @@ def pin(url: str, out: Path, pattern: str) -> Pinned:
                 done.flush()
                 bar.update(found.bytes)
     write_pins(PinnedFolder(out, storage.url(""), pattern, pins))
-    journal.unlink()
+    journal.unlink(missing_ok=True)  # another that pins the same may have been quicker
     return Pinned(len(pins), sum(one.bytes for one in pins.values()), size)
 
 

@@ -111,7 +111,7 @@ def read_pins(path: Path) -> PinnedFolder:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make it with `mmada pin s3://<bucket>/<prefix> {path}`") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no pins file ({error!r}); make it again with `mmada pin`") from None
+        raise InputError(f"{path} is no pins file ({error!r}); delete it and make it again with `mmada pin`") from None
 
 
 def write_pins(folder: PinnedFolder) -> None:

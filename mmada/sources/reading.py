@@ -29,7 +29,7 @@ from mmada.sources.units import PICTURE_FACTS, Declaration, PictureTask, RowTask
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import Unit, run_units
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Raised when a unit makes other bytes of equal input (decoding of pictures included)."""
 
 _PICTURES_PER_UNIT: Final = 128

@@ -37,7 +37,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import ImageDecodeError, decode_picture, picture_format
 from mmada.workers import LateUnit, Unit, run_units
 
-VERSION: Final = 5
+VERSION: Final = 6
 OUT: Final = "ingested"
 KEYED_BY: Final = "corpora"
 

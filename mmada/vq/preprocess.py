@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mmada.errors import MmadaError
 
@@ -35,6 +35,16 @@ _MAGIC: Final = {
     "TIFF": (b"II", b"MM"),
     "PPM": (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
 }
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation."""
 _TRUNCATED: Final = ("truncated", "unexpected end", "not enough data", "incomplete", "premature")
 
 
@@ -64,7 +74,7 @@ def decode_picture(data: bytes, *, max_pixels: int) -> UInt8[np.ndarray, "H W 3"
                     "image_too_large", f"{image.width}x{image.height}: a side is over {_LONGEST_SIDE} times the other"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(_upright(image))
     except ImageDecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -87,6 +97,15 @@ def picture_format(data: bytes) -> str:
     except Exception:  # Pillow's plugins raise almost anything on broken files
         return ""
     return "JPEG" if found == "MPO" else found  # a JPEG with more pictures behind the first, as cameras write
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As ImageOps.exif_transpose, which also writes all metadata anew, and fails where a camera wrote them badly."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # of metadata that are none; the pixels are whole
+        return image
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,5 +1,7 @@
 """Shards of an object store: through a bounded cache, whole or by the sample; faults and damage are met."""
 
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,6 +103,30 @@ def test_the_cache_stays_within_its_limit_and_drops_what_was_opened_longest_ago(
         monkeypatch.setenv("MMADA_SHARD_CACHE_GB", wrong)
         with pytest.raises(ParamsError, match=f"MMADA_SHARD_CACHE_GB is '{wrong}'"):
             ShardReader.open(remote.url, cache=cache)
+
+
+def test_what_a_kill_left_of_a_shard_goes_when_it_is_fetched_again(remote: Remote, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    reader = ShardReader.open(remote.url, cache=cache)
+    (cache / f".{_tars(reader)[0]}.tar.0badcafe.partial").write_bytes(b"half")
+    reader.fetch()
+    assert len(_held(cache)) == len(_tars(reader))
+    assert not list(cache.glob(".*"))
+
+
+def test_a_clock_that_went_back_keeps_no_shard_out_of_the_cache(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    reader = ShardReader.open(remote.url, cache=cache)
+    limit = sum(read_artifact(reader.folder).sizes.values())
+    monkeypatch.setenv("MMADA_SHARD_CACHE_GB", str(limit / 1e9))
+    cache.mkdir(exist_ok=True)
+    (cache / "another.tar").write_bytes(bytes(limit))
+    os.utime(cache / "another.tar", (time.time() + 1000,) * 2)
+    remote.proxy.requests.clear()
+    assert [sample.prompt for sample in reader.samples(KEYS)] == [sample.prompt for sample in SAMPLES]
+    assert remote.proxy.requests["GET"] <= 2 * len(_tars(reader))
 
 
 @pytest.mark.parametrize("limit", ["50", "0.00002"])

@@ -126,6 +126,17 @@ def test_arrow_tables_with_dictionaries_come_back_whole_and_cut_ones_to_the_cut(
         assert [content for _, content in rows[:-1]] == expected[: len(rows) - 1]
 
 
+@pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
+def test_what_polars_writes_is_read(tmp_path: Path, compression: Literal["uncompressed", "zstd"]) -> None:
+    path = tmp_path / "data.arrow"
+    rows = [{"text": f"t{n}", "word": f"w{n % 2}"} for n in range(24)]
+    table = pl.DataFrame(rows, schema={"text": pl.String, "word": pl.Categorical})
+    for wanted in (rows, []):
+        table.head(len(wanted)).write_ipc(path, compression=compression, record_batch_size=4)
+        for size in (1, 9, 100):
+            assert rows_of(path, "arrow", replace(LIMITS, rows_per_unit=size)) == list(enumerate(wanted))
+
+
 def test_what_datasets_saves_to_disk_is_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
@@ -238,6 +249,12 @@ def test_a_quotation_that_never_closes_costs_its_own_line(tmp_path: Path) -> Non
         read = rows_of(path, "image_folder", replace(LIMITS, rows_per_unit=size))
         assert reasons(read) == ["", "malformed_row", "", ""]
         assert [content for _, content in read[2:]] == [{"q": "c", "r": "3"}, {"q": "d", "r": "4"}]
+
+
+def test_columns_of_one_name_are_told_apart_alike_in_every_row(tmp_path: Path) -> None:
+    path = tmp_path / "captions.CSV"
+    path.write_text('\ufeffq,a,a\n1,2,3\n4,"5"x,6\n', encoding="utf-8")  # the last one is read by itself
+    assert [content["a"] for _, content in rows_of(path, "image_folder")] == ["2", "5x"]  # type: ignore[index]
 
 
 def test_rows_of_a_csv_are_those_of_the_standard_library(tmp_path: Path) -> None:

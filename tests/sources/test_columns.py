@@ -1,5 +1,6 @@
 """Declared columns: where values are looked up, and what is no value."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ def test_columns_are_keys_places_and_paths_through_both() -> None:
         (None, "missing_field"),
         ({"q": b"\xff"}, "invalid_text"),
         ({"q": "\ud800"}, "invalid_text"),
+        ({"q": float("nan")}, "invalid_text"),
+        ({"q": json.loads("1e999")}, "invalid_text"),
         ({"q": "x" * 3000}, "row_too_long"),
     ],
 )

@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
         ({"reference_pattern": "#### .+"}, "groups"),
         ({"reference_pattern": "(#"}, "regular expression"),
         ({"columns": {"prompt": "q", "image": "i", "text": "t"}}, "columns"),
+        *(({"files": files}, "no glob below") for files in ("", ".", "**.jsonl", "/x/*", "../*.jsonl")),
     ],
 )
 def test_a_wrong_declaration_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:

@@ -134,6 +134,16 @@ def test_a_file_that_pins_no_dataset_is_refused(tmp_path: Path, content: str | N
         _cut(path, UnitStore(tmp_path / "units"))
 
 
+def test_a_folder_here_that_is_called_like_a_pinned_dataset_is_not_read_for_it(
+    tmp_path: Path, folder: Path, pinned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "someone").mkdir()
+    folder.rename(tmp_path / "someone/words")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"the folder someone/words here .* rename it"):
+        _cut(pinned, UnitStore(tmp_path / "units"))
+
+
 def test_a_name_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"corpora.a.path: someone/words holds no file; .*mmada pin hf://"):
         _cut(Path("someone/words"), UnitStore(tmp_path / "units"))

@@ -17,6 +17,7 @@ from mmada.cli import app
 from mmada.contracts.ingested import read_dropped, read_pictures, read_records
 from mmada.errors import InputError, StorageError
 from mmada.params_data import Corpus
+from mmada.s3_storage import ObjectVersion, S3Storage
 from mmada.sources import pinning
 from mmada.sources.adapters import ADAPTERS
 from mmada.sources.pinning import object_sha256, pin
@@ -215,6 +216,46 @@ def test_a_pin_that_was_interrupted_goes_on(
         journal.write('["s3://cut')
     monkeypatch.setattr(pinning, "_read", read)
     assert pin(bucket.url, out, "*").bytes_read == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pins.json"]
+
+
+def test_pins_that_cannot_be_written_or_are_damaged_say_what_to_do(
+    tmp_path: Path, bucket: Bucket, proxy: FaultyProxy
+) -> None:
+    bucket.put("a.jsonl", b"{}\n")
+    with pytest.raises(StorageError, match=r"may not write /sys/c\.pins\.json"):
+        pin(bucket.url, Path("/sys/c.pins.json"), "*")
+    (tmp_path / "c.pins.json").write_text("<<<<<<< HEAD\n")
+    with pytest.raises(InputError, match="delete it and make it again"):
+        pin(bucket.url, tmp_path / "c.pins.json", "*")
+
+
+def test_objects_that_stand_for_folders_are_no_files(
+    tmp_path: Path, bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a.jsonl", b"{}\n")
+    listing = S3Storage.listing
+
+    def with_folders(storage: S3Storage, prefix: str = "") -> Iterator[tuple[str, ObjectVersion]]:
+        yield from (("", ObjectVersion(0, "e")), ("sub/", ObjectVersion(0, "e")), *listing(storage, prefix))
+
+    monkeypatch.setattr(S3Storage, "listing", with_folders)  # rclone, which serves the store, has none
+    assert pin(bucket.url, tmp_path / "c.pins.json", "**/*").objects == 1
+
+
+def test_two_may_pin_the_same_at_once(
+    tmp_path: Path, bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a.jsonl", b"{}\n")
+    out, read = tmp_path / "c.pins.json", pinning._read
+
+    def beside_another(storage: S3Storage, name: str) -> Pin:
+        monkeypatch.setattr(pinning, "_read", read)
+        assert pin(bucket.url, out, "*").objects == 1
+        return read(storage, name)
+
+    monkeypatch.setattr(pinning, "_read", beside_another)
+    assert pin(bucket.url, out, "*").objects == 1
     assert [path.name for path in tmp_path.iterdir()] == ["c.pins.json"]
 
 

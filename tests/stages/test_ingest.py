@@ -403,5 +403,15 @@ def test_a_struct_that_is_no_json_costs_its_row_alone(tmp_path: Path, value: obj
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     lines(tmp_path / "raw/good.jsonl", [{"q": "1", "a": "2"}])
     Path(os.fsdecode(bytes(tmp_path / "raw") + b"/caf\xe9.jsonl")).write_bytes(b"")
-    with pytest.raises(InputError, match="rename it"):
+    for format in ("jsonl", "huggingface"):
+        with pytest.raises(InputError, match="rename it"):
+            run(tmp_path, corpus(tmp_path / "raw", format=format))
+
+
+def test_a_link_to_nothing_is_no_file_less(tmp_path: Path) -> None:
+    lines(tmp_path / "raw/good.jsonl", [{"q": "1", "a": "2"}])
+    (tmp_path / "raw/linked.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(InputError, match=r"linked\.jsonl is a link to nothing"):
         run(tmp_path, corpus(tmp_path / "raw"))
+    lines(tmp_path / "elsewhere.jsonl", [{"q": "3", "a": "4"}])
+    assert run(tmp_path, corpus(tmp_path / "raw"))[1].rows_kept == 2

@@ -1,6 +1,7 @@
 """Pictures of every kind decode to upright RGB, broken ones are named, crops follow the published sums."""
 
 import io
+import struct
 import tracemalloc
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_orientation_is_applied(orientation: int, turns: int, is_mirrored: bool)
     plain = np.asarray(_gradient())
     upright = np.rot90(plain[:, ::-1] if is_mirrored else plain, turns)
     assert np.array_equal(decode_picture(_bytes(_gradient(), "PNG", exif=exif), max_pixels=LIMIT), upright)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_metadata_that_are_none_cost_no_picture(kind: str) -> None:
+    to_be_turned = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0)
+    not_as_promised = struct.pack("<HHL4s", 0x011A, 2, 4, b"72/1")  # a resolution in text
+    badly = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + to_be_turned + not_as_promised + bytes(4)
+    for exif, shape in ((badly, (60, 40, 3)), (b"Exif\0\0garbage!", (40, 60, 3))):
+        data = _bytes(Image.new("RGB", (60, 40)), kind, exif=exif)
+        assert decode_picture(data, max_pixels=LIMIT).shape == shape
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "GIF"), ("RGBA", "WEBP")])
