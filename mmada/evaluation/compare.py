@@ -12,13 +12,11 @@ from jaxtyping import Float
 from mmada.contracts.tables import read_table
 from mmada.errors import ContractError
 from mmada.evaluation.measured_scores import GRADED_ITEMS, by_item
-from mmada.evaluation.metrics import Share, bootstrap_difference, mcnemar
+from mmada.evaluation.metrics import Share, mcnemar, paired_interval
 from mmada.lineage.manifest import open_artifact
 
 SCORES_FILE: Final = "scores.json"
 BASELINES: Final = ("untrained", "constant", "permuted")
-BOOTSTRAP_SEED: Final = 0
-"""With one seed everywhere, two pages that compare the same checkpoints show the same interval."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,16 @@ class Comparison:
     high: float
     p_value: float
 
+    @property
+    def side(self) -> int:
+        """1 where the first is better, -1 where it is worse: by its answers and by the items that it has the better of.
+        0 where these contradict each other, as a few items answered far worse and many a little better do.
+        """
+        by_answers, by_items = np.sign(self.difference), np.sign(self.only_first - self.only_second)
+        return int(by_items) if by_answers == by_items else 0
 
-def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparison:
+
+def compare(first: Path, second: Path, benchmark: str) -> Comparison:
     """Paired comparison of two score folders on one benchmark.
 
     Raises ContractError when they are not of the same items by the same verifier.
@@ -50,7 +56,7 @@ def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparis
                 f"{benchmark}: {first} and {second} have different {part}; evaluate both again to compare"
             )
     a, b = (correct_by_item(folder, benchmark) for folder in (first, second))
-    low, high = bootstrap_difference(a, b, seed=seed)
+    low, high = paired_interval(a - b)
     only_first, only_second = int((a > b).sum()), int((b > a).sum())
     return Comparison(
         n=len(a),

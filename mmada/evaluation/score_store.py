@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmada.errors import IntegrityError, one_line
-from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
+from mmada.evaluation.compare import SCORES_FILE, Comparison, compare
 from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
@@ -174,7 +174,7 @@ class ScoreStore:
 
     def _compare(self, entry: Entry, parent: Entry, benchmark: str) -> Comparison:
         pair = (self.folder(entry.identity), self.folder(parent.identity))
-        return compare(*pair, benchmark, seed=BOOTSTRAP_SEED)
+        return compare(*pair, benchmark)
 
 
 def _damaged(file: Path, error: Exception, entry_file: Path) -> IntegrityError:
@@ -190,7 +190,7 @@ def falls_among(changes: Mapping[str, tuple[Entry, Comparison]]) -> list[Fall]:
     One-sided exact McNemar tests of the items on which the two differ, corrected over benchmarks by Holm's method
     (Scandinavian Journal of Statistics 6, 1979) at FAMILY_ERROR / PLANNED_CHECKPOINTS.
     """
-    one_sided = {name: one.p_value / 2 if one.difference < 0 else 1.0 for name, (_, one) in changes.items()}
+    one_sided = {name: one.p_value / 2 if one.side < 0 else 1.0 for name, (_, one) in changes.items()}
     return [Fall(name, changes[name][1], p_value) for name, p_value in significant(one_sided).items()]
 
 

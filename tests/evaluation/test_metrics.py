@@ -1,11 +1,12 @@
 """Intervals against published values and by simulation; paired tests against enumeration."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from mmada.evaluation.metrics import Share, bootstrap_difference, crossed_interval, mcnemar, share, share_of_answers
+from mmada.evaluation.metrics import Share, crossed_interval, mcnemar, paired_interval, share, share_of_answers
 
 
 @pytest.mark.parametrize(
@@ -68,17 +69,37 @@ def test_mcnemar_is_the_exact_binomial_test(a: int, b: int) -> None:
     assert mcnemar(a, b) == mcnemar(b, a)
 
 
-def test_bootstrap_agrees_with_theory_and_repeats() -> None:
+@pytest.mark.parametrize("n", [10, 30, 100, 240, 1319])
+def test_the_interval_of_a_change_covers_the_truth_also_where_few_items_differ(n: int) -> None:
+    """Of the items some are right in the first model alone, some in the second alone: all outcomes, and all shares."""
+    rarely = min(n, 100)  # more on one side have a chance of less than 1e-6 at the shares below
+    outcomes = [(gained, lost) for gained in range(rarely + 1) for lost in range(min(n - gained, rarely) + 1)]
+    ways = [math.lgamma(n + 1) - sum(math.lgamma(k + 1) for k in (*one, n - sum(one))) for one in outcomes]
+    limits = np.array([paired_interval([1.0] * gained + [-1.0] * lost + [0.0] * (n - gained - lost))
+                       for gained, lost in outcomes])  # fmt: skip
+    counts = np.array(outcomes)
+    shares = [share for share in (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3) if share * n <= 60]
+    for gain, loss in itertools.product(shares, shares):
+        chance = np.exp(ways + counts @ np.log([gain, loss]) + (n - counts.sum(1)) * math.log(1 - gain - loss))
+        assert chance.sum() == pytest.approx(1, abs=1e-6)
+        covered = (limits[:, 0] <= gain - loss) & (gain - loss <= limits[:, 1])
+        assert chance[covered].sum() >= 0.93
+        if gain == loss:
+            assert chance[(limits > 0).all(1) | (limits < 0).all(1)].sum() <= 0.056, "a change is seen where none is"
+
+
+def test_the_interval_of_a_change_agrees_with_theory_and_never_claims_to_know_all() -> None:
     rng = np.random.default_rng(1)
-    first, second = rng.random(400) < 0.6, rng.random(400) < 0.5
-    low, high = bootstrap_difference(first.tolist(), second.tolist(), seed=3)
-    difference = first.astype(float) - second.astype(float)
+    difference = (rng.random(400) < 0.6).astype(float) - (rng.random(400) < 0.5)
     half = 1.96 * difference.std() / 20
-    assert low == pytest.approx(difference.mean() - half, abs=0.01)
-    assert high == pytest.approx(difference.mean() + half, abs=0.01)
-    assert bootstrap_difference(first.tolist(), second.tolist(), seed=3) == (low, high)
-    with pytest.raises(ValueError, match="paired"):
-        bootstrap_difference([True], [], seed=0)
+    assert paired_interval(difference) == pytest.approx((difference.mean() - half, difference.mean() + half), abs=2e-3)
+    low, high = paired_interval(-difference)
+    assert (-high, -low) == pytest.approx(paired_interval(difference))
+    alike = paired_interval([0.0] * 240)
+    assert alike == pytest.approx((-0.0112, 0.0112), abs=1e-4)
+    assert paired_interval([1.0]) == pytest.approx((-0.735, 1.0), abs=1e-3)
+    with pytest.raises(ValueError, match="items"):
+        paired_interval([])
 
 
 @pytest.mark.parametrize("of_runs", [0.0, 0.02, 0.06])

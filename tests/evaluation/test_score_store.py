@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import polars as pl
 import pytest
 
 from mmada.errors import IntegrityError
+from mmada.evaluation.compare import Comparison
 from mmada.evaluation.measured_scores import GRADED_ITEMS
-from mmada.evaluation.metrics import mcnemar
-from mmada.evaluation.score_store import Measurement, ScoreStore, holm, significant
+from mmada.evaluation.metrics import mcnemar, paired_interval
+from mmada.evaluation.score_store import Entry, Measurement, ScoreStore, falls_among, holm, significant
 from mmada.evaluation.stored_scores import RegressionError, print_scores
 from mmada.lineage.manifest import Artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
@@ -196,6 +198,18 @@ def test_what_is_damaged_in_the_store_is_named_with_what_to_do(family: Any, tmp_
     file.unlink()
     store.add(scores, entry.identity, "parent", parent, provenance)
     print_scores(store, as_json=False, check=False)
+
+
+def test_many_items_a_little_better_and_a_few_far_worse_are_no_fall() -> None:
+    """Of four answers to each item: the items that differ say that the checkpoint is better, their answers do not."""
+    difference = [0.25] * 30 + [-1.0] * 8 + [0.0] * 62
+    change = Comparison(100, 30, 8, sum(difference) / 100, *paired_interval(difference), mcnemar(30, 8))
+    entry = Entry("a" * 64, "b" * 64, "child", "c" * 64, None)
+    assert change.difference < 0
+    assert change.p_value < 0.001
+    assert falls_among({"drawing": (entry, change)}) == []
+    fallen = replace(change, only_first=8, only_second=30)
+    assert [fall.benchmark for fall in falls_among({"drawing": (entry, fallen)})] == ["drawing"]
 
 
 def test_holm_is_the_published_procedure() -> None:

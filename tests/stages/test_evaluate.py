@@ -171,7 +171,7 @@ def test_a_killed_evaluation_continues_to_the_same_bytes(
 def test_checkpoints_are_compared_item_by_item(project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
     for key in ("first", "second"):
         run(project, benchmarks, key, tmp_path / key, tmp_path / "units")
-    found = compare(tmp_path / "first", tmp_path / "second", "shown", seed=0)
+    found = compare(tmp_path / "first", tmp_path / "second", "shown")
     assert found.n == 6
     assert found.low <= found.difference <= found.high
     rows = summary([(key, tmp_path / key) for key in ("first", "second")], untrained="first")
@@ -185,7 +185,7 @@ def test_checkpoints_are_compared_item_by_item(project: Path, benchmarks: dict[s
     (tmp_path / "other/scores.json").write_text(json.dumps(scores))
     _artifact(tmp_path / "other")
     with pytest.raises(ContractError, match="different items"):
-        compare(tmp_path / "first", tmp_path / "other", "shown", seed=0)
+        compare(tmp_path / "first", tmp_path / "other", "shown")
     rows = summary([(key, tmp_path / key) for key in ("other", "first")], untrained="other")
     assert ["untrained" in row.baselines for row in rows if row.checkpoint == "first"] == [True, False, False]
 
@@ -205,7 +205,7 @@ def test_several_answers_to_an_item(project: Path, benchmarks: dict[str, Benchma
         assert graded["item_id"].n_unique() == 18
         assert body["constant"]["n"] == 6
         assert body["identity"]["id"] != once["benchmarks"][name]["identity"]["id"]
-        found = compare(tmp_path / "thrice", tmp_path / "second", name, seed=0)
+        found = compare(tmp_path / "thrice", tmp_path / "second", name)
         other = read_table(tmp_path / "second" / f"items-{name}.parquet", GRADED_ITEMS, name)
         assert found.n == 6
         assert found.difference == pytest.approx((graded["correct"].sum() - other["correct"].sum()) / 18)
