@@ -62,6 +62,8 @@ class Wish:
             raise InputError("frames are the steps of a drawing: give --draw too")
         if self.frames is not None and self.frames.suffix.lower() not in (".gif", ".png"):
             raise InputError(f"{self.frames}: frames are written as .gif or, side by side, as .png")
+        if self.frames is not None and self.draw is not None and self.frames.resolve() == self.draw.resolve():
+            raise InputError(f"{self.draw} cannot hold both the drawing and its frames: give --frames another name")
         if self.draw is not None and self.draw.suffix.lower() != ".png":
             raise InputError(f"{self.draw}: pictures are written as PNG; give a name that ends in .png")
 
