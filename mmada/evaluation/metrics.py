@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmada.intervals import Z_95, wilson
+from mmada.intervals import Z_95, covering
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,20 @@ class Share:
 
 
 def share(correct: int, n: int) -> Share:
-    """The share with Wilson's score interval (Wilson 1927, JASA 22:209), which also holds near 0, near 1 and
-    for small n.
+    """The share with an interval that also holds near 0, near 1 and for small n (intervals.covering).
 
     Raises ValueError unless 0 <= correct <= n. Without items the interval is [0, 1]: nothing is known.
     """
-    low, high = wilson(correct, n)
+    low, high = covering(correct, n)
     return Share(n, correct, low, high)
 
 
 def share_of_answers(correct: Sequence[int] | Int[np.ndarray, "items"], per_item: int) -> Share:
     """The share of right answers where every item was answered `per_item` times, `correct` of them rightly.
 
-    Answers to one item are alike and tell less than as many items would: Wilson's interval is that of so many
-    independent answers as have a share that varies like the mean of the items' own shares (the effective sample size of
-    Korn and Graubard 1998, Survey Methodology 24:193). Raises ValueError as `share`.
+    Answers to one item are alike and tell less than as many items would: the interval is that of so many independent
+    answers as have a share that varies like the mean of the items' own shares (the effective sample size of Korn and
+    Graubard 1998, Survey Methodology 24:193). Raises ValueError as `share`.
     """
     items, total = len(correct), int(sum(correct))
     n = items * per_item
@@ -59,7 +58,7 @@ def share_of_answers(correct: Sequence[int] | Int[np.ndarray, "items"], per_item
         return plain
     alone, together = plain.value * (1 - plain.value), float(np.var(np.asarray(correct) / per_item, ddof=1)) / items
     effective = float(np.clip(alone / together, items, n)) if together else float(items if alone == 0 else n)
-    low, high = wilson(plain.value * effective, effective)
+    low, high = covering(plain.value * effective, effective)
     return Share(n, total, low, high)
 
 
@@ -98,7 +97,7 @@ def crossed_interval(values: Float[np.ndarray, "runs items"]) -> tuple[float, fl
     1973, Journal of Verbal Learning and Verbal Behavior 12:335; Satterthwaite 1946, Biometrics 2:110). Of one run it is
     the interval over items: how runs differ is not known then. Raises ValueError for fewer than two items.
     """
-    from scipy.special import stdtrit  # curation and developers have it, a machine that only evaluates need not
+    from scipy.special import stdtrit  # takes longer to import than most commands need
 
     runs, items = values.shape
     if items < 2:
