@@ -15,7 +15,7 @@ import polars as pl
 
 from mmada.curation.select import REASONS
 from mmada.errors import InputError, ParamsError
-from mmada.evaluation.compare import SCORES_FILE, Comparison, compare
+from mmada.evaluation.compare import Comparison, compare, scores_of
 from mmada.evaluation.score_store import holm
 from mmada.lineage.manifest import Artifact, read_artifact
 from mmada.params_data import GateOverride
@@ -163,7 +163,7 @@ class _Arm:
 
 
 def _effects(with_filter: Path, without: Path) -> list[Effect]:
-    scores = [json.loads((folder / SCORES_FILE).read_text("utf-8"))["benchmarks"] for folder in (with_filter, without)]
+    scores = [scores_of(folder)["benchmarks"] for folder in (with_filter, without)]
     compared = {name: compare(with_filter, without, name) for name in sorted(scores[0])}
     adjusted = holm({name: one.p_value for name, one in compared.items()})
     return [

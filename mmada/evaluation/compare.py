@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmada.contracts.tables import read_table
-from mmada.errors import ContractError
+from mmada.errors import ContractError, IntegrityError, one_line
 from mmada.evaluation.measured_scores import GRADED_ITEMS, by_item
 from mmada.evaluation.metrics import Share, mcnemar, paired_interval
 from mmada.lineage.manifest import open_artifact
@@ -118,9 +118,21 @@ def summary(folders: Sequence[tuple[str, Path]], *, untrained: str) -> list[Summ
     return rows
 
 
-def _scores(folder: Path) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads((open_artifact(folder).path / SCORES_FILE).read_text(encoding="utf-8"))
+def scores_of(folder: Path) -> dict[str, Any]:
+    """The body of a folder's scores.json. Raises IntegrityError when it is gone or damaged."""
+    file = folder / SCORES_FILE
+    try:
+        body: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise IntegrityError(
+            f"{file} is gone or damaged ({one_line(error)}); bring back what was measured (`dvc checkout {folder}`) "
+            "or delete the folder and evaluate again"
+        ) from None
     return body
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    return scores_of(open_artifact(folder).path)
 
 
 def _share(body: dict[str, Any]) -> Share:

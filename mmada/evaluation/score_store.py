@@ -16,7 +16,7 @@ from mmada.evaluation.compare import SCORES_FILE, Comparison, compare
 from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
-from mmada.storage import atomic_write, link_tree
+from mmada.storage import atomic_write, exclusive, link_tree
 from mmada.unit_store import unit_key
 
 FAMILY_ERROR: Final = 0.05
@@ -116,13 +116,19 @@ class ScoreStore:
         records = provenance.records(model.id)
         parent = records[-1]["inputs"].get("parent", {"id": ""})["id"] if records else ""
         entry = Entry(identity, model.id, name, parent, model.metadata.get("step"))
-        target = self.folder(identity)
         if not self.has(identity):
-            shutil.rmtree(target, ignore_errors=True)
-            link_tree(scores, target)
-            text = json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n"
-            atomic_write(self._entry_file(identity), text.encode())
+            with exclusive(self.root / ".lock"):  # a sweep and `mmada scores` find the same scores of the graph
+                self._keep(scores, entry)
         return entry
+
+    def _keep(self, scores: Path, entry: Entry) -> None:
+        if self.has(entry.identity):
+            return
+        target = self.folder(entry.identity)
+        shutil.rmtree(target, ignore_errors=True)  # of one that was killed here, or that lost its entry
+        link_tree(scores, target)
+        text = json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n"
+        atomic_write(self._entry_file(entry.identity), text.encode())
 
     def entries(self) -> list[Entry]:
         """All evaluations, in order of their identity. Raises IntegrityError naming a file that is damaged."""

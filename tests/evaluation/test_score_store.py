@@ -4,6 +4,9 @@ import json
 import os
 import random
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,17 @@ import polars as pl
 import pytest
 
 from mmada.errors import IntegrityError
+from mmada.evaluation import score_store
 from mmada.evaluation.compare import Comparison
+from mmada.evaluation.graph_scores import collect_scores
 from mmada.evaluation.measured_scores import GRADED_ITEMS
 from mmada.evaluation.metrics import mcnemar, paired_interval
 from mmada.evaluation.score_store import Entry, Measurement, ScoreStore, falls_among, holm, significant
 from mmada.evaluation.stored_scores import RegressionError, print_scores
-from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.manifest import Artifact, read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
+from mmada.storage import link_tree
 
 SAMPLING = {
     "think": False, "text_tokens": 4, "text_steps": 4, "text_block": 4, "text_temperature": 0.0, "image_steps": 4,
@@ -123,6 +129,27 @@ def test_an_evaluation_is_kept_once(family: Any, tmp_path: Path) -> None:
     assert (entry.parent, entry.step) == (parent.id, 40)
 
 
+def test_two_that_keep_the_same_evaluation_at_once_do_not_take_it_from_each_other(
+    family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep and `mmada scores` both find what the graph has just evaluated."""
+    store, provenance, parent, _ = family
+    scores = _scores(tmp_path / "scores", [True] * 9, parent.id)
+    busy = threading.Lock()
+
+    def slowly(source: Path, target: Path) -> None:
+        assert busy.acquire(blocking=False), "another is at it"
+        time.sleep(0.2)
+        link_tree(source, target)
+        busy.release()
+
+    monkeypatch.setattr(score_store, "link_tree", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        kept = [pool.submit(store.add, scores, "e" * 64, "parent", parent, provenance) for _ in range(2)]
+    assert store.entries() == [kept[0].result()] == [kept[1].result()]
+    assert store.scores(store.entries()[0])["benchmarks"]["sums"]["correct"] == 9
+
+
 @pytest.mark.parametrize(("broken", "falls"), [(0, False), (3, False), (30, True)])
 def test_a_fall_is_told_from_chance(
     family: Any, tmp_path: Path, broken: int, falls: bool, capsys: pytest.CaptureFixture[str]
@@ -210,6 +237,21 @@ def test_many_items_a_little_better_and_a_few_far_worse_are_no_fall() -> None:
     assert falls_among({"drawing": (entry, change)}) == []
     fallen = replace(change, only_first=8, only_second=30)
     assert [fall.benchmark for fall in falls_among({"drawing": (entry, fallen)})] == ["drawing"]
+
+
+@pytest.mark.parametrize("damaged", [None, "", '{"benchmarks": {'])
+def test_damaged_scores_of_the_graph_are_named_with_what_to_do(project: Path, damaged: str | None) -> None:
+    folder = project / "data/scores/stage1"
+    model = _model(project / "data/models/stage1", "stage1")
+    made = read_artifact(_scores(folder, [True] * 9, model.id))
+    record = {"id": made.id, "inputs": {"model": {"id": model.id, "path": "data/models/stage1"}}}
+    (project / "data/provenance").mkdir()
+    (project / "data/provenance" / f"{made.id}.jsonl").write_text(json.dumps(record) + "\n")
+    (folder / "scores.json").unlink()
+    if damaged is not None:
+        (folder / "scores.json").write_text(damaged)
+    with pytest.raises(IntegrityError, match=r"stage1/scores.json is gone or damaged .*`dvc checkout .*stage1`"):
+        collect_scores(project, project)
 
 
 def test_holm_is_the_published_procedure() -> None:
