@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from mmada.contracts.tables import read_table
+from mmada.contracts.tables import scan_columns
 from mmada.errors import ContractError, IntegrityError, one_line
 from mmada.evaluation.measured_scores import GRADED_ITEMS, by_item
 from mmada.evaluation.metrics import Share, mcnemar, paired_interval
@@ -71,7 +71,8 @@ def compare(first: Path, second: Path, benchmark: str) -> Comparison:
 
 def correct_by_item(folder: Path, benchmark: str) -> Float[np.ndarray, "items"]:
     """Of each item, in order of their ids, the share of answers that were right, by a folder of scores."""
-    graded = read_table(folder / f"items-{benchmark}.parquet", GRADED_ITEMS, "graded items")
+    verdicts = ("item_id", "correct", "permuted_correct")  # and not the drawings, which are nearly all of a table
+    graded = scan_columns([folder / f"items-{benchmark}.parquet"], GRADED_ITEMS, verdicts, "graded items").collect()
     items = by_item(graded)
     return np.asarray(items["correct"] / items["answers"])
 
