@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -72,6 +73,13 @@ def test_mcnemar_is_the_exact_binomial_test(a: int, b: int) -> None:
     extreme = [k for k in range(n + 1) if abs(k - n / 2) >= abs(a - n / 2)]
     assert mcnemar(a, b) == pytest.approx(sum(math.comb(n, k) for k in extreme) / 2**n)
     assert mcnemar(a, b) == mcnemar(b, a)
+
+
+def test_mcnemar_of_a_large_benchmark_takes_no_time() -> None:
+    began = time.process_time()
+    found = mcnemar(19_900, 20_100)
+    assert found == pytest.approx(math.erfc(199 / math.sqrt(2 * 40_000)), rel=1e-3)  # normal, continuity corrected
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("n", [10, 30, 100, 240, 1319])
