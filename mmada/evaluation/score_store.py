@@ -6,7 +6,7 @@ says of which checkpoint it is and what that checkpoint was made of.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -134,13 +134,15 @@ class ScoreStore:
         """All evaluations, in order of their identity. Raises IntegrityError naming a file that is damaged."""
         return [self._entry(file) for file in sorted(self.root.glob("*.json"))]
 
-    def changes(self, entry: Entry) -> dict[str, tuple[Entry, Comparison]]:
-        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`).
+    def changes(self, entry: Entry, known: Sequence[Entry] | None = None) -> dict[str, tuple[Entry, Comparison]]:
+        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`). `known`: `entries()`, where one
+        asks of many and has read them.
 
         Only evaluations of the same items, by the same verifier and decoding, tell the checkpoint from its parent; the
         youngest of several counts. A benchmark on which the parent has none is left out.
         """
-        parents = sorted((one for one in self.entries() if one.checkpoint == entry.parent), key=self._age)
+        known = self.entries() if known is None else known
+        parents = sorted((one for one in known if one.checkpoint == entry.parent), key=self._age)
         wanted = self._measured(entry)
         found: dict[str, Entry] = {}
         for parent in parents:

@@ -25,6 +25,7 @@ from mmada.evaluation.stored_scores import RegressionError, print_scores
 from mmada.lineage.manifest import Artifact, read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
+from mmada.site.published_scores import published_scores
 from mmada.storage import link_tree
 
 SAMPLING = {
@@ -52,7 +53,7 @@ def _model(folder: Path, weights: str, *, key: str = "stage1", **metadata: objec
 def _scores(folder: Path, correct: list[bool], model: str, *, decoding: str = "d") -> Path:
     folder.mkdir(parents=True)
     n, right = len(correct), sum(correct)
-    share = {"n": n, "correct": right, "low": 0.0, "high": 1.0}
+    share = {"n": n, "correct": right, "share": right / n, "low": 0.0, "high": 1.0}
     identity = {"model": model, "items": "i", "verifier": "v", "decoding": decoding, "id": model}
     body = {"kind": "reasoning", "identity": identity, **share, "constant": share, "permuted": share, "categories": {}}
     (folder / "scores.json").write_text(json.dumps({"checkpoint": "x", "benchmarks": {"sums": body}, "ceiling": None}))
@@ -168,6 +169,20 @@ def test_a_fall_is_told_from_chance(
     row = next(row for row in json.loads(capsys.readouterr().out) if row["name"] == "child")
     assert row["change"]["difference"] == pytest.approx(-broken / 100)
     assert row["change"]["only_second"] == broken
+
+
+def test_the_store_is_read_once_however_many_evaluations_it_holds(
+    family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, provenance, parent, child = family
+    for name, model in (("a", parent), ("b", child), ("c", child)):
+        store.add(_scores(tmp_path / name, [True] * 9, model.id), name * 64, name, model, provenance)
+    readings: list[int] = []
+    original = ScoreStore.entries
+    monkeypatch.setattr(ScoreStore, "entries", lambda store: readings.append(1) or original(store))
+    print_scores(store, as_json=False, check=True)
+    list(published_scores(store, "sums"))
+    assert len(readings) == 2
 
 
 def test_another_suite_is_not_compared(family: Any, tmp_path: Path) -> None:
