@@ -149,10 +149,6 @@ class ScoreStore:
             found |= {name: parent for name, how in self._measured(parent).items() if wanted.get(name) == how}
         return {name: (found[name], self._compare(entry, found[name], name)) for name in wanted if name in found}
 
-    def falls(self, entry: Entry) -> list[Fall]:
-        """Benchmarks on which `entry` fell against its parent."""
-        return falls_among(self.changes(entry))
-
     def scores(self, entry: Entry) -> dict[str, Any]:
         """The body of an evaluation's scores.json. Raises IntegrityError when it is gone or damaged."""
         file = self.folder(entry.identity) / SCORES_FILE
