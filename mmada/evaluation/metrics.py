@@ -54,9 +54,11 @@ def share_of_answers(correct: Sequence[int] | Int[np.ndarray, "items"], per_item
     items, total = len(correct), int(sum(correct))
     n = items * per_item
     plain = share(total, n)
-    if per_item == 1 or items < 2:
+    if per_item == 1 or not items:
         return plain
-    alone, together = plain.value * (1 - plain.value), float(np.var(np.asarray(correct) / per_item, ddof=1)) / items
+    alone, together = plain.value * (1 - plain.value), math.inf  # how alike answers to a single item are, nobody knows
+    if items > 1:
+        together = float(np.var(np.asarray(correct) / per_item, ddof=1)) / items
     effective = float(np.clip(alone / together, items, n)) if together else float(items if alone == 0 else n)
     low, high = covering(plain.value * effective, effective)
     return Share(n, total, low, high)

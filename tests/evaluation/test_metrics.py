@@ -57,6 +57,9 @@ def test_one_answer_an_item_and_answers_all_alike() -> None:
     alike, once = share_of_answers([4 * one for one in correct], 4), share(7, 20)
     assert (alike.n, alike.correct) == (80, 28)
     assert (alike.low, alike.high) == pytest.approx((once.low, once.high))
+    single = share_of_answers([4], 4)
+    assert (single.n, single.low, single.high) == (4, share(1, 1).low, 1.0)
+    assert share_of_answers([], 4) == share(0, 0)
     none = share_of_answers([0] * 20, 4)
     assert (none.n, none.low, none.high) == (80, 0.0, share(0, 20).high)
 
