@@ -18,7 +18,7 @@ from mmada.checkpoint_registry import Checkpoint, load_registry
 from mmada.errors import InputError
 from mmada.evaluation.benchmarks import BENCHMARK_KINDS
 from mmada.evaluation.graph_scores import collect_scores, score_store
-from mmada.evaluation.score_store import Entry, Fall, Measurement, ScoreStore
+from mmada.evaluation.score_store import Entry, Fall, Measurement, ScoreStore, falls_among
 from mmada.lineage.manifest import MANIFEST_NAME, Artifact, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import Params, load_params
@@ -134,9 +134,26 @@ def checkpoint_key(model: Artifact) -> str:
     return f"c_{model.id[:_ID_DIGITS]}"
 
 
-def _raise_alarms(store: ScoreStore, entries: Iterable[Entry], log: RunLogger) -> Mapping[str, list[Fall]]:
-    """Event and artifact for every checkpoint that fell against its parent; returns the falls by checkpoint id."""
-    fallen = {entry.checkpoint: falls for entry in entries if (falls := store.falls(entry))}
+def _falls(store: ScoreStore, told: Sequence[Entry]) -> Mapping[str, list[Fall]]:
+    """Checkpoint id -> benchmarks on which it fell against its parent, as the evaluations `told` of the two tell. A
+    fall by an earlier suite, which an earlier run told, is no news.
+    """
+    known, identities = store.entries(), {entry.identity for entry in told}
+    checkpoints = {entry.checkpoint for entry in told}
+    fallen: dict[str, list[Fall]] = {}
+    for entry in known:
+        # A parent that is evaluated after its children tells only now how they moved.
+        if checkpoints.isdisjoint({entry.checkpoint, entry.parent}):
+            continue
+        changes = store.changes(entry, known)
+        for fall in falls_among(changes):
+            if identities & {entry.identity, changes[fall.benchmark][0].identity}:
+                fallen.setdefault(entry.checkpoint, []).append(fall)
+    return fallen
+
+
+def _raise_alarms(fallen: Mapping[str, list[Fall]], log: RunLogger) -> None:
+    """Event and artifact for every checkpoint that fell against its parent."""
     for checkpoint, falls in fallen.items():
         text = "; ".join(f"{fall.benchmark} {fall.comparison.difference:+.1%}" for fall in falls)
         log.error("checkpoint %s fell against its parent: %s", checkpoint[:12], text)
@@ -156,18 +173,15 @@ def _raise_alarms(store: ScoreStore, entries: Iterable[Entry], log: RunLogger) -
             resource={"prefect.resource.id": f"mmada.checkpoint.{checkpoint}"},
             payload={"checkpoint": checkpoint, "falls": text},
         )
-    return fallen
 
 
 def regression_state(project: Path, entries: Sequence[Entry], log: RunLogger) -> State[object]:
     """The state that a run of evaluations ends in: `Regression` when a checkpoint fell against its parent."""
-    store, checkpoints = score_store(project), {entry.checkpoint for entry in entries}
-    # A parent that is evaluated after its children tells only now how they moved.
-    moved = [entry for entry in store.entries() if not checkpoints.isdisjoint({entry.checkpoint, entry.parent})]
-    fallen = _raise_alarms(store, moved, log)
+    fallen = _falls(score_store(project), entries)
+    _raise_alarms(fallen, log)
     if not fallen:
         return Completed(message=f"{len(entries)} evaluated, none fell against its parent")
-    return Completed(name="Regression", message=f"{len(fallen)} of {len(entries)} fell against their parents")
+    return Completed(name="Regression", message=f"{len(entries)} evaluated; fell against their parents: {len(fallen)}")
 
 
 def _evaluate(

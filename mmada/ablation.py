@@ -15,7 +15,7 @@ import polars as pl
 
 from mmada.curation.select import REASONS
 from mmada.errors import InputError, ParamsError
-from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
+from mmada.evaluation.compare import Comparison, compare, scores_of
 from mmada.evaluation.score_store import holm
 from mmada.lineage.manifest import Artifact, read_artifact
 from mmada.params_data import GateOverride
@@ -46,7 +46,7 @@ class Effect:
     @property
     def is_seen(self) -> bool:
         """Whether chance explains the difference so rarely that one may speak of it."""
-        return self.p_value <= FALSE_DIFFERENCES
+        return self.p_value <= FALSE_DIFFERENCES and self.comparison.side != 0
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class _Arm:
 
 
 def _effects(with_filter: Path, without: Path) -> list[Effect]:
-    scores = [json.loads((folder / SCORES_FILE).read_text("utf-8"))["benchmarks"] for folder in (with_filter, without)]
-    compared = {name: compare(with_filter, without, name, seed=BOOTSTRAP_SEED) for name in sorted(scores[0])}
+    scores = [scores_of(folder)["benchmarks"] for folder in (with_filter, without)]
+    compared = {name: compare(with_filter, without, name) for name in sorted(scores[0])}
     adjusted = holm({name: one.p_value for name, one in compared.items()})
     return [
         Effect(name, scores[0][name]["share"], scores[1][name]["share"], one, adjusted[name])
@@ -191,6 +191,6 @@ def _effect_line(effect: Effect) -> str:
     one = effect.comparison
     shares = f"{effect.share_with:.1%} with, {effect.share_without:.1%} without"
     points = f"{100 * one.difference:+.1f} points ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
-    verdict = "no difference seen" if not effect.is_seen else "better with" if one.difference > 0 else "better without"
+    verdict = "no difference seen" if not effect.is_seen else "better with" if one.side > 0 else "better without"
     only = f"right only with {one.only_first}, only without {one.only_second} of {one.n}"
     return f"  {effect.benchmark:20s} {shares}: {points}, {only}, p {effect.p_value:.3g}: {verdict}"

@@ -12,6 +12,7 @@ from mmada.lineage.manifest import MANIFEST_NAME, open_artifact, read_artifact, 
 from mmada.lineage.provenance import ProvenanceStore, Run
 from mmada.params_schema import Params
 from mmada.storage import link_tree, settle
+from mmada.text_tokenizer import load_tokenizer
 from mmada.training.checkpoint_folders import checkpoint_folder, keep_checkpoint
 
 STAGE: Final = "external"
@@ -23,7 +24,7 @@ def register_checkpoint(folder: Path, name: str, params: Params, *, external: bo
 
     A folder whose provenance is known here is registered as published. Any other is refused unless `external` says that
     it was made elsewhere: its lineage ends here, and it is taken to read pictures by the project's own tokenizer.
-    Raises InputError or CheckpointError saying what is missing.
+    Raises InputError, CheckpointError or ContractError saying what is missing or does not fit.
     """
     _check_layout(folder)
     provenance = ProvenanceStore(Path(params.paths.provenance))
@@ -52,9 +53,10 @@ def _check_layout(folder: Path) -> None:
 
 
 def _take_in(folder: Path, name: str, params: Params, store: Path, provenance: ProvenanceStore) -> Checkpoint:
-    from mmada.model.weights import load_config
+    from mmada.model.weights import check_model, load_vocab
 
-    load_config(folder)
+    check_model(folder)  # nothing takes out of models.yaml again what every evaluation would fail at
+    load_tokenizer(folder, vocab=load_vocab(folder))
     started = datetime.now(UTC)
     partial = store / f".{secrets.token_hex(4)}.partial"
     try:

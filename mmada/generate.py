@@ -18,7 +18,7 @@ from mmada.cot_dialects import THINK_REQUEST
 from mmada.errors import CheckpointError, InputError
 from mmada.lineage.manifest import MANIFEST_NAME, read_artifact
 from mmada.model.from_params import sampling_settings
-from mmada.model.generation import Query, generate
+from mmada.model.generation import Query, generate, num_tokens
 from mmada.model.image_sampling import ImageSampling
 from mmada.model.text_sampling import TextSampling
 from mmada.model.weights import load_model, load_vocab
@@ -62,6 +62,8 @@ class Wish:
             raise InputError("frames are the steps of a drawing: give --draw too")
         if self.frames is not None and self.frames.suffix.lower() not in (".gif", ".png"):
             raise InputError(f"{self.frames}: frames are written as .gif or, side by side, as .png")
+        if self.frames is not None and self.draw is not None and self.frames.resolve() == self.draw.resolve():
+            raise InputError(f"{self.draw} cannot hold both the drawing and its frames: give --frames another name")
         if self.draw is not None and self.draw.suffix.lower() != ".png":
             raise InputError(f"{self.draw}: pictures are written as PNG; give a name that ends in .png")
 
@@ -130,8 +132,14 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
     vocab = load_vocab(model_folder)
     tokenizer = load_tokenizer(model_folder, vocab=vocab)
     codes = codec.encode(read_picture(wish.about)) if wish.about is not None and codec is not None else None
-    num_tokens = codec.grid[0] * codec.grid[1] if codec is not None else 0
-    frames = _Frames(slice(-num_tokens - 1, -1), vocab.mask)
+    query, num_codes = Query(wish.question, codes), codec.grid[0] * codec.grid[1] if codec is not None else 0
+    length = num_tokens(wish.task, query, tokenizer, vocab, text=text, num_image_tokens=num_codes)
+    if length > (most := model.config.max_sequence_length):
+        raise InputError(
+            f"the prompt takes {length} tokens with its answer, but the model takes {most}; shorten it, or ask for "
+            "less: --tokens of text, --size of a picture"
+        )
+    frames = _Frames(slice(-num_codes - 1, -1), vocab.mask)
     steps = (image.steps if wish.draw else 0) + (text.steps if wish.task != "t2i" else 0)
     with progress_bar(wish.task, None if text.is_parallel else steps, "step") as bar:
 
@@ -143,12 +151,12 @@ def answer(model_folder: Path, wish: Wish, choices: Choices, params_file: Path) 
         made = generate(
             model,
             wish.task,
-            [Query(wish.question, codes)],
+            [query],
             tokenizer,
             vocab,
             text=replace(text, stop_id=vocab.eos, revisit_masks=True, row_stops=True),
             image=image,
-            num_image_tokens=num_tokens,
+            num_image_tokens=num_codes,
             generator=torch.Generator(compute_device(choices.device)).manual_seed(choices.seed),
             on_step=on_step,
         )

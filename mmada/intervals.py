@@ -30,19 +30,20 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
 
 
 @functools.lru_cache(maxsize=4096)
-def covering(correct: int, n: int) -> tuple[float, float]:
+def covering(correct: float, n: float) -> tuple[float, float]:
     """Wilson's interval, widened to the exact binomial limits of level _WIDENING where those lie outside it.
 
-    Few trials of one question have shares near 0 or 1, where Wilson's alone is too narrow. Raises as `wilson`.
+    Shares near 0 or 1 are those of few trials of one question, and of models that can do next to nothing or nearly all:
+    there Wilson's alone is too narrow. Raises as `wilson`.
     """
     low, high = wilson(correct, n)
     return min(low, _exact_low(correct, n)), max(high, 1 - _exact_low(n - correct, n))
 
 
-def _exact_low(correct: int, n: int) -> float:
+def _exact_low(correct: float, n: float) -> float:
     """The share that gives `correct` or more of `n` with probability _WIDENING (Clopper and Pearson 1934): their
     binomial tail is a regularised incomplete beta function.
     """
-    from scipy.special import betaincinv  # curation has it, evaluation need not
+    from scipy.special import betaincinv  # takes longer to import than most commands need
 
     return float(betaincinv(correct, n - correct + 1, _WIDENING)) if correct else 0.0

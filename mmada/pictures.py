@@ -93,8 +93,12 @@ class PictureSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "PictureSpec":
-        """Inverse of to_json; raises ValueError on unknown words, KeyError on missing fields."""
+        """Inverse of to_json; raises ValueError on unknown words and where nothing is asked for, KeyError on missing
+        fields.
+        """
         include = tuple(ObjectSpec(o["shape"], int(o["count"]), o["colour"]) for o in data["include"])
+        if not include or min(wanted.count for wanted in include) < 1:
+            raise ValueError("one object or more, each once at least, must be asked for")
         for wanted in include:
             _one_of(wanted.shape, SHAPES)
             _one_of(wanted.colour, (None, *COLOURS))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmada.errors import InputError, ParamsError
-from mmada.evaluation.compare import SCORES_FILE, correct_by_item
+from mmada.evaluation.compare import SCORES_FILE, correct_by_item, scores_of
 from mmada.evaluation.metrics import crossed_interval
 from mmada.params_schema import PARAMS_FILE, Params, parse_params
 from mmada.side_project import SHARED, make_side_project, shared_folders
@@ -149,7 +149,7 @@ class _SeedRun:
 def _compared(benchmark: str, scores: Sequence[Path], stages: Sequence[str]) -> BenchmarkProof:
     first, *later = stages
     correct = {name: _correct(benchmark, [folder / name for folder in scores]) for name in (*stages, CONTROL)}
-    body = json.loads((scores[0] / later[-1] / SCORES_FILE).read_text("utf-8"))["benchmarks"][benchmark]
+    body = scores_of(scores[0] / later[-1])["benchmarks"][benchmark]
     return BenchmarkProof(
         benchmark=benchmark,
         items=correct[first].shape[1],

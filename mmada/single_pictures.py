@@ -23,6 +23,8 @@ from mmada.vq.magvit import MAGVITv2, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
 MAX_PIXELS: Final = 50_000_000
+MAX_CODES: Final = 16_384
+"""Of one picture: 2048 pixels squared. Each looks at each in the middle of the network, which takes a gibibyte."""
 CODE_FILES: Final = (".json", ".npy")
 
 
@@ -38,6 +40,7 @@ class PictureCodec:
         factor = self.magvit.sizes.factor
         if any(side <= 0 or side % factor for side in self.size):
             raise InputError(f"pictures of {self.size[0]}x{self.size[1]} pixels: sides must be multiples of {factor}")
+        _check_grid(self.grid)
         if self.grid == (1, 1):  # normalised over its pixels, the only one of a layer would be 0 whatever it was
             raise InputError(
                 f"a picture of {factor}x{factor} pixels is one code, which shows nothing; give a larger size"
@@ -61,7 +64,10 @@ class PictureCodec:
         return codes
 
     def decode(self, codes: Int[np.ndarray, "h w"]) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture of a grid of codes, whatever its size. Raises ContractError for a code out of range."""
+        """The picture of a grid of codes, of any height and width. Raises InputError for more codes than a picture may
+        have, ContractError for a code out of range.
+        """
+        _check_grid(codes.shape)
         row = torch.from_numpy(codes.astype(np.int64)).reshape(1, -1)
         pixels = self.magvit.decode(row, height=codes.shape[0], width=codes.shape[1])
         picture: UInt8[np.ndarray, "H W 3"] = to_uint8(pixels)[0]
@@ -110,10 +116,10 @@ def read_codes(path: Path) -> Int[np.ndarray, "h w"]:
     data = _read(path)
     try:
         if path.suffix.lower() == ".npy":
-            codes: np.ndarray[Any, np.dtype[Any]] = np.load(io.BytesIO(data), allow_pickle=False)
+            codes: np.ndarray[Any, np.dtype[Any]] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
         else:
             codes = np.asarray(json.loads(data))
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, RecursionError, MemoryError) as error:
         raise InputError(f"{path} holds no codes: {error}") from error
     if codes.ndim != 2 or codes.size == 0 or not np.issubdtype(codes.dtype, np.integer):
         raise InputError(f"{path}: a grid (rows of integers) expected, {codes.dtype} of shape {codes.shape} found")
@@ -138,6 +144,14 @@ def check_place(path: Path) -> None:
         pass
     if is_new:
         path.unlink()
+
+
+def _check_grid(grid: tuple[int, ...]) -> None:
+    rows, columns = grid
+    if rows * columns > MAX_CODES:
+        raise InputError(
+            f"a picture of {rows}x{columns} codes: at most {MAX_CODES:,} fit into memory; take a smaller one"
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,9 @@
 """Reading of weight files: safetensors only, and every tensor that a network wants, no more and no fewer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +26,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError when the file is absent, damaged, or a pickle (then it says how to convert it).
     """
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # safe_open is no mapping
+
+
+def read_shapes(path: Path) -> dict[str, torch.Size]:
+    """The shapes of all tensors of a safetensors file, by its header alone. Raises as `read_tensors`."""
+    with _opened(path) as file:
+        return {key: torch.Size(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; {_instead(path)}")
     with path.open("rb") as stream:
@@ -33,7 +46,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} should be a safetensors file, but {_CONVERT}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # safe_open is no mapping
+            yield file
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
 

@@ -2,20 +2,22 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mmada.checkpoint_registry import load_registry
-from mmada.errors import CheckpointError, InputError, ParamsError
+from mmada.errors import CheckpointError, InputError, MmadaError, ParamsError
 from mmada.external_checkpoints import register_checkpoint
 from mmada.lineage.manifest import open_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import trace
+from mmada.model.weights import save_model
 from mmada.params_schema import Params, load_params
+from mmada.text_tokenizer import make_vocab
 from tests.published import publish_by_training
-
-SIZES = {"d_model": 8, "n_layers": 1, "n_heads": 2, "mlp_hidden_size": 8, "max_sequence_length": 8, "vocab_size": 8}
+from tests.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -30,8 +32,9 @@ def params(project: Path) -> Params:
 @pytest.fixture
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "config.json").write_text(json.dumps(SIZES))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    vocab = make_vocab(tiny_tokenizer(tmp_path_factory), num_codes=32)
+    save_model(tiny_model(vocab), vocab, folder)
+    shutil.copy(tmp_path_factory.getbasetemp() / "tokenizer/tokenizer.json", folder)
     return folder
 
 
@@ -76,6 +79,38 @@ def test_what_is_no_model_is_named(params: Params, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"lacks config.json and \*.safetensors"):
         register_checkpoint(tmp_path / "empty", "x", params, external=True)
+
+
+def _without_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _cut_short(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def _of_another_size(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "n_layers": 3}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_without_tokenizer, "tokenizer.json does not exist"),
+        (_cut_short, "damaged or no safetensors"),
+        (_of_another_size, "found 21 tensors, expected 30"),
+    ],
+)
+def test_what_no_evaluation_could_load_is_refused(
+    params: Params, model: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(model)
+    with pytest.raises(MmadaError, match=message):
+        register_checkpoint(model, "llada", params, external=True)
+    assert "llada" not in load_registry()
+    assert not list(Path(params.paths.checkpoints).glob("*"))
 
 
 def test_damaged_bytes_of_our_own_are_refused(params: Params, model: Path) -> None:

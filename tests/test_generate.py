@@ -146,9 +146,14 @@ def test_a_folder_whose_config_describes_no_model_is_one_message_and_exit_2(mmad
         (("x", "--about", "picture.png", "--size", "64x32"), "centre_crop makes squares"),
         (("x", "--size", "big", "--draw", "y.png"), "HEIGHTxWIDTH"),
         (("x", "--tokens", "15"), "do not split evenly"),
-        (("x", "--tokens", "256", "--steps", "256"), "the model takes 256"),
+        (("x", "--tokens", "256", "--steps", "256"), "the model takes 256; shorten it, or ask for less: --tokens"),
+        (("x", "--draw", "y.png", "--size", "512"), "the prompt takes 1030 tokens with its answer"),
         (("x", "--threshold", "2"), r"lies in (0, 1]"),
         (("x", "--threshold", "0"), r"lies in (0, 1]"),
+        (("x", "--temperature", "inf"), "temperature inf and guidance 0.0 finite"),
+        (("x", "--draw", "y.png", "--guidance", "inf"), "guidance inf finite"),
+        (("x", "--draw", "y.png", "--frames", "./y.png"), "both the drawing and its frames"),
+        (("x", "--about", "picture.png", "--size", "99984"), "6249x6249 codes"),
         (("x", "--draw", "/proc/y.png"), "/proc/y.png cannot be written"),
         (("x", "--draw", "y.png", "--frames", "/proc/y.gif"), "/proc/y.gif cannot be written"),
         (("x", "--device", "cuda:99"), "0 CUDA devices"),
@@ -194,6 +199,8 @@ def test_codes_of_one_picture_go_out_and_come_back(mmada, folder, tmp_path, name
         ([[]], "shape (1, 0) found"),
         ([[1.5, 2.0]], "float64"),
         ("{", "holds no codes"),
+        ("[" * 100_000, "holds no codes"),
+        ([[1] * 129] * 128, "128x129 codes"),
     ],
 )
 def test_what_is_no_grid_of_codes_is_refused(mmada, tmp_path, codes, message):
@@ -203,8 +210,22 @@ def test_what_is_no_grid_of_codes_is_refused(mmada, tmp_path, codes, message):
     assert message in err
 
 
-def test_a_pickle_named_npy_is_refused(mmada, tmp_path):
-    np.save(tmp_path / "codes.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+def _pickle(file):
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def _archive(file):
+    np.savez(file, codes=np.zeros((2, 2), dtype=np.uint16))
+
+
+def _of_a_size_that_it_has_not(file):
+    np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (10**7, 10**7)})
+
+
+@pytest.mark.parametrize("write", [_pickle, _archive, _of_a_size_that_it_has_not])
+def test_what_is_no_array_of_numbers_is_refused(mmada, tmp_path, write):
+    with (tmp_path / "codes.npy").open("wb") as file:
+        write(file)
     code, _, err = mmada("detokenize", "codes.npy", "back.png", "--magvit", "magvit")
     assert code == 2
     assert "holds no codes" in err

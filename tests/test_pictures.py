@@ -95,5 +95,8 @@ def test_spec_survives_json_and_refuses_unknown_words() -> None:
         "position", (ObjectSpec("circle", 1, None), ObjectSpec("cross", 1, "red")), Relation("above", 1, 0)
     )
     assert PictureSpec.from_json(spec.to_json()) == spec
+    for nothing in ([], [{"shape": "circle", "count": 0, "colour": None}]):
+        with pytest.raises(ValueError, match="must be asked for"):
+            PictureSpec.from_json(spec.to_json() | {"include": nothing, "relation": None})
     with pytest.raises(ValueError, match="hexagon"):
         PictureSpec.from_json(spec.to_json() | {"include": [{"shape": "hexagon", "count": 1, "colour": None}]})

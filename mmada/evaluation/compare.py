@@ -9,16 +9,14 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
-from mmada.contracts.tables import read_table
-from mmada.errors import ContractError
+from mmada.contracts.tables import scan_columns
+from mmada.errors import ContractError, IntegrityError, one_line
 from mmada.evaluation.measured_scores import GRADED_ITEMS, by_item
-from mmada.evaluation.metrics import Share, bootstrap_difference, mcnemar
+from mmada.evaluation.metrics import Share, mcnemar, paired_interval
 from mmada.lineage.manifest import open_artifact
 
 SCORES_FILE: Final = "scores.json"
 BASELINES: Final = ("untrained", "constant", "permuted")
-BOOTSTRAP_SEED: Final = 0
-"""With one seed everywhere, two pages that compare the same checkpoints show the same interval."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,16 @@ class Comparison:
     high: float
     p_value: float
 
+    @property
+    def side(self) -> int:
+        """1 where the first is better, -1 where it is worse: by its answers and by the items that it has the better of.
+        0 where these contradict each other, as a few items answered far worse and many a little better do.
+        """
+        by_answers, by_items = np.sign(self.difference), np.sign(self.only_first - self.only_second)
+        return int(by_items) if by_answers == by_items else 0
 
-def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparison:
+
+def compare(first: Path, second: Path, benchmark: str) -> Comparison:
     """Paired comparison of two score folders on one benchmark.
 
     Raises ContractError when they are not of the same items by the same verifier.
@@ -50,7 +56,7 @@ def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparis
                 f"{benchmark}: {first} and {second} have different {part}; evaluate both again to compare"
             )
     a, b = (correct_by_item(folder, benchmark) for folder in (first, second))
-    low, high = bootstrap_difference(a, b, seed=seed)
+    low, high = paired_interval(a - b)
     only_first, only_second = int((a > b).sum()), int((b > a).sum())
     return Comparison(
         n=len(a),
@@ -65,7 +71,8 @@ def compare(first: Path, second: Path, benchmark: str, *, seed: int) -> Comparis
 
 def correct_by_item(folder: Path, benchmark: str) -> Float[np.ndarray, "items"]:
     """Of each item, in order of their ids, the share of answers that were right, by a folder of scores."""
-    graded = read_table(folder / f"items-{benchmark}.parquet", GRADED_ITEMS, "graded items")
+    verdicts = ("item_id", "correct", "permuted_correct")  # and not the drawings, which are nearly all of a table
+    graded = scan_columns([folder / f"items-{benchmark}.parquet"], GRADED_ITEMS, verdicts, "graded items").collect()
     items = by_item(graded)
     return np.asarray(items["correct"] / items["answers"])
 
@@ -112,9 +119,21 @@ def summary(folders: Sequence[tuple[str, Path]], *, untrained: str) -> list[Summ
     return rows
 
 
-def _scores(folder: Path) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads((open_artifact(folder).path / SCORES_FILE).read_text(encoding="utf-8"))
+def scores_of(folder: Path) -> dict[str, Any]:
+    """The body of a folder's scores.json. Raises IntegrityError when it is gone or damaged."""
+    file = folder / SCORES_FILE
+    try:
+        body: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise IntegrityError(
+            f"{file} is gone or damaged ({one_line(error)}); bring back what was measured (`dvc checkout {folder}`) "
+            "or delete the folder and evaluate again"
+        ) from None
     return body
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    return scores_of(open_artifact(folder).path)
 
 
 def _share(body: dict[str, Any]) -> Share:

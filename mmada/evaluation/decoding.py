@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from mmada.contracts.sample import Task
-from mmada.model.generation import Query, generate
+from mmada.errors import ContractError
+from mmada.model.generation import Query, generate, num_tokens
 from mmada.model.image_sampling import ImageSampling
 from mmada.model.text_sampling import TextSampling
 from mmada.model.transformer import Transformer
@@ -72,6 +73,25 @@ class Answer:
 
     text: str
     codes: tuple[int, ...]
+
+
+def check_lengths(speaker: Speaker, queries: Sequence[Query], decoding: Decoding, *, what: str) -> None:
+    """Raises ContractError naming the first of the queries, of `what`, that leaves no room for its answer."""
+    most = speaker.model.config.max_sequence_length
+    for query in queries:
+        length = num_tokens(
+            decoding.task,
+            query,
+            speaker.tokenizer,
+            speaker.vocab,
+            text=decoding.text,
+            num_image_tokens=decoding.num_image_tokens,
+        )
+        if length > most:
+            raise ContractError(
+                f"{what}: the item {query.prompt[:80]!r} takes {length} tokens with its answer, but the model takes "
+                f"{most}; lower text_tokens of its evaluation.decoding, or take the item out"
+            )
 
 
 def answer_items(

@@ -1,11 +1,10 @@
 """Scores that the stages of the graph made, in the score store beside those of published checkpoints."""
 
-import json
 from pathlib import Path
 
 from mmada.checkpoint_registry import load_registry
 from mmada.errors import InputError
-from mmada.evaluation.compare import SCORES_FILE
+from mmada.evaluation.compare import scores_of
 from mmada.evaluation.score_store import Entry, Measurement, ScoreStore
 from mmada.lineage.manifest import read_artifact
 from mmada.lineage.provenance import ProvenanceStore
@@ -26,8 +25,7 @@ def collect_scores(made_in: Path, project: Path) -> list[Entry]:
             continue
         for record in provenance.records(made.id)[-1:]:
             if record["inputs"]["model"]["id"] == model.id:
-                body = json.loads((scores / SCORES_FILE).read_text(encoding="utf-8"))
-                identity = Measurement.from_record(record, body).identity(name, model)
+                identity = Measurement.from_record(record, scores_of(scores)).identity(name, model)
                 collected.append(store.add(scores, identity, name, model, provenance))
     return collected
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmada.intervals import wilson
+from mmada.intervals import Z_95, covering
 
 
 @dataclass(frozen=True)
@@ -36,30 +36,31 @@ class Share:
 
 
 def share(correct: int, n: int) -> Share:
-    """The share with Wilson's score interval (Wilson 1927, JASA 22:209), which also holds near 0, near 1 and
-    for small n.
+    """The share with an interval that also holds near 0, near 1 and for small n (intervals.covering).
 
     Raises ValueError unless 0 <= correct <= n. Without items the interval is [0, 1]: nothing is known.
     """
-    low, high = wilson(correct, n)
+    low, high = covering(correct, n)
     return Share(n, correct, low, high)
 
 
 def share_of_answers(correct: Sequence[int] | Int[np.ndarray, "items"], per_item: int) -> Share:
     """The share of right answers where every item was answered `per_item` times, `correct` of them rightly.
 
-    Answers to one item are alike and tell less than as many items would: Wilson's interval is that of so many
-    independent answers as have a share that varies like the mean of the items' own shares (the effective sample size of
-    Korn and Graubard 1998, Survey Methodology 24:193). Raises ValueError as `share`.
+    Answers to one item are alike and tell less than as many items would: the interval is that of so many independent
+    answers as have a share that varies like the mean of the items' own shares (the effective sample size of Korn and
+    Graubard 1998, Survey Methodology 24:193). Raises ValueError as `share`.
     """
     items, total = len(correct), int(sum(correct))
     n = items * per_item
     plain = share(total, n)
-    if per_item == 1 or items < 2:
+    if per_item == 1 or not items:
         return plain
-    alone, together = plain.value * (1 - plain.value), float(np.var(np.asarray(correct) / per_item, ddof=1)) / items
+    alone, together = plain.value * (1 - plain.value), math.inf  # how alike answers to a single item are, nobody knows
+    if items > 1:
+        together = float(np.var(np.asarray(correct) / per_item, ddof=1)) / items
     effective = float(np.clip(alone / together, items, n)) if together else float(items if alone == 0 else n)
-    low, high = wilson(plain.value * effective, effective)
+    low, high = covering(plain.value * effective, effective)
     return Share(n, total, low, high)
 
 
@@ -70,25 +71,27 @@ def mcnemar(only_first: int, only_second: int) -> float:
     n = only_first + only_second
     if n == 0:
         return 1.0
-    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    tail = ways = 1
+    for k in range(1, min(only_first, only_second) + 1):
+        ways = ways * (n - k + 1) // k  # each binomial coefficient from the one before: math.comb takes minutes
+        tail += ways
     return min(1.0, float(2 * tail / 2**n))
 
 
-def bootstrap_difference(
-    first: Sequence[float] | Float[np.ndarray, "n"],
-    second: Sequence[float] | Float[np.ndarray, "n"],
-    *,
-    seed: int,
-    resamples: int = 10_000,
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean of (first - second) over items drawn with replacement."""
-    if len(first) != len(second) or not len(first):
-        raise ValueError(f"paired results need equal, positive numbers of items, not {len(first)} and {len(second)}")
-    difference: Float[np.ndarray, n] = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    values, counts = np.unique(difference, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(difference), counts / len(difference), size=resamples)
-    low, high = np.quantile(drawn @ values / len(difference), [0.025, 0.975])
-    return float(low), float(high)
+def paired_interval(difference: Sequence[float] | Float[np.ndarray, "items"]) -> tuple[float, float]:
+    """95 % interval of the mean difference, in [-1, 1], of two models' shares of right answers to the same items.
+
+    The normal interval after z^2 / 2 items more, half of them +1 and half -1: what Agresti and Coull (1998, American
+    Statistician 52:119) do for one share. Few items that differ are no proof that models are alike, and those all on
+    one side no proof that they are not. Raises ValueError without items.
+    """
+    if not len(difference):
+        raise ValueError("a difference needs items")
+    observed, added = np.asarray(difference, dtype=np.float64), Z_95**2 / 2
+    n = len(observed) + added
+    centre, square = float(observed.sum()) / n, (float((observed**2).sum()) + added) / n
+    half = Z_95 * math.sqrt((square - centre**2) / n)
+    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def crossed_interval(values: Float[np.ndarray, "runs items"]) -> tuple[float, float]:
@@ -99,7 +102,7 @@ def crossed_interval(values: Float[np.ndarray, "runs items"]) -> tuple[float, fl
     1973, Journal of Verbal Learning and Verbal Behavior 12:335; Satterthwaite 1946, Biometrics 2:110). Of one run it is
     the interval over items: how runs differ is not known then. Raises ValueError for fewer than two items.
     """
-    from scipy.special import stdtrit  # curation and developers have it, a machine that only evaluates need not
+    from scipy.special import stdtrit  # takes longer to import than most commands need
 
     runs, items = values.shape
     if items < 2:

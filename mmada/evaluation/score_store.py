@@ -6,17 +6,17 @@ says of which checkpoint it is and what that checkpoint was made of.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mmada.errors import IntegrityError, one_line
-from mmada.evaluation.compare import BOOTSTRAP_SEED, SCORES_FILE, Comparison, compare
+from mmada.evaluation.compare import SCORES_FILE, Comparison, compare
 from mmada.lineage.manifest import Artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
-from mmada.storage import atomic_write, link_tree
+from mmada.storage import atomic_write, exclusive, link_tree
 from mmada.unit_store import unit_key
 
 FAMILY_ERROR: Final = 0.05
@@ -116,34 +116,38 @@ class ScoreStore:
         records = provenance.records(model.id)
         parent = records[-1]["inputs"].get("parent", {"id": ""})["id"] if records else ""
         entry = Entry(identity, model.id, name, parent, model.metadata.get("step"))
-        target = self.folder(identity)
         if not self.has(identity):
-            shutil.rmtree(target, ignore_errors=True)
-            link_tree(scores, target)
-            text = json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n"
-            atomic_write(self._entry_file(identity), text.encode())
+            with exclusive(self.root / ".lock"):  # a sweep and `mmada scores` find the same scores of the graph
+                self._keep(scores, entry)
         return entry
+
+    def _keep(self, scores: Path, entry: Entry) -> None:
+        if self.has(entry.identity):
+            return
+        target = self.folder(entry.identity)
+        shutil.rmtree(target, ignore_errors=True)  # of one that was killed here, or that lost its entry
+        link_tree(scores, target)
+        text = json.dumps(asdict(entry), indent=1, sort_keys=True) + "\n"
+        atomic_write(self._entry_file(entry.identity), text.encode())
 
     def entries(self) -> list[Entry]:
         """All evaluations, in order of their identity. Raises IntegrityError naming a file that is damaged."""
         return [self._entry(file) for file in sorted(self.root.glob("*.json"))]
 
-    def changes(self, entry: Entry) -> dict[str, tuple[Entry, Comparison]]:
-        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`).
+    def changes(self, entry: Entry, known: Sequence[Entry] | None = None) -> dict[str, tuple[Entry, Comparison]]:
+        """Benchmark -> (the parent's evaluation, paired comparison: first is `entry`). `known`: `entries()`, where one
+        asks of many and has read them.
 
         Only evaluations of the same items, by the same verifier and decoding, tell the checkpoint from its parent; the
         youngest of several counts. A benchmark on which the parent has none is left out.
         """
-        parents = sorted((one for one in self.entries() if one.checkpoint == entry.parent), key=self._age)
+        known = self.entries() if known is None else known
+        parents = sorted((one for one in known if one.checkpoint == entry.parent), key=self._age)
         wanted = self._measured(entry)
         found: dict[str, Entry] = {}
         for parent in parents:
             found |= {name: parent for name, how in self._measured(parent).items() if wanted.get(name) == how}
         return {name: (found[name], self._compare(entry, found[name], name)) for name in wanted if name in found}
-
-    def falls(self, entry: Entry) -> list[Fall]:
-        """Benchmarks on which `entry` fell against its parent."""
-        return falls_among(self.changes(entry))
 
     def scores(self, entry: Entry) -> dict[str, Any]:
         """The body of an evaluation's scores.json. Raises IntegrityError when it is gone or damaged."""
@@ -174,7 +178,7 @@ class ScoreStore:
 
     def _compare(self, entry: Entry, parent: Entry, benchmark: str) -> Comparison:
         pair = (self.folder(entry.identity), self.folder(parent.identity))
-        return compare(*pair, benchmark, seed=BOOTSTRAP_SEED)
+        return compare(*pair, benchmark)
 
 
 def _damaged(file: Path, error: Exception, entry_file: Path) -> IntegrityError:
@@ -190,7 +194,7 @@ def falls_among(changes: Mapping[str, tuple[Entry, Comparison]]) -> list[Fall]:
     One-sided exact McNemar tests of the items on which the two differ, corrected over benchmarks by Holm's method
     (Scandinavian Journal of Statistics 6, 1979) at FAMILY_ERROR / PLANNED_CHECKPOINTS.
     """
-    one_sided = {name: one.p_value / 2 if one.difference < 0 else 1.0 for name, (_, one) in changes.items()}
+    one_sided = {name: one.p_value / 2 if one.side < 0 else 1.0 for name, (_, one) in changes.items()}
     return [Fall(name, changes[name][1], p_value) for name, p_value in significant(one_sided).items()]
 
 

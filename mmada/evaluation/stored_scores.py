@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +19,8 @@ def print_scores(store: ScoreStore, *, as_json: bool, check: bool) -> None:
 
     Raises RegressionError when `check` and a checkpoint fell against its parent.
     """
-    rows = [row for entry in store.entries() for row in _rows(store, entry)]
+    entries = store.entries()
+    rows = [row for entry in entries for row in _rows(store, entry, entries)]
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     else:
@@ -28,8 +30,8 @@ def print_scores(store: ScoreStore, *, as_json: bool, check: bool) -> None:
         raise RegressionError(f"{len(fallen)} scores fell against their parents: {', '.join(fallen)}")
 
 
-def _rows(store: ScoreStore, entry: Entry) -> list[dict[str, Any]]:
-    changes = store.changes(entry)
+def _rows(store: ScoreStore, entry: Entry, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    changes = store.changes(entry, entries)
     fallen = {fall.benchmark for fall in falls_among(changes)}
     rows = []
     for name, body in store.scores(entry)["benchmarks"].items():

@@ -5,6 +5,7 @@ reference computes and throws away (scores of other ids and of known places, hid
 Shapes: B sequences, L tokens, P tokens before the picture, N image tokens, U places that are unknown, K codes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,10 +35,10 @@ class ImageSampling:
     schedule: ScheduleName = "cosine"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.temperature < 0 or self.guidance < 0:
+        if self.steps < 1 or not (0 <= self.temperature < math.inf and 0 <= self.guidance < math.inf):
             raise ParamsError(
                 f"sampling: {self.steps} image steps must be positive, temperature {self.temperature} and guidance "
-                f"{self.guidance} not negative"
+                f"{self.guidance} finite and not negative"
             )
 
 

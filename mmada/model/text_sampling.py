@@ -4,6 +4,7 @@ Random numbers are drawn in the order of the reference, so equal weights and see
 Shapes: B sequences, R sequences that still run, L tokens, W tokens of the window in view, V ids.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -70,10 +71,11 @@ class TextSampling:
     1 - factor / (n + 1) at least (arXiv:2505.22618)."""
 
     def __post_init__(self) -> None:
-        if min(self.new_tokens, self.steps, self.block) < 1 or self.temperature < 0 or self.guidance < 0:
+        is_number = 0 <= self.temperature < math.inf and 0 <= self.guidance < math.inf
+        if min(self.new_tokens, self.steps, self.block) < 1 or not is_number:
             raise ParamsError(
                 f"sampling: {self.new_tokens} tokens, {self.steps} steps and blocks of {self.block} must be positive, "
-                f"temperature {self.temperature} and guidance {self.guidance} not negative"
+                f"temperature {self.temperature} and guidance {self.guidance} finite and not negative"
             )
         if fault := text_split_fault(self.new_tokens, self.steps, self.block, is_parallel=self.is_parallel):
             raise ParamsError(f"sampling: {fault}")

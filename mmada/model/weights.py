@@ -17,7 +17,7 @@ from torch import Tensor
 from mmada.errors import CheckpointError, MmadaError
 from mmada.model.model_card import CARD, model_card
 from mmada.model.transformer import Transformer, TransformerConfig, initialise
-from mmada.tensor_files import check_shapes, read_tensors
+from mmada.tensor_files import check_shapes, read_shapes, read_tensors
 from mmada.vocab import Vocab
 
 WEIGHTS: Final = "model.safetensors"
@@ -106,10 +106,22 @@ def load_model(
     state = load_state(folder)
     with torch.device("meta"):
         model = Transformer(config)
-    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    check_shapes(wanted, {key: tensor.shape for key, tensor in state.items()}, str(folder))
+    _check_state(model, {key: tensor.shape for key, tensor in state.items()}, folder)
     model.load_state_dict({key: tensor.to(device, dtype) for key, tensor in state.items()}, assign=True)
     return model.eval()
+
+
+def check_model(folder: Path) -> None:
+    """Raises what `load_model` and `load_vocab` would, as far as it can be told without reading the weights."""
+    with torch.device("meta"):
+        model = Transformer(load_config(folder))
+    shapes = {key: shape for name in _weight_files(folder) for key, shape in read_shapes(folder / name).items()}
+    _check_state(model, shapes, folder)
+    load_vocab(folder)
+
+
+def _check_state(model: Transformer, given: Mapping[str, torch.Size], folder: Path) -> None:
+    check_shapes({key: tensor.shape for key, tensor in model.state_dict().items()}, given, str(folder))
 
 
 def load_config(folder: Path) -> TransformerConfig:
@@ -182,9 +194,8 @@ def config_json(config: TransformerConfig, vocab: Vocab) -> dict[str, object]:
 
 def load_state(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from one file or from shards."""
-    files = _shard_names(folder / INDEX) if (folder / INDEX).is_file() else [WEIGHTS]
     state: dict[str, Tensor] = {}
-    for name in files:
+    for name in _weight_files(folder):
         tensors = read_tensors(folder / name)
         twice = sorted(tensors.keys() & state.keys())
         if twice:
@@ -214,6 +225,10 @@ def extend_vocabulary(
         grown[key] = torch.cat([state[key], rows.to(state[key].dtype)])
     sizes = {**config.__dict__, "embedding_size": vocab.size}
     return grown, TransformerConfig(**sizes)
+
+
+def _weight_files(folder: Path) -> list[str]:
+    return _shard_names(folder / INDEX) if (folder / INDEX).is_file() else [WEIGHTS]
 
 
 def _shard_names(index: Path) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from mmada.errors import ContractError
-from mmada.evaluation.compare import BOOTSTRAP_SEED, Comparison, compare
+from mmada.evaluation.compare import Comparison, compare
 from mmada.evaluation.measured_scores import by_item
 from mmada.site.checkpoint_scores import CheckpointScores
 
@@ -45,7 +45,7 @@ def _change(child: CheckpointScores, parent: CheckpointScores, benchmark: str) -
     comparison, refused = None, ""
     after, before = child.items[benchmark], parent.items[benchmark]
     try:
-        comparison = compare(child.folder, parent.folder, benchmark, seed=BOOTSTRAP_SEED)
+        comparison = compare(child.folder, parent.folder, benchmark)
         moved = _moved(after, before)
     except ContractError as error:
         refused, moved = str(error), {}

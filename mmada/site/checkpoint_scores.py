@@ -1,6 +1,5 @@
 """Read what `evaluate` wrote of checkpoints."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mmada.contracts.tables import read_table
-from mmada.evaluation.compare import SCORES_FILE
+from mmada.evaluation.compare import SCORES_FILE, scores_of
 from mmada.evaluation.measured_scores import GRADED_ITEMS
 
 
@@ -35,7 +34,7 @@ def read_scores(folder: Path, names: Sequence[str]) -> list[CheckpointScores]:
     for name in names:
         path = folder / name / SCORES_FILE
         if path.is_file():
-            body = json.loads(path.read_text(encoding="utf-8"))
+            body = scores_of(path.parent)
             items = {
                 benchmark: read_table(path.with_name(f"items-{benchmark}.parquet"), GRADED_ITEMS, f"items of {name}")
                 for benchmark in body["benchmarks"]

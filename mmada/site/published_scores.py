@@ -9,21 +9,22 @@ from mmada.site.html import Content, Html, element, table
 
 def published_scores(store: ScoreStore, benchmark: str) -> Iterator[Html]:
     """A table of what the store holds on `benchmark`; nothing when it holds nothing."""
-    entries = [entry for entry in store.entries() if benchmark in store.scores(entry)["benchmarks"]]
+    known = store.entries()
+    entries = [entry for entry in known if benchmark in store.scores(entry)["benchmarks"]]
     if entries:
         yield element("h3", "Every evaluation, also of published and registered checkpoints")
         header = ["checkpoint", "id", "share (95 %)", "change from the parent (95 %, paired)", "p (McNemar)", "alarm"]
-        yield table(header, [_row(store, entry, benchmark) for entry in sorted(entries, key=_order)], "scores")
+        yield table(header, [_row(store, entry, known, benchmark) for entry in sorted(entries, key=_order)], "scores")
 
 
 def _order(entry: Entry) -> tuple[str, int]:
     return entry.name.partition(" ")[0], entry.step if entry.step is not None else 1 << 62
 
 
-def _row(store: ScoreStore, entry: Entry, benchmark: str) -> Sequence[Content]:
+def _row(store: ScoreStore, entry: Entry, known: Sequence[Entry], benchmark: str) -> Sequence[Content]:
     share = share_text(store.scores(entry)["benchmarks"][benchmark])
     row: list[Content] = [element("b", entry.name), element("span", entry.checkpoint[:12], "id"), share]
-    if benchmark not in (changes := store.changes(entry)):
+    if benchmark not in (changes := store.changes(entry, known)):
         return [*row, "parent not evaluated alike" if entry.parent else "no parent", "-", "-"]
     _, change = changes[benchmark]
     points = [100 * value for value in (change.difference, change.low, change.high)]

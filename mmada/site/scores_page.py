@@ -28,7 +28,7 @@ def scores_page(
     checkpoints whose scores are of another model than lies here now.
     """
     lead = (
-        "Share of correct held-out items with 95 % intervals (Wilson). Beside each score: the best constant answer per "
+        "Share of correct held-out items with 95 % intervals. Beside each score: the best constant answer per "
         "kind of question, chosen with the answers known, and the same model with pictures or prompts permuted among "
         "items. A score means something where its interval lies above both, and above the untrained model."
     )

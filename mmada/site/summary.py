@@ -4,8 +4,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmada.checkpoint_registry import REGISTRY_FILE
 from mmada.evaluation.compare import BASELINES, SummaryRow, summary
 from mmada.evaluation.metrics import Share
+from mmada.lineage.manifest import MANIFEST_NAME
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.render import trace_lines
 from mmada.lineage.trace import trace
@@ -21,7 +23,8 @@ def print_summary(params: Params) -> None:
     reports = read_reports(Path(params.paths.reports))
     checkpoints = [_UNTRAINED, *params.training]
     folder = Path(params.paths.scores)
-    rows = summary([(name, folder / name) for name in checkpoints], untrained=_UNTRAINED)
+    evaluated = [name for name in checkpoints if (folder / name / MANIFEST_NAME).is_file()]
+    rows = summary([(name, folder / name) for name in evaluated], untrained=_UNTRAINED)
     last = Path(params.paths.models) / checkpoints[-1]
     drawn = _categories(folder, checkpoints[-1])
     lines = [
@@ -31,6 +34,11 @@ def print_summary(params: Params) -> None:
             "",
             "Scores: share of correct items; `+` beats every baseline by more than its interval",
             *_scores(rows),
+            *(
+                f"  {name} has no scores: `dvc repro` gives them where {REGISTRY_FILE} registers it (`mmada check`)"
+                for name in checkpoints
+                if name not in evaluated
+            ),
         ),
         *(("", f"Drawing by category, {checkpoints[-1]}", *drawn) if drawn else ()),
         *(

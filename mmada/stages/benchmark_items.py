@@ -55,8 +55,9 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
         write_table(distinct.with_columns(bytes=data).select(list(PICTURES)), out / "pictures.parquet", PICTURES)
     return StageReport(
         raw_files={**corpus.sha256, **pictures.sha256()},
-        rows_in=items.height,
+        rows_in=rows.height,
         rows_kept=items.height,
+        dropped={"duplicate_exact": rows.height - items.height} if rows.height > items.height else {},
         metrics={"items_by_category": dict(items.group_by("category").len().sort("category").iter_rows())},
     )
 

@@ -35,7 +35,7 @@ from mmada.site.training_reports import read_curves, read_rollouts, read_sampled
 from mmada.stage_report import StageReport
 from mmada.training.rollout_log import ROLLOUTS
 
-VERSION: Final = 8
+VERSION: Final = 9
 OUT: Final = "site"
 
 _ASSETS: Final = Path(__file__).resolve().parent.parent / "site" / "assets"

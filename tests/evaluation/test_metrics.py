@@ -1,11 +1,14 @@
 """Intervals against published values and by simulation; paired tests against enumeration."""
 
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 
-from mmada.evaluation.metrics import Share, bootstrap_difference, crossed_interval, mcnemar, share, share_of_answers
+from mmada.evaluation.metrics import Share, crossed_interval, mcnemar, paired_interval, share, share_of_answers
+from mmada.intervals import wilson
 
 
 @pytest.mark.parametrize(
@@ -14,16 +17,20 @@ from mmada.evaluation.metrics import Share, bootstrap_difference, crossed_interv
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_intervals_as_published(correct: int, n: int, low: float, high: float) -> None:
-    found = share(correct, n)
-    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+    assert tuple(round(limit, 4) for limit in wilson(correct, n)) == (low, high)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    for n, p in ((20, 0.1), (30, 0.5), (240, 0.05)):
-        draws = rng.binomial(n, p, size=4000)
-        covered = np.mean([share(int(k), n).low <= p <= share(int(k), n).high for k in draws])
-        assert covered > 0.92
+    """Of every number of items, and of every share: models that can do next to nothing too."""
+    p = np.linspace(0.0005, 0.9995, 1999)
+    for n in (20, 30, 100, 240):
+        covered = np.zeros(p.size)
+        for correct in range(n + 1):
+            found = share(correct, n)
+            chance = math.comb(n, correct) * p**correct * (1 - p) ** (n - correct)
+            covered += np.where((found.low <= p) & (p <= found.high), chance, 0.0)
+        assert covered.min() >= 0.93
+        assert 0.94 <= covered.mean() <= 0.97
 
 
 @pytest.mark.parametrize("alike", [0.3, 1.0, 30.0])
@@ -50,6 +57,9 @@ def test_one_answer_an_item_and_answers_all_alike() -> None:
     alike, once = share_of_answers([4 * one for one in correct], 4), share(7, 20)
     assert (alike.n, alike.correct) == (80, 28)
     assert (alike.low, alike.high) == pytest.approx((once.low, once.high))
+    single = share_of_answers([4], 4)
+    assert (single.n, single.low, single.high) == (4, share(1, 1).low, 1.0)
+    assert share_of_answers([], 4) == share(0, 0)
     none = share_of_answers([0] * 20, 4)
     assert (none.n, none.low, none.high) == (80, 0.0, share(0, 20).high)
 
@@ -68,17 +78,44 @@ def test_mcnemar_is_the_exact_binomial_test(a: int, b: int) -> None:
     assert mcnemar(a, b) == mcnemar(b, a)
 
 
-def test_bootstrap_agrees_with_theory_and_repeats() -> None:
+def test_mcnemar_of_a_large_benchmark_takes_no_time() -> None:
+    began = time.process_time()
+    found = mcnemar(19_900, 20_100)
+    assert found == pytest.approx(math.erfc(199 / math.sqrt(2 * 40_000)), rel=1e-3)  # normal, continuity corrected
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("n", [10, 30, 100, 240, 1319])
+def test_the_interval_of_a_change_covers_the_truth_also_where_few_items_differ(n: int) -> None:
+    """Of the items some are right in the first model alone, some in the second alone: all outcomes, and all shares."""
+    rarely = min(n, 100)  # more on one side have a chance of less than 1e-6 at the shares below
+    outcomes = [(gained, lost) for gained in range(rarely + 1) for lost in range(min(n - gained, rarely) + 1)]
+    ways = [math.lgamma(n + 1) - sum(math.lgamma(k + 1) for k in (*one, n - sum(one))) for one in outcomes]
+    limits = np.array([paired_interval([1.0] * gained + [-1.0] * lost + [0.0] * (n - gained - lost))
+                       for gained, lost in outcomes])  # fmt: skip
+    counts = np.array(outcomes)
+    shares = [share for share in (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3) if share * n <= 60]
+    for gain, loss in itertools.product(shares, shares):
+        chance = np.exp(ways + counts @ np.log([gain, loss]) + (n - counts.sum(1)) * math.log(1 - gain - loss))
+        assert chance.sum() == pytest.approx(1, abs=1e-6)
+        covered = (limits[:, 0] <= gain - loss) & (gain - loss <= limits[:, 1])
+        assert chance[covered].sum() >= 0.93
+        if gain == loss:
+            assert chance[(limits > 0).all(1) | (limits < 0).all(1)].sum() <= 0.056, "a change is seen where none is"
+
+
+def test_the_interval_of_a_change_agrees_with_theory_and_never_claims_to_know_all() -> None:
     rng = np.random.default_rng(1)
-    first, second = rng.random(400) < 0.6, rng.random(400) < 0.5
-    low, high = bootstrap_difference(first.tolist(), second.tolist(), seed=3)
-    difference = first.astype(float) - second.astype(float)
+    difference = (rng.random(400) < 0.6).astype(float) - (rng.random(400) < 0.5)
     half = 1.96 * difference.std() / 20
-    assert low == pytest.approx(difference.mean() - half, abs=0.01)
-    assert high == pytest.approx(difference.mean() + half, abs=0.01)
-    assert bootstrap_difference(first.tolist(), second.tolist(), seed=3) == (low, high)
-    with pytest.raises(ValueError, match="paired"):
-        bootstrap_difference([True], [], seed=0)
+    assert paired_interval(difference) == pytest.approx((difference.mean() - half, difference.mean() + half), abs=2e-3)
+    low, high = paired_interval(-difference)
+    assert (-high, -low) == pytest.approx(paired_interval(difference))
+    alike = paired_interval([0.0] * 240)
+    assert alike == pytest.approx((-0.0112, 0.0112), abs=1e-4)
+    assert paired_interval([1.0]) == pytest.approx((-0.735, 1.0), abs=1e-3)
+    with pytest.raises(ValueError, match="items"):
+        paired_interval([])
 
 
 @pytest.mark.parametrize("of_runs", [0.0, 0.02, 0.06])

@@ -4,6 +4,10 @@ import json
 import os
 import random
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,18 @@ import polars as pl
 import pytest
 
 from mmada.errors import IntegrityError
+from mmada.evaluation import score_store
+from mmada.evaluation.compare import Comparison
+from mmada.evaluation.graph_scores import collect_scores
 from mmada.evaluation.measured_scores import GRADED_ITEMS
-from mmada.evaluation.metrics import mcnemar
-from mmada.evaluation.score_store import Measurement, ScoreStore, holm, significant
+from mmada.evaluation.metrics import mcnemar, paired_interval
+from mmada.evaluation.score_store import Entry, Measurement, ScoreStore, falls_among, holm, significant
 from mmada.evaluation.stored_scores import RegressionError, print_scores
-from mmada.lineage.manifest import Artifact, write_manifest
+from mmada.lineage.manifest import Artifact, read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
+from mmada.site.published_scores import published_scores
+from mmada.storage import link_tree
 
 SAMPLING = {
     "think": False, "text_tokens": 4, "text_steps": 4, "text_block": 4, "text_temperature": 0.0, "image_steps": 4,
@@ -41,10 +50,10 @@ def _model(folder: Path, weights: str, *, key: str = "stage1", **metadata: objec
     return write_manifest(folder, stage="train", key=key, version=1, metadata=metadata)
 
 
-def _scores(folder: Path, correct: list[bool], model: str, *, decoding: str = "d") -> Path:
+def made_scores(folder: Path, correct: list[bool], model: str, *, decoding: str = "d") -> Path:
     folder.mkdir(parents=True)
     n, right = len(correct), sum(correct)
-    share = {"n": n, "correct": right, "low": 0.0, "high": 1.0}
+    share = {"n": n, "correct": right, "share": right / n, "low": 0.0, "high": 1.0}
     identity = {"model": model, "items": "i", "verifier": "v", "decoding": decoding, "id": model}
     body = {"kind": "reasoning", "identity": identity, **share, "constant": share, "permuted": share, "categories": {}}
     (folder / "scores.json").write_text(json.dumps({"checkpoint": "x", "benchmarks": {"sums": body}, "ceiling": None}))
@@ -113,12 +122,33 @@ def test_scores_that_an_older_verifier_graded_keep_its_name(tmp_path: Path) -> N
 def test_an_evaluation_is_kept_once(family: Any, tmp_path: Path) -> None:
     store, provenance, parent, child = family
     assert not store.has("e" * 64)
-    entry = store.add(_scores(tmp_path / "first", [True, False], child.id), "e" * 64, "child", child, provenance)
-    again = store.add(_scores(tmp_path / "second", [True, True], child.id), "e" * 64, "child", child, provenance)
+    entry = store.add(made_scores(tmp_path / "first", [True, False], child.id), "e" * 64, "child", child, provenance)
+    again = store.add(made_scores(tmp_path / "second", [True, True], child.id), "e" * 64, "child", child, provenance)
     assert store.has("e" * 64)
     assert store.entries() == [entry] == [again]
     assert store.scores(entry)["benchmarks"]["sums"]["correct"] == 1, "the first measurement stands"
     assert (entry.parent, entry.step) == (parent.id, 40)
+
+
+def test_two_that_keep_the_same_evaluation_at_once_do_not_take_it_from_each_other(
+    family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep and `mmada scores` both find what the graph has just evaluated."""
+    store, provenance, parent, _ = family
+    scores = made_scores(tmp_path / "scores", [True] * 9, parent.id)
+    busy = threading.Lock()
+
+    def slowly(source: Path, target: Path) -> None:
+        assert busy.acquire(blocking=False), "another is at it"
+        time.sleep(0.2)
+        link_tree(source, target)
+        busy.release()
+
+    monkeypatch.setattr(score_store, "link_tree", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        kept = [pool.submit(store.add, scores, "e" * 64, "parent", parent, provenance) for _ in range(2)]
+    assert store.entries() == [kept[0].result()] == [kept[1].result()]
+    assert store.scores(store.entries()[0])["benchmarks"]["sums"]["correct"] == 9
 
 
 @pytest.mark.parametrize(("broken", "falls"), [(0, False), (3, False), (30, True)])
@@ -128,9 +158,9 @@ def test_a_fall_is_told_from_chance(
     store, provenance, parent, child = family
     before = [True] * 60 + [False] * 40
     after = [False] * broken + before[broken:]
-    store.add(_scores(tmp_path / "before", before, parent.id), "a" * 64, "parent", parent, provenance)
-    entry = store.add(_scores(tmp_path / "after", after, child.id), "b" * 64, "child", child, provenance)
-    assert bool(store.falls(entry)) == falls
+    store.add(made_scores(tmp_path / "before", before, parent.id), "a" * 64, "parent", parent, provenance)
+    entry = store.add(made_scores(tmp_path / "after", after, child.id), "b" * 64, "child", child, provenance)
+    assert bool(falls_among(store.changes(entry))) == falls
     if falls:
         with pytest.raises(RegressionError, match="child on sums"):
             print_scores(store, as_json=False, check=True)
@@ -141,28 +171,40 @@ def test_a_fall_is_told_from_chance(
     assert row["change"]["only_second"] == broken
 
 
+def test_the_store_is_read_once_however_many_evaluations_it_holds(
+    family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, provenance, parent, child = family
+    for name, model in (("a", parent), ("b", child), ("c", child)):
+        store.add(made_scores(tmp_path / name, [True] * 9, model.id), name * 64, name, model, provenance)
+    readings: list[int] = []
+    original = ScoreStore.entries
+    monkeypatch.setattr(ScoreStore, "entries", lambda store: readings.append(1) or original(store))
+    print_scores(store, as_json=False, check=True)
+    list(published_scores(store, "sums"))
+    assert len(readings) == 2
+
+
 def test_another_suite_is_not_compared(family: Any, tmp_path: Path) -> None:
     store, provenance, parent, child = family
-    scores = _scores(tmp_path / "before", [True] * 50, parent.id)
+    scores = made_scores(tmp_path / "before", [True] * 50, parent.id)
     body = json.loads((scores / "scores.json").read_text())
     body["benchmarks"]["sums"]["identity"]["items"] = "other items"
     (scores / "scores.json").write_text(json.dumps(body))
     store.add(scores, "a" * 64, "parent", parent, provenance)
-    entry = store.add(_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
+    entry = store.add(made_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
     assert store.changes(entry) == {}
-    assert store.falls(entry) == []
 
 
 @pytest.mark.parametrize("other", ["0" * 64, "f" * 64])
 def test_a_parent_is_compared_under_the_same_decoding_alone(family: Any, tmp_path: Path, other: str) -> None:
     """By whatever name the parent's evaluation under another decoding stands in the store."""
     store, provenance, parent, child = family
-    quick = _scores(tmp_path / "quick", [True] * 50, parent.id, decoding="quick")
+    quick = made_scores(tmp_path / "quick", [True] * 50, parent.id, decoding="quick")
     store.add(quick, other, "parent", parent, provenance)
-    entry = store.add(_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
+    entry = store.add(made_scores(tmp_path / "after", [False] * 50, child.id), "b" * 64, "child", child, provenance)
     assert store.changes(entry) == {}
-    assert store.falls(entry) == []
-    alike = store.add(_scores(tmp_path / "alike", [False] * 50, parent.id), "a" * 64, "parent", parent, provenance)
+    alike = store.add(made_scores(tmp_path / "alike", [False] * 50, parent.id), "a" * 64, "parent", parent, provenance)
     (compared_with, change) = store.changes(entry)["sums"]
     assert (compared_with, change.difference) == (alike, 0)
 
@@ -171,17 +213,17 @@ def test_a_parent_is_compared_under_the_same_decoding_alone(family: Any, tmp_pat
 def test_of_several_evaluations_of_the_parent_the_youngest_counts(family: Any, tmp_path: Path, names: str) -> None:
     store, provenance, parent, child = family
     for age, name in enumerate(names):
-        scores = _scores(tmp_path / name, [bool(age)] * 50, parent.id)
+        scores = made_scores(tmp_path / name, [bool(age)] * 50, parent.id)
         store.add(scores, name * 64, "parent", parent, provenance)
         os.utime(store.folder(name * 64).with_suffix(".json"), (age, age))
-    entry = store.add(_scores(tmp_path / "after", [True] * 50, child.id), "b" * 64, "child", child, provenance)
+    entry = store.add(made_scores(tmp_path / "after", [True] * 50, child.id), "b" * 64, "child", child, provenance)
     (compared_with, change) = store.changes(entry)["sums"]
     assert (compared_with.identity, change.difference) == (names[1] * 64, 0)
 
 
 def test_what_is_damaged_in_the_store_is_named_with_what_to_do(family: Any, tmp_path: Path) -> None:
     store, provenance, parent, _ = family
-    scores = _scores(tmp_path / "scores", [True] * 9, parent.id)
+    scores = made_scores(tmp_path / "scores", [True] * 9, parent.id)
     entry = store.add(scores, "a" * 64, "parent", parent, provenance)
     file = store.folder(entry.identity).with_suffix(".json")
     whole = file.read_text()
@@ -196,6 +238,33 @@ def test_what_is_damaged_in_the_store_is_named_with_what_to_do(family: Any, tmp_
     file.unlink()
     store.add(scores, entry.identity, "parent", parent, provenance)
     print_scores(store, as_json=False, check=False)
+
+
+def test_many_items_a_little_better_and_a_few_far_worse_are_no_fall() -> None:
+    """Of four answers to each item: the items that differ say that the checkpoint is better, their answers do not."""
+    difference = [0.25] * 30 + [-1.0] * 8 + [0.0] * 62
+    change = Comparison(100, 30, 8, sum(difference) / 100, *paired_interval(difference), mcnemar(30, 8))
+    entry = Entry("a" * 64, "b" * 64, "child", "c" * 64, None)
+    assert change.difference < 0
+    assert change.p_value < 0.001
+    assert falls_among({"drawing": (entry, change)}) == []
+    fallen = replace(change, only_first=8, only_second=30)
+    assert [fall.benchmark for fall in falls_among({"drawing": (entry, fallen)})] == ["drawing"]
+
+
+@pytest.mark.parametrize("damaged", [None, "", '{"benchmarks": {'])
+def test_damaged_scores_of_the_graph_are_named_with_what_to_do(project: Path, damaged: str | None) -> None:
+    folder = project / "data/scores/stage1"
+    model = _model(project / "data/models/stage1", "stage1")
+    made = read_artifact(made_scores(folder, [True] * 9, model.id))
+    record = {"id": made.id, "inputs": {"model": {"id": model.id, "path": "data/models/stage1"}}}
+    (project / "data/provenance").mkdir()
+    (project / "data/provenance" / f"{made.id}.jsonl").write_text(json.dumps(record) + "\n")
+    (folder / "scores.json").unlink()
+    if damaged is not None:
+        (folder / "scores.json").write_text(damaged)
+    with pytest.raises(IntegrityError, match=r"stage1/scores.json is gone or damaged .*`dvc checkout .*stage1`"):
+        collect_scores(project, project)
 
 
 def test_holm_is_the_published_procedure() -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from flows import evaluate, evaluations, reevaluate
-from flows.evaluations import Candidate, Evaluated, candidates, evaluate_checkpoints, find_candidate
+from flows.evaluations import (
+    Candidate,
+    Evaluated,
+    candidates,
+    evaluate_checkpoints,
+    find_candidate,
+    regression_state,
+)
 from flows.reevaluate import first_candidates
 from flows.requests import DecodingOverrides
 from flows.run_workspace import RunRequest, RunWorkspace, resolve_commit, run_workspace, run_workspace_if_free
@@ -20,6 +27,7 @@ from flows.stage_graph import StageFailedError
 from mmada.checkpoint_registry import Checkpoint, register
 from mmada.errors import InputError
 from mmada.evaluation.graph_scores import score_store
+from mmada.evaluation.score_store import Entry
 from mmada.git import git
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.lineage.provenance import ProvenanceStore
@@ -27,6 +35,7 @@ from mmada.params_schema import load_params
 from mmada.params_training import Answering
 from mmada.training.checkpoint_folders import keep_checkpoint, remove_checkpoint
 from tests.e2e.project_folder import ROOT, make_project
+from tests.evaluation.test_score_store import made_scores
 
 LOG = logging.getLogger("test")
 
@@ -196,6 +205,34 @@ def test_a_checkpoint_that_was_asked_for_and_has_no_scores_is_no_success(project
     _registered(project, "foreign", "f" * 64)
     with pytest.raises(InputError, match="foreign reads pictures by tokenizer ffffffffffff, this project's is"):
         evaluate.evaluate.fn("foreign")
+
+
+def test_an_alarm_is_of_what_was_measured_now(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of an earlier suite, by which the checkpoint fell once; of children, too, when their parent comes late."""
+    told: list[str] = []
+    monkeypatch.setattr(evaluations, "create_markdown_artifact", lambda text, **_: told.append(text))
+    monkeypatch.setattr(evaluations, "emit_event", lambda *_, **__: None)
+    parent, child = (_made(project, key) for key in ("stage1", "stage2"))
+    record = {"id": child, "inputs": {"parent": {"id": parent, "path": "data/models/stage1"}}}
+    provenance = ProvenanceStore(project / "data/provenance")
+    provenance.root.mkdir(exist_ok=True)
+    provenance.record_file(child).write_text(json.dumps(record) + "\n")
+    store, number = score_store(project), iter("abcdef")
+
+    def measured(key: str, correct: int, suite: str) -> Entry:
+        name = next(number)
+        folder = made_scores(tmp_path / name, [True] * correct + [False] * (60 - correct), key, decoding=suite)
+        model = read_artifact(project / "data/models" / key)
+        return store.add(folder, name * 64, key, model, provenance)
+
+    fallen = measured("stage2", 10, "old")
+    assert regression_state(project, [fallen], LOG).name == "Completed"
+    assert regression_state(project, [measured("stage1", 50, "old")], LOG).name == "Regression"
+    assert told.pop().count("**sums**") == 1
+    again = [measured("stage1", 50, "new"), measured("stage2", 50, "new")]
+    assert regression_state(project, again, LOG).name == "Completed"
+    assert regression_state(project, [fallen], LOG).name == "Regression"
+    assert len(told) == 1
 
 
 def test_an_evaluation_that_was_asked_for_leaves_the_sweep_free(

@@ -52,6 +52,20 @@ def test_ids_are_of_content_and_equal_items_are_one(tmp_path: Path) -> None:
     assert one["item_id"].to_list() == two["item_id"].to_list()[::-1]
 
 
+@pytest.mark.parametrize("include", [[], [{"shape": "circle", "count": 0, "colour": "red"}]])
+def test_a_drawing_of_nothing_cannot_be_graded(tmp_path: Path, include: list[Any]) -> None:
+    with pytest.raises(InputError, match="must be asked for"):
+        run(tmp_path, [{"p": "draw", "s": {**SPEC, "include": include}, "k": "single"}], **SPECS)
+
+
+def test_equal_items_are_counted(tmp_path: Path) -> None:
+    lines(tmp_path / "items.jsonl", [{"q": str(n % 3), "a": "1", "k": "sum"} for n in range(5)])
+    benchmark = Benchmark(path=str(tmp_path / "items.jsonl"), max_items=100, **QUESTIONS)
+    store = UnitStore(tmp_path / "units")
+    report = benchmark_items(out=tmp_path / "out", key="b", benchmarks=benchmark, ingest=LIMITS, store=store)
+    assert (report.rows_in, report.rows_kept, report.dropped) == (5, 3, {"duplicate_exact": 2})
+
+
 def test_pictures_lie_beside_the_items(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(png(1))
     rows = [{"q": "what?", "a": "x", "i": "1"}, {"q": "which?", "a": "y", "i": "1"}]

@@ -28,6 +28,7 @@ from mmada.stages.evaluate import evaluate
 from mmada.text_tokenizer import load_tokenizer, make_vocab, train_tokenizer
 from mmada.unit_store import UnitStore
 from mmada.vq.magvit import MagvitSizes, MAGVITv2, save_magvit
+from mmada.vq.preprocess import Policy
 from tests.stages.test_ingest import LIMITS, lines
 
 SAMPLING = {
@@ -103,7 +104,13 @@ def project(tmp_path_factory: pytest.TempPathFactory, benchmarks: dict[str, Benc
 
 
 def run(
-    project: Path, benchmarks: dict[str, Benchmark], key: str, out: Path, store: Path, **sampling: Any
+    project: Path,
+    benchmarks: dict[str, Benchmark],
+    key: str,
+    out: Path,
+    store: Path,
+    crop_policy: Policy = "centre_crop",
+    **sampling: Any,
 ) -> dict[str, Any]:
     names = {"magvit": "magvit", "models": "models", "benchmark_items": "items"}
     paths = Paths(**{name: str(project / names.get(name, name)) for name in Paths.model_fields})
@@ -120,7 +127,7 @@ def run(
         benchmarks=benchmarks,
         evaluation=settings,
         resolution=64,
-        crop_policy="centre_crop",
+        crop_policy=crop_policy,
     )
     _artifact(out)
     scores: dict[str, Any] = json.loads((out / "scores.json").read_text())
@@ -171,7 +178,7 @@ def test_a_killed_evaluation_continues_to_the_same_bytes(
 def test_checkpoints_are_compared_item_by_item(project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
     for key in ("first", "second"):
         run(project, benchmarks, key, tmp_path / key, tmp_path / "units")
-    found = compare(tmp_path / "first", tmp_path / "second", "shown", seed=0)
+    found = compare(tmp_path / "first", tmp_path / "second", "shown")
     assert found.n == 6
     assert found.low <= found.difference <= found.high
     rows = summary([(key, tmp_path / key) for key in ("first", "second")], untrained="first")
@@ -185,7 +192,7 @@ def test_checkpoints_are_compared_item_by_item(project: Path, benchmarks: dict[s
     (tmp_path / "other/scores.json").write_text(json.dumps(scores))
     _artifact(tmp_path / "other")
     with pytest.raises(ContractError, match="different items"):
-        compare(tmp_path / "first", tmp_path / "other", "shown", seed=0)
+        compare(tmp_path / "first", tmp_path / "other", "shown")
     rows = summary([(key, tmp_path / key) for key in ("other", "first")], untrained="other")
     assert ["untrained" in row.baselines for row in rows if row.checkpoint == "first"] == [True, False, False]
 
@@ -205,12 +212,27 @@ def test_several_answers_to_an_item(project: Path, benchmarks: dict[str, Benchma
         assert graded["item_id"].n_unique() == 18
         assert body["constant"]["n"] == 6
         assert body["identity"]["id"] != once["benchmarks"][name]["identity"]["id"]
-        found = compare(tmp_path / "thrice", tmp_path / "second", name, seed=0)
+        found = compare(tmp_path / "thrice", tmp_path / "second", name)
         other = read_table(tmp_path / "second" / f"items-{name}.parquet", GRADED_ITEMS, name)
         assert found.n == 6
         assert found.difference == pytest.approx((graded["correct"].sum() - other["correct"].sum()) / 18)
     drawn = pl.read_parquet(tmp_path / "thrice/items-drawn.parquet")
     assert drawn["picture"].n_unique() > 6, "each answer is sampled anew"
+
+
+def test_held_out_pictures_are_in_memory_one_at_a_time(
+    project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    original = MAGVITv2.encode
+
+    def noted(magvit: MAGVITv2, pixels: torch.Tensor) -> torch.Tensor:
+        at_once.append(len(pixels))
+        return original(magvit, pixels)
+
+    monkeypatch.setattr(MAGVITv2, "encode", noted)
+    run(project, benchmarks, "first", tmp_path / "out", tmp_path / "units")
+    assert at_once == [1] * 12  # six pictures for their codes, the same for what the tokenizer keeps of them
 
 
 def test_a_model_of_another_picture_tokenizer_is_refused(
@@ -228,6 +250,30 @@ def test_decoding_is_part_of_a_score(project: Path, benchmarks: dict[str, Benchm
     thinking = run(project, benchmarks, "first", tmp_path / "b", tmp_path / "units", **THINKING)
     ids = [scores["benchmarks"]["drawn"]["identity"]["id"] for scores in (plain, thinking)]
     assert ids[0] != ids[1]
+
+
+def test_how_pictures_are_shown_is_part_of_a_score(
+    project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path
+) -> None:
+    cut = run(project, benchmarks, "first", tmp_path / "a", tmp_path / "units")["benchmarks"]
+    padded = run(project, benchmarks, "first", tmp_path / "b", tmp_path / "units", crop_policy="pad")["benchmarks"]
+    differ = {name for name in cut if cut[name]["identity"]["decoding"] != padded[name]["identity"]["decoding"]}
+    assert differ == {"shown"}
+
+
+def test_an_item_that_is_too_long_is_named_before_anything_is_asked(
+    project: Path, benchmarks: dict[str, Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "generate", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(ContractError, match=r"benchmarks.sums: the item '0 \+ 1' takes \d+ tokens .* takes 512; lower"):
+        run(
+            project,
+            benchmarks,
+            "first",
+            tmp_path / "out",
+            tmp_path / "units",
+            **SAMPLING | {"text_tokens": 600, "text_block": 600},
+        )
 
 
 def test_questions_come_behind_the_request_to_think(
