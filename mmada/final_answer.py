@@ -11,7 +11,7 @@ MAX_ANSWER_CHARS: Final = 2000
 _MAX_BOXES: Final = 50
 """Boxes looked at from the end: a loop may hold thousands, and none of them is part of one answer."""
 
-_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{a-z]|[a-z]\b)")
 _BETWEEN_BOXES: Final = re.compile(
     r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;$.:]|\\[()\[\],;]|\w+\s*=)*"
 )
@@ -30,16 +30,25 @@ _LISTED: Final = re.compile(r"\s{0,9}(?:,|\b(?:and|or)\b)?\s{0,9}(?:\b(?:and|or)
 # Runs of blanks are bounded: a pattern with two unbounded ones takes quadratic time.
 _SAYS: Final = re.compile(
     r"(?:\b(?:answer|result|correct\s{1,9}(?:option|choice))\b(?:\s{1,9}(?:choice|option))?"
-    r"[\s*]{0,9}(?:is(?![a-z])|[:=])"
+    r"[\s*]{0,9}(?:is(?![a-z])|[:=])|\banswers\s{1,9}are(?=\s{1,9}[-\d$\\])"
     r"|\u7b54\u6848[\s*]{0,9}[\u662f\u4e3a\uff1a:\uff08]{1,2})"  # "answer" and "is" in Chinese
     r"[\s:*]{0,20}"
     r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to)\b,?\s{1,9})*"
-    r"(?=(?P<said>[^\s:*][^\n]{0,399}))",
-    re.IGNORECASE,
+    r"(?=(?P<said>\$\$.{1,400}?\$\$|\\\[.{1,400}?\\\]|[^\s:*][^\n]{0,399}))",
+    re.IGNORECASE | re.DOTALL,
 )
 _ANNOUNCES: Final = re.compile(r"(?:the\s)?(?:final\s)?(?:answer|result)(?:\sis)?\W*", re.IGNORECASE)
-_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|\u3002|(?<=\S)\*\*|\s(?=(?:because|since)\b)")
+_SENTENCE_END: Final = re.compile(
+    r"(?:(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\bMt)\.|\?|!(?!\s{0,9}[-+*/=]))(?=\s|$)|\u3002|(?<=\S)\*\*"
+    r"|,?\s(?=(?:because|since|which)\b)|(?<=\d),?\s\(?(?=(?:and )?not\b)"
+)
 _YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!]))", re.IGNORECASE)
+_QUANTITIES: Final = re.compile(r"\d[\d,.]* [a-z]+(?:,? (?:and )?\d[\d,.]* [a-z]+){1,3}")
+_AROUND: Final = re.compile(
+    r"\A(?:(?:it|this|that)(?:['\u2019]s| is| was)|I (?:choose|pick|think|say)) |(?<=\A[A-J]) is (?:correct|right)\Z",
+    re.IGNORECASE,
+)
+"""Words of a short sentence that are no part of the answer."""
 _LETTER: Final = re.compile(
     r"\W*(?:(?:option|choice|\u9009\u9879?)\W*)?([A-J])(?:[)\uff09]|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))"
 )
@@ -146,7 +155,9 @@ def _said(text: str) -> tuple[int, str] | None:
         return found[-1].end(), _first_formulas(said)
     end = _SENTENCE_END.search(said)
     said = (said[: end.start()] if end else said).rstrip(" *.:")
-    is_short = len(said.split()) <= _ANSWER_WORDS and not _UNSPACED_SENTENCE.search(said)
+    is_short = (len(said.split()) <= _ANSWER_WORDS or _QUANTITIES.fullmatch(said)) and not _UNSPACED_SENTENCE.search(
+        said
+    )
     answer = _leading_choice(said) or (said if is_short else _value_in_sentence(said))
     return (found[-1].end(), answer) if answer and "\\boxed" not in answer else None
 
@@ -168,6 +179,7 @@ def _short(text: str) -> str | None:
         return None
     if _ANNOUNCES.fullmatch(bare):
         return None
+    bare = _AROUND.sub("", bare)
     return _leading_choice(bare) or bare
 
 

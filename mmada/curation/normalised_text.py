@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from mmada.answer_spelling import SIGN_NAMES
+from mmada.answer_spelling import COMPOUNDS, SIGN_NAMES
 
 _LATEX_LAYOUT: Final = (
     r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
@@ -37,17 +37,6 @@ _FACTORIAL: Final = r"([0-9]|\b[a-z])!(\s*[-<>=+*/^)\]}])"
 _MINUS: Final = r"([0-9)\]}])\s+-\s+([a-z])\b"
 _ALONE: Final = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u2200-\u22ff\u00ac])"
 """Letters of scripts that are written without spaces, and mathematical operators: each is a word."""
-NUMBER_WORDS: Final = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
-    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_COMPOUNDS: Final = {
-    f"{tens}{space}{NUMBER_WORDS[unit]}": str(10 * value + unit)
-    for value, tens in enumerate(TENS, start=2)
-    for space in "- "
-    for unit in range(1, 10)
-}
 _THOUSANDS: Final = "([0-9]),([0-9]{3})"
 _PUNCTUATION: Final = dict(
     zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
@@ -70,7 +59,7 @@ def normalised(texts: pl.Series) -> pl.Series:
     markup = bold.str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
     factorials = pl.col("text").str.replace_all(_FACTORIAL, "$1 factorial $2")
     minus = pl.col("text").str.replace_all(_MINUS, "$1 -$2")
-    compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
+    compounds = pl.col("text").str.replace_many(list(COMPOUNDS), list(COMPOUNDS.values()))
     thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
     thousands = thousands.str.replace_all(_THOUSANDS, "$1$2")  # every second separator of a long number
     layout = pl.col("text").str.replace_many(["\\!", "{,}"], ["", ","]).str.replace_all(_LATEX_LAYOUT, " ")

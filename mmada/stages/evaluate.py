@@ -42,7 +42,7 @@ from mmada.vq.image_quality import to_picture
 from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
 
-VERSION: Final = 4
+VERSION: Final = 5
 OUT: Final = "scores"
 KEYED_BY: Final = "checkpoints"
 READS: Final = {"resolution": "vq.resolution", "crop_policy": "vq.crop_policy"}
