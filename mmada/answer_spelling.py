@@ -84,9 +84,10 @@ _PLAIN_TEXT: Final[_Replacements] = (
 )
 """Formulas as keyboards write them."""
 
+_FONT: Final = "text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|it|rm|sf|tt)|mbox|emph|operatorname"
 _WRAPPED: Final[_Replacements] = (
-    (re.compile(r"(?<=[\d}])\s*\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{\s*(?=[A-Za-z])([^{}]*)\}"), r" \1"),  # a unit
-    (re.compile(r"\\(?:boxed|fbox|text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"(?<=[\d}])\s*\\(?:" + _FONT + r")\s*\{\s*(?=[A-Za-z])([^{}]*)\}"), r" \1"),  # a unit
+    (re.compile(r"\\(?:boxed|fbox|" + _FONT + r")\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\A[\s$]*(?i:option|choice)\s+(?=\(?[A-Ja-j]\)?\W*\Z|\([A-Ja-j]\)\s|[A-J][.:)]\s)"), ""),
     (re.compile(r"(?<![\w)}*])(\*{1,3}|')(?=\S)([^*']+)\1(?![\w(*'])"), r"\2"),
 )
@@ -102,7 +103,7 @@ _REPLACED: Final[_Replacements] = (
     (
         re.compile(
             r"\\left|\\right|\\[bB]igg?[lrm]?(?![A-Za-z])|\\displaystyle|\\[,;: ]|\\qquad|\\quad|\\\$|\^\{?\\circ\}?"
-            r"|\\%|[~$\u20ac\u00a3\u00a5\u20b9]|\A\s*\*+|\*\*\s*\Z"
+            r"|\\color\{\w+\}|\\%|[~$\u20ac\u00a3\u00a5\u20b9]|\A\s*\*+|\*\*\s*\Z"
         ),
         " ",
     ),

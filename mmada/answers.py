@@ -155,12 +155,12 @@ def _compare_with_value(text: str, value: str) -> Verdict | None:
     """A verdict on a value and the same one with a unit ("15 km/h"), a word that changes it ("3 million"), its
     calculation ("2+2=4") or its name ("f(2)=4").
     """
-    *calculated, result = text.split("=")
+    measured = split_unit(text)
+    *calculated, result = (measured[0] if measured and measured[1] else text).split("=")
     if calculated and all(_compare_values(side, result) == "match" for side in calculated):
         return _compare_values(result, value)
     if len(calculated) == 1 and _NAME.fullmatch(calculated[0]) and _compare_values(result, value) == "match":
         return "match"
-    measured = split_unit(text)
     if measured is None or (measured[0] != value and _compare_values(measured[0], value) != "match"):
         return None
     return "match" if measured[1] else "mismatch"

@@ -33,7 +33,8 @@ _SAYS: Final = re.compile(
     r"[\s*]{0,9}(?:is(?![a-z])|[:=])|\banswers\s{1,9}are(?=\s{1,9}[-\d$\\])"
     r"|\u7b54\u6848[\s*]{0,9}[\u662f\u4e3a\uff1a:\uff08]{1,2})"  # "answer" and "is" in Chinese
     r"[\s:*]{0,20}"
-    r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to)\b,?\s{1,9})*"
+    r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to|given by"
+    r"|indeed|clearly|obviously|certainly|definitely)\b,?\s{1,9})*"
     r"(?=(?P<said>\$\$.{1,400}?\$\$|\\\[.{1,400}?\\\]|[^\s:*][^\n]{0,399}))",
     re.IGNORECASE | re.DOTALL,
 )
@@ -42,10 +43,11 @@ _SENTENCE_END: Final = re.compile(
     r"(?:(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\bMt)\.|\?|!(?!\s{0,9}[-+*/=]))(?=\s|$)|\u3002|(?<=\S)\*\*"
     r"|,?\s(?=(?:because|since|which)\b)|(?<=\d),?\s\(?(?=(?:and )?not\b)"
 )
-_YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!]))", re.IGNORECASE)
+_YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!])|\s(?:it|they|he|she|there)\b)", re.IGNORECASE)
 _QUANTITIES: Final = re.compile(r"\d[\d,.]* [a-z]+(?:,? (?:and )?\d[\d,.]* [a-z]+){1,3}")
 _AROUND: Final = re.compile(
-    r"\A(?:(?:it|this|that)(?:['\u2019]s| is| was)|I (?:choose|pick|think|say)) |(?<=\A[A-J]) is (?:correct|right)\Z",
+    r"\A(?:[^\W\d_]{3,}:|(?:it|this|that)(?:['\u2019]s| is| was)|I (?:choose|pick|think|say)) "
+    r"|(?<=\A[A-J]) is (?:correct|right)\Z",
     re.IGNORECASE,
 )
 """Words of a short sentence that are no part of the answer."""
@@ -60,13 +62,14 @@ _UNSPACED_SENTENCE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{4}.*\d")
 _ANSWER_WORDS: Final = 4
 """A statement of more words is a sentence about the answer."""
 _NUMBER_IN_TEXT: Final = re.compile(
-    r"(?<![A-Za-z0-9_.])-?(?:\d+ \d{1,2}/\d{1,2}(?!\d)|\d+(?::\d{1,2}(?!\d))+"
+    r"(?<![A-Za-z0-9_.])-?(?:\d+ \d{1,2}/\d{1,2}(?!\d)|\d+(?:(?: : |:)\d{1,2}(?!\d))+"
     r"|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s{0,9}/\s{0,9}\d+)?|\.\d+)%?"
 )
 """Also a mixed number, a ratio, a time of day."""
 _NUMBER_BEFORE_WORD: Final = re.compile(
     r"((?:" + _NUMBER_IN_TEXT.pattern + r")(?: (?:hundred|thousand|million|billion|dozen))?)(?= [a-z]{2,})"
 )
+_TRUTH_AT_END: Final = re.compile(r"\b(true|false)\W*\Z", re.IGNORECASE)
 _CHOICE_IN_TEXT: Final = re.compile(r"(?<![\w'])(?:[B-H](?![\w'])|A(?=\W*\Z))")
 
 
@@ -78,7 +81,8 @@ def extract_answer(response: str) -> str | None:
 
     Looked for after the thought, in this order: `<answer>` tags; whichever comes last of \\boxed{}, `####`
     and "the answer is"; a short bare answer; a leading yes/no or choice letter; the last formula or number; the last
-    choice letter. A thought that is never closed has stated nothing, nor has an announcement with nothing behind it.
+    choice letter, or true or false at the end. A thought that is never closed has stated nothing, nor has an
+    announcement with nothing behind it.
     """
     final = answer_section(response)
     if final is None:
@@ -228,8 +232,10 @@ def _are_joined(between: str) -> bool:
 
 
 def _last_choice(text: str) -> str | None:
-    """The last choice letter that stands alone; "A" only where it ends the text, for it is a word."""
-    found = _CHOICE_IN_TEXT.findall(text)
+    """The last choice letter that stands alone ("A" only where it ends the text, for it is a word), or the last word of
+    "the statement is true".
+    """
+    found = _CHOICE_IN_TEXT.findall(text) or _TRUTH_AT_END.findall(text)
     return found[-1] if found else None
 
 
