@@ -79,7 +79,8 @@ _UNICODE: Final[_Replacements] = (
 _PLAIN_TEXT: Final[_Replacements] = (
     (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?!\w)"), r"\1\\times10^{\2}"),
     (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)"), r"\\times "),
-    (re.compile(r"(?:(?<=[\d)}*/+=(-])|(?<=\d )|\A)(?<!\\)pi(?![A-Za-z]| [A-Za-z]{2})"), r"\\pi "),
+    (re.compile(r"(?:(?<=[\d(){}*/+=,-])|(?<=[\d,] )|\A)pi(?![A-Za-z]| [A-Za-z]{2})"), r"\\pi "),
+    (re.compile(r"(?<![A-Za-z\\])sqrt ?\(([^()]+)\)"), r"\\sqrt{\1}"),
     (re.compile(r"(?<![A-Za-z\\])(?:sin|cos|tan|log|ln|exp)(?=\()"), r"\\\g<0>"),
 )
 """Formulas as keyboards write them."""

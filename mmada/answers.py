@@ -40,8 +40,10 @@ _PRIMES: Final = re.compile(r"(?<=[A-Za-z])'+(?![A-Za-z'])")
 """Of derivatives: math-verify would leave them out as quotation marks."""
 _TIME_OF_DAY: Final = re.compile(r"(\d{1,2})(?::(\d\d))?(?: ([ap])m)?")
 _IN_BASE: Final = re.compile(r"(\d+)_\{?([2-9]|[12]\d|3[0-6])\}?")
-_NAME: Final = re.compile(r"\\?[A-Za-z]+'*(?:\^\{?-1\}?)?\((?:[^()=]|\([^()=]*\))*\)|[A-Za-z]{3,}(?: [A-Za-z]+)*")
-"""What an equation may give a value to, beside a variable: `f(2)`, `P(A)`, "Area"."""
+_NAME: Final = re.compile(
+    r"\\?[A-Za-z]+(?:_\{?\w{1,3}\}?)?'*(?:\^\{?-1\}?)?(?:\((?:[^()=]|\([^()=]*\))*\))?|[A-Za-z]{3,}(?: [A-Za-z]+)*"
+)
+"""What an equation may give a value to: `x_1`, `f(2)`, `P(A)`, "Area"."""
 _SUM: Final = re.compile(r"[\w)}][-+]")
 
 _EQUAL: Final = 1e-12

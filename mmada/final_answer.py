@@ -43,6 +43,10 @@ _SENTENCE_END: Final = re.compile(
     r"(?:(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\bMt)\.|\?|!(?!\s{0,9}[-+*/=]))(?=\s|$)|\u3002|(?<=\S)\*\*"
     r"|,?\s(?=(?:because|since|which)\b)|(?<=\d),?\s\(?(?=(?:and )?not\b)"
 )
+_FORMULA_CHARS: Final = 400
+_MATHEMATICS: Final = re.compile(r"[-+*/^=<>|(){}\[\]\\]")
+_SPEECH: Final = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[,;:]? [A-Za-z]{2,}|(?<!\\)[.!?;:]\s|\d\s?=.*,")
+"""What no bare formula has: two words, an end of a sentence, several calculations."""
 _YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!])|\s(?:it|they|he|she|there)\b)", re.IGNORECASE)
 _QUANTITIES: Final = re.compile(r"\d[\d,.]* [a-z]+(?:,? (?:and )?\d[\d,.]* [a-z]+){1,3}")
 _AROUND: Final = re.compile(
@@ -177,10 +181,13 @@ def _value_in_sentence(said: str) -> str:
 
 
 def _short(text: str) -> str | None:
-    """A response of a few words is its answer: "blue", "(B)", "3 apples"."""
+    """A response of a few words, or of a formula, is its answer: "blue", "(B)", "3 apples", "x^2 + 3x - 5"."""
     bare = text.strip().strip("*").strip().rstrip(".")
-    if not bare or "\n" in bare or len(bare) > 60 or len(bare.split()) > 3 or _UNSPACED_SENTENCE.search(bare):
+    if not bare or "\n" in bare or _UNSPACED_SENTENCE.search(bare):
         return None
+    if len(bare) > 60 or len(bare.split()) > 3:
+        is_formula = len(bare) <= _FORMULA_CHARS and _MATHEMATICS.search(bare) and not _SPEECH.search(bare)
+        return bare if is_formula else None
     if _ANNOUNCES.fullmatch(bare):
         return None
     bare = _AROUND.sub("", bare)
