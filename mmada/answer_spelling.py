@@ -101,6 +101,7 @@ _CHOICE: Final = re.compile(
 _LETTER_OF_LIST: Final = re.compile(r"\b[A-J][.:)](?=\s|\Z)")
 _REPLACED: Final[_Replacements] = (
     (re.compile(r"(?<=\d),\\!\s*(?=\d{3})|\\!"), ""),
+    (re.compile(r"(?<=[\d}%])\s\((?!(?:log|sin|cos|tan|exp|mod)\b)[A-Za-z]{3,}[A-Za-z ,.'-]*\)\s*\Z"), ""),  # a remark
     (
         re.compile(
             r"\\left|\\right|\\[bB]igg?[lrm]?(?![A-Za-z])|\\displaystyle|\\[,;: ]|\\qquad|\\quad|\\\$|\^\{?\\circ\}?"
