@@ -7,6 +7,22 @@ from typing import Final
 
 _Replacements = tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 
+NUMBER_WORDS: Final = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+COMPOUNDS: Final = {
+    f"{tens}{space}{NUMBER_WORDS[unit]}": str(10 * value + unit)
+    for value, tens in enumerate(TENS, start=2)
+    for space in "- "
+    for unit in range(1, 10)
+}
+_SAID_NUMBERS: Final = (
+    {word: str(value) for value, word in enumerate(NUMBER_WORDS)}
+    | {word: str(10 * value) for value, word in enumerate(TENS, start=2)}
+    | COMPOUNDS
+)
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 WORDS: Final = re.compile(r"[a-z]+(?:[ '-][a-z]+)*")
 _CHANGES_NUMBER: Final = re.compile(
@@ -26,7 +42,7 @@ _UNIT: Final = re.compile(
 )
 """Units that need no blank before them and may have a power; any other letters there are factors."""
 _WITH_UNIT: Final = re.compile(
-    r"(?P<value>.*[\d)}])(?P<blank> ?)"
+    r"(?P<value>.*[\d)}])(?P<blank> ?)(?:of )?(?:an? |the )?"
     r"(?P<unit>[A-Za-z]+(?:\^\{?-?\d\}?)?(?:[ ./-][A-Za-z]+(?:\^\{?-?\d\}?)?)*|[\u4e00-\u9fff]{1,3})"
 )
 _WORD_OF_UNIT: Final = re.compile(r"([A-Za-z]+)(\^?)")
@@ -60,9 +76,20 @@ _UNICODE: Final[_Replacements] = (
     (re.compile(r"(?<!\d)\u2013|\u2013(?!\d)"), "-"),  # between two digits it says "to"
 )
 
+_PLAIN_TEXT: Final[_Replacements] = (
+    (re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?!\w)"), r"\1\\times10^{\2}"),
+    (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)"), r"\\times "),
+    (re.compile(r"(?:(?<=[\d(){}*/+=,-])|(?<=[\d,] )|\A)pi(?![A-Za-z]| [A-Za-z]{2})"), r"\\pi "),
+    (re.compile(r"(?<![A-Za-z\\])sqrt ?\(([^()]+)\)"), r"\\sqrt{\1}"),
+    (re.compile(r"(?<![A-Za-z\\])(?:sin|cos|tan|log|ln|exp)(?=\()"), r"\\\g<0>"),
+)
+"""Formulas as keyboards write them."""
+
+_FONT: Final = "text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|it|rm|sf|tt)|mbox|emph|operatorname"
 _WRAPPED: Final[_Replacements] = (
-    (re.compile(r"(?<=[\d}])\s*\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{\s*(?=[A-Za-z])([^{}]*)\}"), r" \1"),  # a unit
-    (re.compile(r"\\(?:boxed|fbox|text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"(?<=[\d}])\s*\\(?:" + _FONT + r")\s*\{\s*(?=[A-Za-z])([^{}]*)\}"), r" \1"),  # a unit
+    (re.compile(r"\\(?:boxed|fbox|" + _FONT + r")\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\A[\s$]*(?i:option|choice)\s+(?=\(?[A-Ja-j]\)?\W*\Z|\([A-Ja-j]\)\s|[A-J][.:)]\s)"), ""),
     (re.compile(r"(?<![\w)}*])(\*{1,3}|')(?=\S)([^*']+)\1(?![\w(*'])"), r"\2"),
 )
 _CHOICE: Final = re.compile(
@@ -74,15 +101,18 @@ _CHOICE: Final = re.compile(
 _LETTER_OF_LIST: Final = re.compile(r"\b[A-J][.:)](?=\s|\Z)")
 _REPLACED: Final[_Replacements] = (
     (re.compile(r"(?<=\d),\\!\s*(?=\d{3})|\\!"), ""),
+    (re.compile(r"(?<=[\d}%])\s\((?!(?:log|sin|cos|tan|exp|mod)\b)[A-Za-z]{3,}[A-Za-z ,.'-]*\)\s*\Z"), ""),  # a remark
     (
         re.compile(
-            r"\\left|\\right|\\displaystyle|\\[,;: ]|\\qquad|\\quad|\\\$|\^\{?\\circ\}?|\\%"
-            r"|[$\u20ac\u00a3\u00a5\u20b9]|\A\s*\*+|\*\*\s*\Z"
+            r"\\left|\\right|\\[bB]igg?[lrm]?(?![A-Za-z])|\\displaystyle|\\[,;: ]|\\qquad|\\quad|\\\$|\^\{?\\circ\}?"
+            r"|\\color\{\w+\}|\\%|[~$\u20ac\u00a3\u00a5\u20b9]|\A\s*\*+|\*\*\s*\Z"
         ),
         " ",
     ),
     (re.compile(r"\\neq"), r"\\ne"),
     (re.compile(r"\\varnothing"), r"\\emptyset"),
+    (re.compile(r"\\bar(?![a-z])"), r"\\overline"),
+    (re.compile(r"(?<=\d) ?([AaPp])\.?[Mm]\b\.?"), lambda half: f" {half[1].lower()}m"),  # of the day
     (re.compile(r"\\[dt]frac"), r"\\frac"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*(?=\{)"), r"\\frac{\1}"),
@@ -99,10 +129,12 @@ _SPACED_THOUSANDS: Final = re.compile(r"-?\d{1,3}(?: \d{3})+")
 
 
 def latex_spelling(text: str) -> str:
-    """The text with the signs of Unicode (powers, roots, fractions, infinity, a long minus) as LaTeX writes them."""
-    if text.isascii():
-        return text
-    return _plain(_replaced(text, _UNICODE))
+    """The text with the signs of Unicode (powers, roots, fractions, infinity, a long minus) and the names of plain text
+    ("3e5", "2pi") as LaTeX writes them.
+    """
+    if not text.isascii():
+        text = _plain(_replaced(text, _UNICODE))
+    return _replaced(text, _PLAIN_TEXT)
 
 
 def _replaced(text: str, replacements: _Replacements) -> str:
@@ -144,8 +176,8 @@ def _letter(choice: re.Match[str]) -> str:
 
 
 def _normalised_once(answer: str) -> str:
-    if answer.isalnum() and answer.isascii():  # most answers are a number or a word
-        return answer.casefold() if answer.isalpha() else answer
+    if answer.isdecimal() and answer.isascii():  # most answers are a number
+        return answer
     percent = "%" in answer
     text = _replaced(latex_spelling(answer), _WRAPPED)
     choice = _CHOICE.match(text)
@@ -157,7 +189,7 @@ def _normalised_once(answer: str) -> str:
     if _NUMBER.fullmatch(text.rstrip("%")):
         return text.rstrip("%") + ("%" if percent else "")
     folded = text.casefold()
-    return folded if WORDS.fullmatch(folded) else text
+    return _SAID_NUMBERS.get(folded, folded) if WORDS.fullmatch(folded) else text
 
 
 def split_unit(text: str) -> tuple[str, bool] | None:

@@ -38,6 +38,12 @@ _RATIONALS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Fractio
 _PROSE: Final = re.compile(r"(?<![\\a-z])[a-z]{2,} [a-z]{2,}")
 _PRIMES: Final = re.compile(r"(?<=[A-Za-z])'+(?![A-Za-z'])")
 """Of derivatives: math-verify would leave them out as quotation marks."""
+_TIME_OF_DAY: Final = re.compile(r"(\d{1,2})(?::(\d\d))?(?: ([ap])m)?")
+_IN_BASE: Final = re.compile(r"(\d+)_\{?([2-9]|[12]\d|3[0-6])\}?")
+_NAME: Final = re.compile(
+    r"\\?[A-Za-z]+(?:_\{?\w{1,3}\}?)?'*(?:\^\{?-1\}?)?(?:\((?:[^()=]|\([^()=]*\))*\))?|[A-Za-z]{3,}(?: [A-Za-z]+)*"
+)
+"""What an equation may give a value to: `x_1`, `f(2)`, `P(A)`, "Area"."""
 _SUM: Final = re.compile(r"[\w)}][-+]")
 
 _EQUAL: Final = 1e-12
@@ -90,9 +96,10 @@ def _compare_cheaply(left: str, right: str) -> Verdict | None:
     """A verdict that strings or constants decide; None when mathematics has to."""
     if len(left) > 1 and len(right) > 1 and WORDS.fullmatch(left) and WORDS.fullmatch(right):
         return "mismatch"
-    verdict = _compare_values(left, right)
-    if verdict is not None:
-        return verdict
+    for compare in (_compare_values, _compare_times, _compare_bases, _compare_percentages):
+        verdict = compare(left, right)
+        if verdict is not None:
+            return verdict
     for text, value in ((left, right), (right, left)):
         verdict = _compare_with_value(text, value)
         if verdict is not None:
@@ -111,14 +118,51 @@ def _compare_values(left: str, right: str) -> Verdict | None:
     return _compare_constants(left, right)
 
 
+def _compare_times(left: str, right: str) -> Verdict | None:
+    """A verdict on times of day of which one says its half ("2:00 pm" is 14:00, and 2:00, but not 2:00 am)."""
+    times = [match for side in (left, right) if (match := _TIME_OF_DAY.fullmatch(side))]
+    halves = [time[3] for time in times if time[3]]
+    if len(times) < 2 or not halves:
+        return None
+    hours = [
+        int(time[1]) if int(time[1]) > 12 else int(time[1]) % 12 + 12 * ((time[3] or halves[0]) == "p")
+        for time in times
+    ]
+    return "match" if (hours[0], times[0][2] or "00") == (hours[1], times[1][2] or "00") else "mismatch"
+
+
+def _compare_bases(left: str, right: str) -> Verdict | None:
+    """A verdict on numbers that both say their base."""
+    numbers = [match for side in (left, right) if (match := _IN_BASE.fullmatch(side))]
+    if len(numbers) < 2:
+        return None
+    try:
+        values = [int(number[1], int(number[2])) for number in numbers]
+    except ValueError:  # no digits of that base
+        return "mismatch"
+    return "match" if values[0] == values[1] else "mismatch"
+
+
+def _compare_percentages(left: str, right: str) -> Verdict | None:
+    """A verdict on percentages; the sign may be left out, so that 20% is 20 as well as 0.2."""
+    a, b = (_rational(side.removesuffix("%")) for side in (left, right))
+    signs = left.endswith("%"), right.endswith("%")
+    if a is None or b is None or not any(signs):
+        return None
+    equal = {a} if all(signs) else {a, a / 100} if signs[0] else {a, a * 100}
+    return "match" if b in equal else "mismatch"
+
+
 def _compare_with_value(text: str, value: str) -> Verdict | None:
-    """A verdict on a value and the same one with a unit ("15 km/h"), with a word that changes it ("3 million"), or with
-    its calculation ("2+2=4").
+    """A verdict on a value and the same one with a unit ("15 km/h"), a word that changes it ("3 million"), its
+    calculation ("2+2=4") or its name ("f(2)=4").
     """
-    *calculated, result = text.split("=")
+    measured = split_unit(text)
+    *calculated, result = (measured[0] if measured and measured[1] else text).split("=")
     if calculated and all(_compare_values(side, result) == "match" for side in calculated):
         return _compare_values(result, value)
-    measured = split_unit(text)
+    if len(calculated) == 1 and _NAME.fullmatch(calculated[0]) and _compare_values(result, value) == "match":
+        return "match"
     if measured is None or (measured[0] != value and _compare_values(measured[0], value) != "match"):
         return None
     return "match" if measured[1] else "mismatch"

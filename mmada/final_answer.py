@@ -11,7 +11,7 @@ MAX_ANSWER_CHARS: Final = 2000
 _MAX_BOXES: Final = 50
 """Boxes looked at from the end: a loop may hold thousands, and none of them is part of one answer."""
 
-_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{a-z]|[a-z]\b)")
 _BETWEEN_BOXES: Final = re.compile(
     r"(?:\s|\\quad|\\text\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;$.:]|\\[()\[\],;]|\w+\s*=)*"
 )
@@ -30,16 +30,31 @@ _LISTED: Final = re.compile(r"\s{0,9}(?:,|\b(?:and|or)\b)?\s{0,9}(?:\b(?:and|or)
 # Runs of blanks are bounded: a pattern with two unbounded ones takes quadratic time.
 _SAYS: Final = re.compile(
     r"(?:\b(?:answer|result|correct\s{1,9}(?:option|choice))\b(?:\s{1,9}(?:choice|option))?"
-    r"[\s*]{0,9}(?:is(?![a-z])|[:=])"
+    r"[\s*]{0,9}(?:is(?![a-z])|[:=])|\banswers\s{1,9}are(?=\s{1,9}[-\d$\\])"
     r"|\u7b54\u6848[\s*]{0,9}[\u662f\u4e3a\uff1a:\uff08]{1,2})"  # "answer" and "is" in Chinese
     r"[\s:*]{0,20}"
-    r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to)\b,?\s{1,9})*"
-    r"(?=(?P<said>[^\s:*][^\n]{0,399}))",
-    re.IGNORECASE,
+    r"(?:(?:exactly|about|approximately|around|roughly|therefore|thus|then|simply|just|equal to|given by"
+    r"|indeed|clearly|obviously|certainly|definitely)\b,?\s{1,9})*"
+    r"(?=(?P<said>\$\$.{1,400}?\$\$|\\\[.{1,400}?\\\]|[^\s:*][^\n]{0,399}))",
+    re.IGNORECASE | re.DOTALL,
 )
 _ANNOUNCES: Final = re.compile(r"(?:the\s)?(?:final\s)?(?:answer|result)(?:\sis)?\W*", re.IGNORECASE)
-_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|\u3002|(?<=\S)\*\*|\s(?=(?:because|since)\b)")
-_YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!]))", re.IGNORECASE)
+_SENTENCE_END: Final = re.compile(
+    r"(?:(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\bMt)\.|\?|!(?!\s{0,9}[-+*/=]))(?=\s|$)|\u3002|(?<=\S)\*\*"
+    r"|,?\s(?=(?:because|since|which)\b)|(?<=\d),?\s\(?(?=(?:and )?not\b)"
+)
+_FORMULA_CHARS: Final = 400
+_MATHEMATICS: Final = re.compile(r"[-+*/^=<>|(){}\[\]\\]")
+_SPEECH: Final = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[,;:]? [A-Za-z]{2,}|(?<!\\)[.!?;:]\s|\d\s?=.*,")
+"""What no bare formula has: two words, an end of a sentence, several calculations."""
+_YES_NO: Final = re.compile(r"\W*(yes|no|true|false)\b(?=\W*(?:$|[,.;:!])|\s(?:it|they|he|she|there)\b)", re.IGNORECASE)
+_QUANTITIES: Final = re.compile(r"\d[\d,.]* [a-z]+(?:,? (?:and )?\d[\d,.]* [a-z]+){1,3}")
+_AROUND: Final = re.compile(
+    r"\A(?:[^\W\d_]{3,}:|(?:it|this|that)(?:['\u2019]s| is| was)|I (?:choose|pick|think|say)) "
+    r"|(?<=\A[A-J]) is (?:correct|right)\Z",
+    re.IGNORECASE,
+)
+"""Words of a short sentence that are no part of the answer."""
 _LETTER: Final = re.compile(
     r"\W*(?:(?:option|choice|\u9009\u9879?)\W*)?([A-J])(?:[)\uff09]|[.:,](?=\s|$)|\s*$|(?=[\u3000-\u9fff]))"
 )
@@ -51,13 +66,14 @@ _UNSPACED_SENTENCE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{4}.*\d")
 _ANSWER_WORDS: Final = 4
 """A statement of more words is a sentence about the answer."""
 _NUMBER_IN_TEXT: Final = re.compile(
-    r"(?<![A-Za-z0-9_.])-?(?:\d+ \d{1,2}/\d{1,2}(?!\d)|\d+(?::\d{1,2}(?!\d))+"
+    r"(?<![A-Za-z0-9_.])-?(?:\d+ \d{1,2}/\d{1,2}(?!\d)|\d+(?:(?: : |:)\d{1,2}(?!\d))+"
     r"|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s{0,9}/\s{0,9}\d+)?|\.\d+)%?"
 )
 """Also a mixed number, a ratio, a time of day."""
 _NUMBER_BEFORE_WORD: Final = re.compile(
     r"((?:" + _NUMBER_IN_TEXT.pattern + r")(?: (?:hundred|thousand|million|billion|dozen))?)(?= [a-z]{2,})"
 )
+_TRUTH_AT_END: Final = re.compile(r"\b(true|false)\W*\Z", re.IGNORECASE)
 _CHOICE_IN_TEXT: Final = re.compile(r"(?<![\w'])(?:[B-H](?![\w'])|A(?=\W*\Z))")
 
 
@@ -69,7 +85,8 @@ def extract_answer(response: str) -> str | None:
 
     Looked for after the thought, in this order: `<answer>` tags; whichever comes last of \\boxed{}, `####`
     and "the answer is"; a short bare answer; a leading yes/no or choice letter; the last formula or number; the last
-    choice letter. A thought that is never closed has stated nothing, nor has an announcement with nothing behind it.
+    choice letter, or true or false at the end. A thought that is never closed has stated nothing, nor has an
+    announcement with nothing behind it.
     """
     final = answer_section(response)
     if final is None:
@@ -146,7 +163,9 @@ def _said(text: str) -> tuple[int, str] | None:
         return found[-1].end(), _first_formulas(said)
     end = _SENTENCE_END.search(said)
     said = (said[: end.start()] if end else said).rstrip(" *.:")
-    is_short = len(said.split()) <= _ANSWER_WORDS and not _UNSPACED_SENTENCE.search(said)
+    is_short = (len(said.split()) <= _ANSWER_WORDS or _QUANTITIES.fullmatch(said)) and not _UNSPACED_SENTENCE.search(
+        said
+    )
     answer = _leading_choice(said) or (said if is_short else _value_in_sentence(said))
     return (found[-1].end(), answer) if answer and "\\boxed" not in answer else None
 
@@ -162,12 +181,16 @@ def _value_in_sentence(said: str) -> str:
 
 
 def _short(text: str) -> str | None:
-    """A response of a few words is its answer: "blue", "(B)", "3 apples"."""
+    """A response of a few words, or of a formula, is its answer: "blue", "(B)", "3 apples", "x^2 + 3x - 5"."""
     bare = text.strip().strip("*").strip().rstrip(".")
-    if not bare or "\n" in bare or len(bare) > 60 or len(bare.split()) > 3 or _UNSPACED_SENTENCE.search(bare):
+    if not bare or "\n" in bare or _UNSPACED_SENTENCE.search(bare):
         return None
+    if len(bare) > 60 or len(bare.split()) > 3:
+        is_formula = len(bare) <= _FORMULA_CHARS and _MATHEMATICS.search(bare) and not _SPEECH.search(bare)
+        return bare if is_formula else None
     if _ANNOUNCES.fullmatch(bare):
         return None
+    bare = _AROUND.sub("", bare)
     return _leading_choice(bare) or bare
 
 
@@ -216,8 +239,10 @@ def _are_joined(between: str) -> bool:
 
 
 def _last_choice(text: str) -> str | None:
-    """The last choice letter that stands alone; "A" only where it ends the text, for it is a word."""
-    found = _CHOICE_IN_TEXT.findall(text)
+    """The last choice letter that stands alone ("A" only where it ends the text, for it is a word), or the last word of
+    "the statement is true".
+    """
+    found = _CHOICE_IN_TEXT.findall(text) or _TRUTH_AT_END.findall(text)
     return found[-1] if found else None
 
 

@@ -47,6 +47,7 @@ def recheck() -> None:
         Path(params.paths.facts),
         {key: Path(params.paths.ingested) / key for key in params.corpora},
         {key: Path(params.paths.benchmark_items) / key for key in params.benchmarks},
+        **params.annotation.decontamination.model_dump(),
     )
     if wrong:
         raise IntegrityError(

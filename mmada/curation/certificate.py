@@ -12,7 +12,7 @@ from mmada.contracts.facts import BENCHMARK_MATCHES
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import rows_digest
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
-from mmada.errors import InputError
+from mmada.errors import InputError, IntegrityError
 from mmada.lineage.manifest import read_artifact
 
 _PIXELS: Final = {"image_sha256": pl.String, "pixels_sha256": pl.String}
@@ -43,27 +43,34 @@ def certificate(
     }
 
 
-def recheck(facts: Path, ingested: Mapping[str, Path], benchmarks: Mapping[str, Path]) -> list[str]:
+def recheck(
+    facts: Path, ingested: Mapping[str, Path], benchmarks: Mapping[str, Path], *, ngram: int, containment: float
+) -> list[str]:
     """What is wrong with the certificate in a folder of facts, entry by entry.
 
-    Every row is searched again, without any stored result; nothing is wrong if that gives the same. ingested,
-    benchmarks: folders by key. Raises InputError when there is no certificate.
+    Every row is searched again, by what is asked for here and without any stored result; nothing is wrong if that gives
+    the same. ingested, benchmarks: folders by key. Raises InputError when there is no certificate, IntegrityError when
+    it is no JSON object.
     """
     try:
         stated = json.loads((facts / "certificate.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{facts} holds no certificate.json; run `dvc repro annotate`") from None
-    index = build_index(read_items(benchmarks), ngram=stated["ngram"])
+    except ValueError as error:
+        raise IntegrityError(f"{facts}/certificate.json is damaged ({error}); run `dvc repro annotate`") from None
+    if not isinstance(stated, dict):
+        raise IntegrityError(f"{facts}/certificate.json is no JSON object; run `dvc repro annotate`")
+    index = build_index(read_items(benchmarks), ngram=ngram)
     matches, row_ids = [pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES))], []
     for rows in _rows(ingested.values()):
-        matches.append(find_matches(rows, index, containment=stated["containment"]))
+        matches.append(find_matches(rows, index, containment=containment))
         row_ids.append(rows["row_id"])
     again = certificate(
         index,
         pl.concat(matches).unique().sort("row_id", "benchmark", "item_id"),
         row_ids,
         benchmarks={key: read_artifact(folder).id for key, folder in benchmarks.items()},
-        containment=stated["containment"],
+        containment=containment,
     )
     return [
         f"{name} is {json.dumps(stated.get(name))[:100]}, searching again gives {json.dumps(value)[:100]}"

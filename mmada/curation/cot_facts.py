@@ -14,7 +14,14 @@ from mmada.curation.cot_defects import ANSWERING_TASKS, find_defect
 from mmada.curation.dedup import content_key, signatures
 from mmada.curation.gopher import excess_repetition
 from mmada.curation.languages import language_changes, language_of
-from mmada.curation.repetition import answer_loop_shares, loop_shares, script_switches, shared_shares, wordless_shares
+from mmada.curation.repetition import (
+    answer_loop_shares,
+    copied_shares,
+    loop_shares,
+    script_switches,
+    shared_shares,
+    wordless_shares,
+)
 from mmada.curation.verifiability import unverifiable
 from mmada.curation.words import ngrams, row_text, split_words, text_keys
 from mmada.text_tokenizer import TextTokenizer
@@ -85,7 +92,9 @@ def _defects(rows: pl.DataFrame, seconds: float) -> list[pl.Series]:
 def _repetition(rows: pl.DataFrame, thoughts: pl.Series, has_thought: pl.Series, answers: pl.Series) -> list[pl.Series]:
     """`answers`: what follows a thought, "" without one."""
     words = split_words(thoughts)
-    loops = np.maximum.reduce([loop_shares(words), wordless_shares(thoughts), answer_loop_shares(answers)])
+    loops = np.maximum.reduce(
+        [loop_shares(words), copied_shares(words), wordless_shares(thoughts), answer_loop_shares(answers)]
+    )
     is_text = (rows["task"] == "lm").to_numpy()
     excess = np.zeros(rows.height)
     excess[is_text] = excess_repetition(thoughts.filter(is_text))

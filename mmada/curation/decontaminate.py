@@ -4,7 +4,8 @@ no sampling.
 - An item that shows a picture is found by the picture: its question alone is asked of many pictures.
 - A drawing prompt is found as the whole prompt of a row that draws.
 - A text item is found when it is the whole of a row's prompt or text, at any length, or, from `ngram` words on, when
-  the row holds at least the share `containment` of its n-grams.
+  the row holds at least the share `containment` of its n-grams: those of its question, where choices follow it, which
+  others put in another order or leave out.
 - A shorter one, of four words or more, is also found as a whole line or sentence of a row.
 """
 
@@ -18,11 +19,17 @@ from numpy.typing import NDArray
 
 from mmada.contracts.facts import BENCHMARK_MATCHES
 from mmada.curation.normalised_text import TAG
-from mmada.curation.words import Hashes, Places, row_text, run_hashes, run_sums, split_words, window_hashes
+from mmada.curation.words import Hashes, Places, Words, row_text, run_hashes, run_sums, split_words, window_hashes
 
 _DRAWING_TASKS: Final = ("t2i", "r2i")
 _SENTENCE_WORDS: Final = 4
 """Words from which on a question that is too short for n-grams is its own evidence: "what is it?" stands anywhere."""
+_LIST_LETTER: Final = r"\s\$?(?:\\(?:text(?:bf|rm)?|mathrm|mathbf)\{)?\(?"
+_CHOICES: Final = rf"(?s){_LIST_LETTER}A[).:].*?{_LIST_LETTER}B[).:].*"
+_QUESTION_NGRAMS: Final = 2
+"""A question before choices is its own evidence from so many times `ngram` words on: "which of these is true?" stands
+anywhere.
+"""
 _CACHED_WORDS: Final = 1 << 14
 """Words whose runs are hashed at a time, so that they stay in the processor's cache."""
 _SENTENCE_END: Final = (
@@ -61,7 +68,7 @@ def build_index(items: pl.DataFrame, *, ngram: int) -> BenchmarkIndex:
     grams = window_hashes(sums, ngram, 0, _num_windows(sums, ngram))
     places, owners = _within_texts(np.arange(grams.size), words.offsets, ngram)
     asked = ((items["kind"] != "pictures") & (items["pixels_sha256"] == "")).to_numpy()
-    wanted = asked[owners]
+    wanted = asked[owners] & (places + ngram <= (words.offsets[:-1] + _question_words(items, words, ngram))[owners])
     pairs = np.unique(np.stack([grams[places[wanted]], owners[wanted].astype(np.uint64)], axis=1), axis=0)
     gram_items = pairs[:, 1].astype(np.int64)
     is_sentence = asked & (words.counts >= _SENTENCE_WORDS) & (words.counts < ngram)
@@ -76,6 +83,12 @@ def build_index(items: pl.DataFrame, *, ngram: int) -> BenchmarkIndex:
     return BenchmarkIndex(
         table, pairs[:, 0], gram_items, _prefixes(pairs[:, 0]), openings, _prefixes(openings), ngram, digest
     )
+
+
+def _question_words(items: pl.DataFrame, words: Words, ngram: int) -> Places:
+    """How many of each item's words are searched for: all, or those before its choices, which are its first ones."""
+    before = split_words(items["prompt"].str.replace(_CHOICES, "")).counts
+    return np.where(before >= _QUESTION_NGRAMS * ngram, before, words.counts)
 
 
 def find_matches(rows: pl.DataFrame, index: BenchmarkIndex, *, containment: float) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from mmada.curation.words import Hashes, ngrams, row_text, split_words
 from mmada.unit_store import UnitStore, unit_key
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the comparison: raise it when equal texts get another key or another similarity."""
 
 _COMPARED: Final[Schema] = {"left": pl.UInt64, "right": pl.UInt64, "similarity": pl.Float64}

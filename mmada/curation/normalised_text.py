@@ -11,12 +11,20 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from mmada.answer_spelling import SIGN_NAMES
+from mmada.answer_spelling import COMPOUNDS, SIGN_NAMES
 
 _LATEX_LAYOUT: Final = (
-    r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|big|Big)\b"
-    r"|\\[,;: ()\[\]]|\\begin\{\w+\}|\\end\{\w+\}"
+    r"\\(?:left|right|displaystyle|text|mathrm|mathbf|quad|qquad|bigg?[lrm]?)\b"
+    r"|\\[,;: ()\[\]]|\\(?:begin|end)\{\w+\*?\}"
 )
+_BRACED: Final = r"(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*"
+_ARGUMENT: Final = rf"\s*(?:([0-9])|\{{({_BRACED})\}})"
+_FRACTION: Final = rf"\\[dt]?frac{_ARGUMENT}{_ARGUMENT}"
+_ENTITIES: Final = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&nbsp;": " "}
+_ENDING: Final = r"([a-z])'(s|t|d|m|re|ll|ve)\b"
+"""Of a word: "it's", which others write without the sign, or with another one."""
+_NAMED_SIGN: Final = r"\b(?:per ?cent|dollars?)\b"
+"""% and $ do not count, nor do their names."""
 TAG: Final = (
     r"</?(?i:a|b|br|center|div|em|font|i|mark|p|q|small|span|strong|sub|sup|u)(?:\s[^<>]*=\s*[\"'][^<>]*)?\s*/?>"
 )
@@ -37,17 +45,6 @@ _FACTORIAL: Final = r"([0-9]|\b[a-z])!(\s*[-<>=+*/^)\]}])"
 _MINUS: Final = r"([0-9)\]}])\s+-\s+([a-z])\b"
 _ALONE: Final = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u2200-\u22ff\u00ac])"
 """Letters of scripts that are written without spaces, and mathematical operators: each is a word."""
-NUMBER_WORDS: Final = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
-    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_COMPOUNDS: Final = {
-    f"{tens}{space}{NUMBER_WORDS[unit]}": str(10 * value + unit)
-    for value, tens in enumerate(TENS, start=2)
-    for space in "- "
-    for unit in range(1, 10)
-}
 _THOUSANDS: Final = "([0-9]),([0-9]{3})"
 _PUNCTUATION: Final = dict(
     zip("\u2018\u2019\u201c\u201d\u2212\u2013\u2014\u2026\u00d7\u00f7\u00a0", "''\"\"---.*/ ", strict=True)
@@ -56,10 +53,13 @@ _PUNCTUATION: Final = dict(
 _FORMULA_SIGNS: Final = {
     **{digit: f"^{value}" for value, digit in enumerate("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079")},
     **{sign: f" {name} " for sign, name in SIGN_NAMES.items()},
+    **{"\u00b7": " * ", "\u22c5": " * ", "\u00b0": "^circ ", "\u00ad": ""},
     **{"\u2248": " approx ", "\u2209": " notin ", "\u2282": " subset ", "\u2286": " subseteq ", "\u221a": " sqrt "},
     **{"\u2200": " forall ", "\u2203": " exists ", "\u2227": " wedge ", "\u2228": " vee ", "\u2220": " angle "},
 }
-"""Signs of formulas as LaTeX spells them."""
+"""Signs of formulas as LaTeX spells them; a place where a word may be parted is none."""
+_VARIABLES: Final = {"\u03c0": "pi", "\u03b8": "theta", "\u03b1": "alpha", "\u03b2": "beta"}
+"""Greek letters that formulas are full of, where they are no part of a Greek word."""
 
 
 def normalised(texts: pl.Series) -> pl.Series:
@@ -70,14 +70,21 @@ def normalised(texts: pl.Series) -> pl.Series:
     markup = bold.str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
     factorials = pl.col("text").str.replace_all(_FACTORIAL, "$1 factorial $2")
     minus = pl.col("text").str.replace_all(_MINUS, "$1 -$2")
-    compounds = pl.col("text").str.replace_many(list(_COMPOUNDS), list(_COMPOUNDS.values()))
+    compounds = pl.col("text").str.replace_many(list(COMPOUNDS), list(COMPOUNDS.values()))
     thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
     thousands = thousands.str.replace_all(_THOUSANDS, "$1$2")  # every second separator of a long number
-    layout = pl.col("text").str.replace_many(["\\!", "{,}"], ["", ","]).str.replace_all(_LATEX_LAYOUT, " ")
+    layout = pl.col("text").str.to_lowercase().str.replace_many(["\\!", "{,}"], ["", ","])
+    endings = pl.col("text").str.replace_all(_ENDING, "$1$2")
+    fractions = pl.col("text").str.replace_all(_FRACTION, " $1$2/$3$4 ")
+    named = pl.col("text").str.replace_all(_NAMED_SIGN, "")
+    texts = _changed(texts, texts.str.contains("&", literal=True), pl.col("text").str.replace_many(_ENTITIES))
     # Most texts need few of the changes, and are tested for the need of one faster than it is made.
     for change in (typography, _plain(pl.col("text"))):
         texts = _changed(texts, texts.str.len_bytes() != texts.str.len_chars(), change)
-    texts = texts.to_frame("text").select(layout.str.to_lowercase()).to_series()
+    texts = texts.to_frame("text").select(layout.str.replace_all(_LATEX_LAYOUT, " ")).to_series()
+    texts = _changed(texts, texts.str.contains("'", literal=True), endings)
+    texts = _changed(texts, texts.str.contains("frac", literal=True), fractions)
+    texts = _changed(texts, texts.str.contains("dollar|per ?cent"), named)
     between_lines = "\n" + texts + "\n"
     hints = (between_lines.str.contains(hint, literal=True) for hint in _MARKUP_HINTS)
     texts = _changed(texts, reduce(or_, hints), markup)
@@ -100,6 +107,8 @@ def _changed(texts: pl.Series, is_meant: pl.Series, change: pl.Expr) -> pl.Serie
 
 def _plain(texts: pl.Expr) -> pl.Expr:
     """Texts in which all that is not ASCII is part of a word."""
+    for letter, name in _VARIABLES.items():
+        texts = texts.str.replace_all(rf"(^|[^\p{{Greek}}]){letter}($|[^\p{{Greek}}])", rf"${{1}} {name} ${{2}}")
     return (
         texts.str.normalize("NFKC")
         .str.replace_all(r"[^\x00-\x7F\p{L}\p{M}\u2200-\u22ff\u00ac]", " ")

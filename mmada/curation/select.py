@@ -13,14 +13,14 @@ import polars as pl
 
 from mmada.contracts.facts import FACTS
 from mmada.contracts.records import SELECTED
-from mmada.curation.cot_defects import ANSWERING_TASKS, DEFECTS
+from mmada.curation.cot_defects import AGAINST_THOUGHT, ANSWERING_TASKS, DEFECTS
 
 REASONS: Final[Mapping[str, str]] = {
     "contaminated": "A benchmark's item stands in the row.",
-    **DEFECTS,
+    **{name: sentence for name, sentence in DEFECTS.items() if name != AGAINST_THOUGHT},
+    "thought_restates_prompt": "Too much of the thought only repeats the prompt (max_prompt_share).",
     "thought_loop": "Too much of the thought or answer repeats itself, in words or in signs (max_loop_share).",
     "thought_short": "The thought has too few words (min_thought_words).",
-    "thought_restates_prompt": "Too much of the thought only repeats the prompt (max_prompt_share).",
     "row_too_long": "Prompt and response have too many tokens (max_text_tokens).",
     "text_repetitive": "A plain text repeats itself beyond Gopher's limits (max_excess_repetition).",
     "language_switch": "The thought changes its language or script too often (max_language_switches).",
@@ -29,6 +29,7 @@ REASONS: Final[Mapping[str, str]] = {
     "question_unverifiable": "The question asks for a proof, has several parts or lacks its figure (verifiable_only).",
     "answer_missing": "There is no response.",
     "answer_wrong": "The final answer is not the gold answer (require_correct).",
+    AGAINST_THOUGHT: DEFECTS[AGAINST_THOUGHT],
     "question_too_hard": "The question is surely answered correctly less often than wanted (min_pass_rate).",
     "question_too_easy": "The question is surely answered correctly more often than wanted (max_pass_rate).",
     "image_flat": "The picture has nearly one colour (min_pixel_std).",
@@ -79,9 +80,15 @@ def thresholds(
     The expressions are over FACTS with `contaminated_by`. The loop limit holds for responses, not for plain text (task
     lm), whose lists and tables repeat by nature.
     """
+    defects = {defect: (pl.col("defect") == defect, pl.col("defect_evidence")) for defect in DEFECTS}
+    against_thought = defects.pop(AGAINST_THOUGHT)
     return {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
-        **{defect: (pl.col("defect") == defect, pl.col("defect_evidence")) for defect in DEFECTS},
+        **defects,
+        "thought_restates_prompt": (
+            (pl.col("prompt_share") > max_prompt_share) & pl.col("task").is_in(ANSWERING_TASKS),
+            pl.col("prompt_share").round(4),
+        ),
         "thought_loop": (
             (pl.col("loop_share") > max_loop_share) & (pl.col("task") != "lm"),
             pl.col("loop_share").round(4),
@@ -89,10 +96,6 @@ def thresholds(
         "thought_short": (
             (pl.col("num_thought_words") > 0) & (pl.col("num_thought_words") < min_thought_words),
             pl.col("num_thought_words"),
-        ),
-        "thought_restates_prompt": (
-            (pl.col("prompt_share") > max_prompt_share) & pl.col("task").is_in(ANSWERING_TASKS),
-            pl.col("prompt_share").round(4),
         ),
         "row_too_long": (pl.col("num_text_tokens") > max_text_tokens, pl.col("num_text_tokens")),
         "text_repetitive": (
@@ -114,6 +117,7 @@ def thresholds(
             pl.lit(require_correct) & (pl.col("answer_correct") == "no"),
             pl.col("final_answer"),
         ),
+        AGAINST_THOUGHT: against_thought,
         # By the far end of the interval: a few trials more rarely change what is surely hard or easy.
         "question_too_hard": (pl.col("pass_rate_high") < min_pass_rate, pl.col("pass_rate_high").round(4)),
         "question_too_easy": (pl.col("pass_rate_low") > max_pass_rate, pl.col("pass_rate_low").round(4)),

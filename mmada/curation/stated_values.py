@@ -27,6 +27,9 @@ _STATEMENT: Final = re.compile(
 _RETRACTION: Final = re.compile(r"\W*(?:no|wait|actually|sorry|hmm|correction)\b.{0,40}", re.IGNORECASE)
 _MENTION: Final = re.compile(r"[Aa]nswer|ANSWER|####|\\f?box")
 _SUPPOSED: Final = re.compile(r"\b(?:if|whether|suppose|unless|when|would|could|might)\b", re.IGNORECASE)
+_DOUBT: Final = re.compile(r"\b(?:wait|actually|hmm|however|but|instead|mistake|wrong|sorry|no[,.!])", re.IGNORECASE)
+_CONCLUSION_CHARS: Final = 400
+"""End of a thought in which it says what it has found."""
 _VALUE_WORDS: Final = 4
 """A statement of more words derives its value ("the answer is 15 gallons * 8 pints / gallon"), or says more of it."""
 _MOST_STATED: Final = 50
@@ -58,11 +61,26 @@ def contradiction(response: str, answer: str, *, seconds: float) -> tuple[str, s
     return None
 
 
+def against_thought(thought: str, answer: str) -> tuple[str, str] | None:
+    """The final value in which a thought ends and that of the answer, where they are surely unequal; None otherwise.
+
+    answer: as final_answer.extract_answer finds it.
+    """
+    for sentence in reversed(_SENTENCE.split(thought[-_CONCLUSION_CHARS:])):
+        if _DOUBT.search(sentence):
+            return None
+        concluded = marked_answer(sentence)
+        if concluded is not None:
+            is_unequal = not _SUPPOSED.search(sentence) and _are_surely_unequal(concluded, answer)
+            return (concluded, answer) if is_unequal else None
+    return None
+
+
 def _tagged(response: str) -> list[str]:
-    """Different contents of the tags of the answer."""
+    """Different values in the tags of the answer."""
     tags = [tag for tag in find_tags(response) if tag.part == "answer"]
     held = [response[tag.end : end.start].strip() for tag, end in pairwise(tags) if tag.opens and not end.opens]
-    return list(dict.fromkeys(held))[-_MOST_STATED:]
+    return list(dict.fromkeys(marked_answer(text) or text for text in held))[-_MOST_STATED:]
 
 
 def _boxed(text: str) -> list[str]:

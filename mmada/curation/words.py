@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmada.curation.normalised_text import NUMBER_WORDS, TENS, normalised
+from mmada.answer_spelling import NUMBER_WORDS, TENS
+from mmada.curation.normalised_text import normalised
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]

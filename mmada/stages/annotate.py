@@ -46,7 +46,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import decode_picture
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 7
+VERSION: Final = 8
 OUT: Final = "facts"
 
 _SKETCHES: Final[Schema] = {"image_sha256": pl.String, "pixels_sha256": pl.String, "sketch": pl.Binary}

@@ -23,7 +23,7 @@ from mmada.params_data import Corpus, Selection
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 
-VERSION: Final = 3
+VERSION: Final = 4
 OUT: Final = "selected"
 
 _EXCERPT_CHARS: Final = 200

@@ -41,6 +41,7 @@ LEAKS: Final = (
         "<|reserved_special_token_7|>",
         *("<EOS>", "<BOS>", "<PAD>", "[EOS]", "[BOS]", "<extra_id_0>", "<reserved_106>", "[unused0]"),
         "<|begin\u2581of\u2581sentence|>",
+        *("<0x0A>", "\u2581so\u2581we", "\u0120so \u0120we"),
     ),
 )
 GARBLED: Final = (
@@ -57,6 +58,10 @@ GARBLED: Final = (
         "\u00cf\u20ac is here",
         "\u00ce\u00b1 + \u00ce\u00b8 = 5",
         "\u00e8\u00ae\u00a1\u00e7\u00ae\u2014\u2026",
+        "\u0420\u045f\u0421\u0402\u0420\u0451\u0420\u0406\u0420\u00b5\u0421\u201a",
+        "c\u0335\u0336\u0337h\u0335\u0336\u0337",
+        "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEg==",
+        "3f9a" * 30,
     ),
 )
 FOREIGN: Final = (
@@ -70,6 +75,11 @@ FOREIGN_LATIN: Final = (
     "Entonces tenemos que comprobar otra vez si el resultado de esta suma es correcto para todos los casos.",
     "Nous devons donc encore une fois calculer la somme pour savoir combien il en reste dans cette histoire.",
     "Wir m\u00fcssen also noch einmal nachrechnen, wie viele davon am Ende des Tages wirklich \u00fcbrig sind.",
+)
+LONG_THOUGHT: Final = (
+    "We read the question once more and write down what is given, what is asked, and which of the numbers belong to "
+    "each other. Then we take the first two of them, work out how they are related, and keep the result for later. "
+    "After that we turn to the rest, one after the other, until nothing is left that we have not looked at."
 )
 ENGLISH: Final = "First we look at what there is, and after that we work out what is left of it in the end."
 
@@ -219,7 +229,8 @@ def _switched(row: Row, rng: random.Random) -> Row:
 
 def _escaped(row: Row, rng: random.Random) -> str:
     whole = written(row, rng)
-    return whole.replace("<", "&lt;").replace(">", "&gt;")
+    less, greater = rng.choice((("&lt;", "&gt;"), ("&amp;lt;", "&amp;gt;"), ("\\u003c", "\\u003e")))
+    return whole.replace("<", less).replace(">", greater)
 
 
 def _looped(row: Row, rng: random.Random) -> Row:
@@ -237,6 +248,26 @@ def _collapsed(row: Row, rng: random.Random) -> Row:
 def _answer_looped(row: Row, rng: random.Random) -> Row:
     line = rng.choice((f"The answer is {row.reference}. ", "Wait, let me check that again. ", "!"))
     return replace(row, answer=row.answer + "\n" + line * (200 + len(row.answer)))
+
+
+def _misspelled(row: Row, rng: random.Random) -> str:
+    begin, end = rng.choice(
+        (
+            ("<thnk>", "</thnk>"),
+            ("<think>", "</thikn>"),
+            ("< think >", "</ think >"),
+            ("<think >", "</think >"),
+            ('<think id="1">', "</think>"),
+            ("<think>", "<\\think>"),
+            ("\uff1cthink\uff1e", "\uff1c/think\uff1e"),
+        )
+    )
+    return f"{begin}{row.thought}{end}{row.answer}"
+
+
+def _against_thought(row: Row, rng: random.Random) -> Row:
+    said = rng.choice(("So the final answer is \\boxed{7919}.", "Therefore the answer is 7919.", "**Answer:** 7919"))
+    return replace(row, thought=f"{row.thought}\n\n{said}")
 
 
 CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
@@ -270,6 +301,7 @@ CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
     "answer wrong": ("answer_wrong", lambda row, rng: replace(row, answer="\\boxed{987654}")),
     "tags mixed": ("tags_mixed", _as(_mixed)),
     "tags misordered": ("tags_misordered", _as(_misordered)),
+    "tags misspelled": ("tags_misspelled", _as(_misspelled)),
     "tags escaped": ("tags_escaped", _as(_escaped)),
     "token leaked": ("special_token_leaked", _leaked),
     "garbled": (
@@ -280,5 +312,14 @@ CORRUPTIONS: Final[dict[str, tuple[str, Corruption]]] = {
     "collapse": ("thought_loop", _collapsed),
     "loop of the answer": ("thought_loop", _answer_looped),
     "cut anywhere": ("thought_truncated", _cut_anywhere),
+    "thought of another value": ("answer_against_thought", _against_thought),
+    "thought said twice": (
+        "thought_loop",
+        lambda row, rng: replace(row, thought=f"{row.thought}\n{LONG_THOUGHT}\n\n{row.thought}\n{LONG_THOUGHT}"),
+    ),
+    "digits": (
+        "thought_loop",
+        lambda row, rng: replace(row, thought=f"{row.thought}\n0.{rng.choice('39') * (3 * len(row.thought) + 600)}."),
+    ),
     "answers of two values": ("answer_contradictory", _as(_marked_twice)),
 }

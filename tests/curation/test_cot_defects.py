@@ -188,6 +188,11 @@ def test_published_solutions_raise_no_alarm(realdata: Path) -> None:
         "d\u00e9j\u00e0 \u2013 \u00cele, Ma\u00efs\u2122, \u00e9\u00b9\u00b2",
         "cora\u00e7\u00e3o, sm\u00f6rg\u00e5sbord, bl\u00e5b\u00e6r, p\u00ed\u0161e\u0161, \u00ce",
         "<s>old</s> new, array[pad] and [eos]",
+        "if a <thing> or <thin b> then a < think of it > b",
+        "SHA-256 is e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "/home/User/Projects2024/Sources/MyApplication/Views/Main2Screen/Assets3/Icons",
+        "0." + "142857" * 20 + " and " + "ACGT" * 40,
+        "\u0420\u043e\u0441\u0441\u0438\u044f, \u0421\u0421\u0421\u0420 and \u0421\u0408, \u1ebf\u0301",
     ],
 )
 def test_unusual_but_sound_text_passes(text: str) -> None:

@@ -129,6 +129,34 @@ def test_no_benchmark_finds_nothing() -> None:
     assert find_matches(rows, build_index(empty, ngram=NGRAM), containment=0.8).is_empty()
 
 
+@pytest.mark.parametrize("style", ["({}) ", "{}. ", "\\textbf{{({})}}\\ "])
+@pytest.mark.parametrize("between", ["\n", " "])
+def test_choices_may_stand_in_another_order_or_be_left_out(style: str, between: str) -> None:
+    def asked(question: str, *choices: str) -> str:
+        return question + "".join(
+            between + style.format(letter) + text for letter, text in zip("ABC", choices, strict=False)
+        )
+
+    choices = ("he has thirteen sheep left", "he has nine sheep left", "he has no sheep at all")
+    other = ("the left one of them", "the right one of them", "none of these two pictures")
+    stem = "Which of these is true?"
+    index = build_index(
+        _items(
+            ("long", "reasoning", asked(LONG + "?", *choices), ""), ("stem", "reasoning", asked(stem, *choices), "")
+        ),
+        ngram=NGRAM,
+    )
+    prompts = [asked(LONG + "?", *choices[::-1]), LONG, asked(stem, *other), asked(stem, *choices) + " Say why."]
+    rows = pl.DataFrame({"row_id": ["reversed", "left out", "other", "same"], "prompt": prompts})
+    rest = {"task": pl.lit("chat"), "response": pl.lit(""), "pixels_sha256": pl.lit("")}
+    found = find_matches(rows.with_columns(**rest), index, containment=0.8)
+    assert set(found.select("row_id", "item_id").rows()) == {
+        ("reversed", "long"),
+        ("left out", "long"),
+        ("same", "stem"),
+    }
+
+
 def _respelled(rng: random.Random, question: str) -> str:
     """The question as others write it down: case, punctuation, numbers in words, spacing of LaTeX."""
     numbers = {str(value): word for value, word in enumerate(("zero", "one", "two", "three", "four", "five", "six"))}

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from mmada.curation.cot_defects import find_defect
+from mmada.curation.stated_values import against_thought
 
 
 def _defect(answer: str) -> str:
@@ -71,3 +72,24 @@ def test_a_loop_of_statements_takes_linear_time(unit: str) -> None:
     started = time.process_time()
     _defect(unit * (160_000 // len(unit)))
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("thought", "answer", "found"),
+    [
+        ("3 + 4 is 7.\nSo the answer is 7.", "8", True),
+        ("**Final Answer**\n\\boxed{7}", "\\frac{1}{2}", True),
+        ("Thus the answer is B.", "C", True),
+        ("So the answer is 7.\nThat is all.", "8", True),
+        ("So the answer is 7.", "7.0", False),
+        ("So the answer is 0.33.", "\\frac{1}{3}", False),
+        ("The answer is 7. Wait, I forgot one. It is 8.", "8", False),
+        ("The answer is 7.\n\nNo, it must be 8.", "8", False),
+        ("If the answer is 7, then all is well.", "8", False),
+        ("The answer is 7 apples.", "many", False),
+        ("We add 3 and 4.", "8", False),
+        ("", "", False),
+    ],
+)
+def test_a_thought_of_another_value_is_found(thought: str, answer: str, found: bool) -> None:
+    assert (against_thought(thought, answer) is not None) == found

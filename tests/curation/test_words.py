@@ -28,6 +28,14 @@ def _key(text: str) -> int:
         ("x \u2264 5 and A \u222a B", r"x \leq 5 and A \cup B"),
         ("2\u00b3 * 4", r"2^3 \times 4"),
         ("2**3", "2^3"),
+        ("it's Tom's, isn't it?", "its Toms, isnt it"),
+        (r"\frac12 + \dfrac{x+1}{\sqrt{2}}", r"1/2 + (x+1)/\sqrt{2}"),
+        (r"\LEFT( X \RIGHT)", "(x)"),
+        (r"\begin{align*} x &= 3 \end{align*}", r"\[ x = 3 \]"),
+        ("2\u00b7 3 and 90\u00b0 of 2\u03c0", r"2 \cdot 3 and 90^\circ of 2\pi"),
+        ("20% of $5", "20 percent of 5 dollars"),
+        ("5 &lt; 6 isn&#39;t &quot;new&quot;", "5 < 6 isn't new"),
+        ("trans\u00adlation", "translation"),
     ],
 )
 def test_what_does_not_count(left: str, right: str) -> None:
@@ -38,6 +46,9 @@ def test_what_does_not_count(left: str, right: str) -> None:
     ("left", "right"),
     [
         ("3 - 2", "3 + 2"),
+        (r"\frac{1}{23}", r"\frac{12}{3}"),
+        ("\u03b1\u03c0\u03cc", "\u03b1\u03c0\u03ad"),
+        ("the dollars", "the cents"),
         ("-3", "3"),
         ("2.5", "25"),
         ("left of the box", "right of the box"),

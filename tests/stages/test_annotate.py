@@ -13,7 +13,7 @@ from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
 from mmada.curation.certificate import recheck
-from mmada.errors import ContractError, InputError, ParamsError
+from mmada.errors import ContractError, InputError, IntegrityError, ParamsError
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.params_data import Benchmark, Corpus, Selection
 from mmada.params_schema import Params, load_params
@@ -174,15 +174,26 @@ def test_the_certificate_can_be_checked_again(params: Params) -> None:
     folder = _annotate(params, "units")
     ingested = {key: Path(params.paths.ingested) / key for key in CORPORA}
     benchmarks = {"arithmetic": Path(params.paths.benchmark_items) / "arithmetic"}
-    assert recheck(folder, ingested, benchmarks) == []
+
+    def wrong() -> list[str]:
+        limits = params.annotation.decontamination
+        found = recheck(folder, ingested, benchmarks, ngram=limits.ngram, containment=limits.containment)
+        return [line.split()[0] for line in found]
+
+    assert wrong() == []
     stated = json.loads((folder / "certificate.json").read_text("utf-8"))
     (folder / "certificate.json").write_text(json.dumps(stated | {"matches": []}))
-    assert [line.split()[0] for line in recheck(folder, ingested, benchmarks)] == ["matches"]
+    assert wrong() == ["matches"]
+    (folder / "certificate.json").write_text(json.dumps(stated | {"containment": 2.0}))
+    assert wrong() == ["containment"], "a looser search proves less"
+    for damaged in ("{", "[]"):
+        (folder / "certificate.json").write_text(damaged)
+        with pytest.raises(IntegrityError, match="dvc repro annotate"):
+            wrong()
     _ingest(params, ROWS + MORE)
     _annotate(params, "units", "grown")
     (folder / "certificate.json").write_text(json.dumps(stated))
-    wrong = [line.split()[0] for line in recheck(folder, ingested, benchmarks)]
-    assert wrong == ["rows_searched", "rows_sha256"], "rows came that were never searched"
+    assert wrong() == ["rows_searched", "rows_sha256"], "rows came that were never searched"
 
 
 def test_selection_gives_each_row_one_reason(params: Params) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from mmada.answers import answers_match, extract_answer, normalise_answer
 from mmada.evaluation.benchmarks.kinds import BenchmarkKind, Item, Produced
 
-ANSWERS_VERIFIER: Final = "answers_match-2"
+ANSWERS_VERIFIER: Final = "answers_match-3"
 """Raised when mmada.answers gives another verdict."""
 
 
