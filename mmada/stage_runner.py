@@ -100,6 +100,7 @@ def run_stage(address: str, params: Params) -> Artifact:
         clock = time.monotonic()
         partial = WORK_DIR / "partial" / stage.address
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         try:
             report = stage.function(**_arguments(stage, params, partial))
             artifact = write_manifest(
