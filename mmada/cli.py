@@ -8,6 +8,7 @@ import typer
 
 from mmada.checkpoint_registry import REGISTRY_FILE, check_decoding, check_pipeline
 from mmada.commands import checkpoints, data, lineage, show, training
+from mmada.data_versions import check_reference
 from mmada.dvc_lock import remove_torn_lock
 from mmada.errors import exit_explained
 from mmada.params_schema import PARAMS_FILE, load_params
@@ -47,6 +48,7 @@ def check() -> None:
     params = load_params(PARAMS_FILE)
     unregistered = check_pipeline(params)
     check_decoding(params)
+    check_reference(params)
     typer.echo(f"{PARAMS_FILE} is valid: {len(params.corpora)} corpora, training {' -> '.join(params.training)}")
     for name in unregistered:
         entry = f"{name}: {{path: {params.paths.models}/{name}, origin: pipeline}}"

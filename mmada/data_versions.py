@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from mmada.errors import InputError
+from mmada.errors import InputError, ParamsError
 from mmada.git import GitError, git
 from mmada.lineage.manifest import open_artifact
 from mmada.params_data import NO_REFERENCE, VERSION_NAME
@@ -62,6 +62,17 @@ def data_versions(project: Path) -> list[str]:
     except GitError:
         return []
     return [tag.removeprefix(TAG_PREFIX) for tag in tags]
+
+
+def check_reference(params: Params) -> None:
+    """Raises ParamsError where `gate.reference` has no profile: `dvc repro` would end at the gate."""
+    profiles = Path(params.paths.profiles)
+    if not (profiles / f"{params.gate.reference}.json").is_file():
+        known = sorted(path.stem for path in profiles.glob("*.json"))
+        raise ParamsError(
+            f"gate.reference is {params.gate.reference!r}, which has no profile in {profiles}; it has: "
+            f"{', '.join(known) or 'nothing'}. `mmada promote` writes one, `git checkout` brings one back"
+        )
 
 
 def _pointers(params: Params) -> list[str]:

@@ -20,7 +20,7 @@ from PIL import Image
 from mmada.errors import InputError
 from mmada.storage import explain_os_errors
 from mmada.vq.magvit import MAGVITv2, to_uint8
-from mmada.vq.preprocess import Policy, decode_picture, preprocess
+from mmada.vq.preprocess import ImageDecodeError, Policy, decode_picture, preprocess
 
 MAX_PIXELS: Final = 50_000_000
 MAX_CODES: Final = 16_384
@@ -83,8 +83,11 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """RGB pixels of a picture file. Raises InputError when there is none, ImageDecodeError when it is broken."""
-    return decode_picture(_read(path), max_pixels=MAX_PIXELS)
+    """RGB pixels of a picture file. Raises InputError when there is none, or none that can be decoded."""
+    try:
+        return decode_picture(_read(path), max_pixels=MAX_PIXELS)
+    except ImageDecodeError as error:
+        raise InputError(f"{path} is no picture that can be shown to a model: {error}") from None
 
 
 def write_picture(pixels: UInt8[np.ndarray, "H W 3"], path: Path) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from mmada.data_versions import data_versions, promote
-from mmada.errors import InputError
+from mmada.cli import app
+from mmada.data_versions import check_reference, data_versions, promote
+from mmada.errors import InputError, ParamsError
 from mmada.git import git
 from mmada.lineage.manifest import write_manifest
 from mmada.params_schema import Params, load_params
@@ -45,6 +47,15 @@ def test_rows_that_the_gate_did_not_see_have_no_name(params: Params) -> None:
     write_manifest(Path("data/selected"), stage="selected", version=1, metadata={})
     with pytest.raises(InputError, match="let other rows pass"):
         promote("first", params)
+
+
+def test_a_reference_without_a_profile_is_named_before_anything_runs(params: Params) -> None:
+    check_reference(params)
+    file = Path("params.yaml")
+    file.write_text(file.read_text().replace("reference: none", "reference: nope"))
+    result = CliRunner().invoke(app, ["check"])
+    assert isinstance(result.exception, ParamsError)
+    assert "gate.reference is 'nope', which has no profile in data/profiles; it has: none." in str(result.exception)
 
 
 def test_a_name_is_given_once(params: Params) -> None:

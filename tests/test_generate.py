@@ -140,7 +140,10 @@ def test_a_folder_whose_config_describes_no_model_is_one_message_and_exit_2(mmad
         (("x", "--draw", "y.jpg"), "ends in .png"),
         (("x", "--draw", "y.png", "--frames", "y.mp4"), "written as .gif"),
         (("x", "--about", "none.png"), "none.png cannot be read"),
-        (("x", "--about", "model/config.json"), "image_mislabelled"),
+        (
+            ("x", "--about", "model/config.json"),
+            "model/config.json is no picture that can be shown to a model: image_mislabelled",
+        ),
         (("x", "--draw", "y.png", "--size", "60"), "multiples of 16"),
         (("x", "--draw", "y.png", "--size", "16"), "is one code"),
         (("x", "--about", "picture.png", "--size", "64x32"), "centre_crop makes squares"),
