@@ -123,10 +123,7 @@ def _load(dataset: HubDataset) -> Any:
             split=dataset.split,
             streaming=True,
         )
-    for name, feature in (opened.features or {}).items():
-        if isinstance(feature, datasets.Image):
-            opened = opened.cast_column(name, datasets.Image(decode=False))
-    return opened
+        return opened.decode(enable=False) if opened.features else opened  # without features it knows no pictures
 
 
 def _rows(file: HubFile, opened: Any) -> Generator[Mapping[str, Any], None, None]:

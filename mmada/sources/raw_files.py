@@ -190,6 +190,9 @@ def open_corpus(path: Path, pattern: str, where: str) -> tuple[RawFolder, Sequen
         return _matching(read_pins(path), path, pattern, where)
     if path.is_file():
         return LocalFolder(path.parent), [LocalFile(path.parent, path.name)]
+    if path.parts[:1] == ("s3:",):
+        wanted = f"`mmada pin s3://<bucket>/<prefix> data/raw/<corpus>{SUFFIX}` writes the file to name there"
+        raise InputError(f"{where}.path is an address of an object store; {wanted}")
     if not path.exists():
         raise InputError(f"{where}.path: {path} does not exist; run `dvc pull` to fetch it, or put the raw data there")
     return _matching(LocalFolder(path), path, pattern, where)

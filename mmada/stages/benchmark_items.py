@@ -12,7 +12,7 @@ from mmada.contracts.tables import write_table
 from mmada.errors import InputError
 from mmada.params_data import Benchmark, Ingest
 from mmada.pictures import PictureSpec
-from mmada.sources.raw_files import read_whole
+from mmada.sources.picture_files import read_known_pictures
 from mmada.sources.reading import Reader, cut_corpus, read_named_pictures
 from mmada.sources.units import ROWS, Declaration, parse_rows
 from mmada.stage_report import StageReport
@@ -51,7 +51,8 @@ def benchmark_items(*, out: Path, key: str, benchmarks: Benchmark, ingest: Inges
     write_table(items, out / "items.parquet", BENCHMARK_ITEMS)
     if pictures.files:
         distinct = pictures.facts.unique("image_sha256", keep="first", maintain_order=True)
-        data = pl.Series([read_whole(pictures.files[name]) for name in distinct["image"]], dtype=pl.Binary)
+        known = [(sha, pictures.files[name]) for name, sha in distinct.select("image", "image_sha256").iter_rows()]
+        data = pl.Series(list(read_known_pictures(known, reader.limits)), dtype=pl.Binary)
         write_table(distinct.with_columns(bytes=data).select(list(PICTURES)), out / "pictures.parquet", PICTURES)
     return StageReport(
         raw_files={**corpus.sha256, **pictures.sha256()},

@@ -221,6 +221,8 @@ def test_missing_and_empty_corpora_say_what_to_do(tmp_path: Path) -> None:
         open_corpus(tmp_path / "absent", "*", "corpora.a")
     with pytest.raises(InputError, match=r"corpora\.a\.files"):
         open_corpus(tmp_path, "*.jsonl", "corpora.a")
+    with pytest.raises(InputError, match=r"corpora\.a\.path is an address .*mmada pin s3://"):
+        open_corpus(Path("s3://bucket/prefix"), "*", "corpora.a")
 
 
 def test_spans_do_not_change_the_rows(tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ def test_spans_hold_a_bounded_number_of_rows_and_together_all(folder: Path) -> N
     assert len({span.digest for span in spans}) == len(spans)
 
 
+def test_pictures_are_left_as_they_are_wherever_they_stand(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    picture = {"bytes": b"no picture", "path": None}
+    features = datasets.Features({"all": datasets.Sequence(datasets.Image()), "a": {"b": datasets.Image()}})
+    made = datasets.Dataset.from_dict({"all": [[picture, picture]], "a": [{"b": picture}]}, features=features)
+    made.to_parquet(tmp_path / "dataset/train-00000-of-00001.parquet")
+    (span,) = split_dataset(_local(tmp_path / "dataset"), LIMITS)
+    assert [raw.content for raw in read_hub(span, LIMITS)] == [{"all": [picture, picture], "a": {"b": picture}}]
+
+
 def test_a_data_file_is_opened_once_for_its_spans(folder: Path, opened: list[str]) -> None:
     spans = list(split_dataset(_local(folder), LIMITS))
     opened.clear()

@@ -11,6 +11,8 @@ from mmada.contracts.records import PICTURES
 from mmada.contracts.tables import read_table
 from mmada.errors import InputError
 from mmada.params_data import Benchmark
+from mmada.sources.reading import NamedPictures
+from mmada.stages import benchmark_items as benchmark_stage
 from mmada.stages.benchmark_items import benchmark_items
 from mmada.unit_store import UnitStore
 from tests.stages.test_ingest import LIMITS, lines, png
@@ -75,6 +77,29 @@ def test_pictures_lie_beside_the_items(tmp_path: Path) -> None:
     pictures = read_table(out / "pictures.parquet", PICTURES, "pictures")
     assert set(items["image_sha256"]) == set(pictures["image_sha256"])
     assert set(items["pixels_sha256"]) == set(pictures["pixels_sha256"])
+
+
+def test_a_picture_that_changes_while_items_are_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "1.png").write_bytes(png(1))
+    find = benchmark_stage.read_named_pictures
+
+    def then_change(*args: Any, **names: Any) -> NamedPictures:
+        found = find(*args, **names)
+        (tmp_path / "1.png").write_bytes(png(2))
+        return found
+
+    monkeypatch.setattr(benchmark_stage, "read_named_pictures", then_change)
+    columns = {"prompt": "q", "reference": "a", "image": "i"}
+    with pytest.raises(InputError, match=r"1\.png changed while it was being read"):
+        run(
+            tmp_path,
+            [{"q": "what?", "a": "x", "i": "1.png"}],
+            kind="vqa",
+            format="questions",
+            columns=columns,
+        )
 
 
 def test_specifications_are_checked_and_kept_as_json(tmp_path: Path) -> None:
