@@ -6,7 +6,7 @@ from mmada.checkpoint_registry import load_registry
 from mmada.errors import InputError
 from mmada.evaluation.compare import scores_of
 from mmada.evaluation.score_store import Entry, Measurement, ScoreStore
-from mmada.lineage.manifest import read_artifact
+from mmada.lineage.manifest import open_artifact, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_schema import load_params
 
@@ -26,6 +26,8 @@ def collect_scores(made_in: Path, project: Path) -> list[Entry]:
         for record in provenance.records(made.id)[-1:]:
             if record["inputs"]["model"]["id"] == model.id:
                 identity = Measurement.from_record(record, scores_of(scores)).identity(name, model)
+                if not store.has(identity):
+                    open_artifact(scores)  # what is damaged is not kept for good
                 collected.append(store.add(scores, identity, name, model, provenance))
     return collected
 

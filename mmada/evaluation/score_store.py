@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mmada.errors import IntegrityError, one_line
+from mmada.errors import InputError, IntegrityError, one_line
 from mmada.evaluation.compare import SCORES_FILE, Comparison, compare
-from mmada.lineage.manifest import Artifact
+from mmada.lineage.manifest import MANIFEST_NAME, Artifact, changed_files, read_artifact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.params_training import Evaluation
 from mmada.storage import atomic_write, exclusive, link_tree
@@ -155,7 +155,7 @@ class ScoreStore:
         try:
             body: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError) as error:
-            raise _damaged(file, error, self._entry_file(entry.identity)) from None
+            raise _damaged(file, one_line(error), self._entry_file(entry.identity)) from None
         return body
 
     def _entry_file(self, identity: str) -> Path:
@@ -165,7 +165,7 @@ class ScoreStore:
         try:
             return Entry(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise _damaged(file, error, file) from None
+            raise _damaged(file, one_line(error), file) from None
 
     def _age(self, entry: Entry) -> int:
         """Orders evaluations by when they came into the store, the oldest first."""
@@ -177,13 +177,27 @@ class ScoreStore:
         return {name: (one["items"], one["verifier"], one["decoding"]) for name, one in identities.items()}
 
     def _compare(self, entry: Entry, parent: Entry, benchmark: str) -> Comparison:
-        pair = (self.folder(entry.identity), self.folder(parent.identity))
-        return compare(*pair, benchmark)
+        try:
+            return compare(self.folder(entry.identity), self.folder(parent.identity), benchmark)
+        except (InputError, IntegrityError):
+            for one in (entry, parent):
+                self._check(one)
+            raise
+
+    def _check(self, entry: Entry) -> None:
+        """Raises IntegrityError saying what to do when an evaluation's files are not those that were measured."""
+        folder = self.folder(entry.identity)
+        try:
+            changed = changed_files(read_artifact(folder))
+        except (InputError, IntegrityError):
+            changed = [MANIFEST_NAME]
+        if changed:
+            raise _damaged(folder / changed[0], "not as it was measured", self._entry_file(entry.identity)) from None
 
 
-def _damaged(file: Path, error: Exception, entry_file: Path) -> IntegrityError:
+def _damaged(file: Path, why: str, entry_file: Path) -> IntegrityError:
     return IntegrityError(
-        f"{file} is gone or damaged ({one_line(error)}), so that the score store cannot be read; delete {entry_file}: "
+        f"{file} is gone or damaged ({why}), so that the score store cannot be read; delete {entry_file}: "
         "`mmada scores` takes what the graph evaluated in again, and `reevaluate` measures the rest anew"
     )
 

@@ -252,19 +252,63 @@ def test_many_items_a_little_better_and_a_few_far_worse_are_no_fall() -> None:
     assert [fall.benchmark for fall in falls_among({"drawing": (entry, fallen)})] == ["drawing"]
 
 
+def test_a_damaged_table_of_the_store_is_named_with_what_to_do(family: Any, tmp_path: Path) -> None:
+    store, provenance, parent, child = family
+    for name, model in (("a", parent), ("b", child)):
+        store.add(made_scores(tmp_path / name, [True] * 9, model.id), name * 64, name, model, provenance)
+    table = store.folder("a" * 64) / "items-sums.parquet"
+    table.unlink()
+    for damaged in (None, b"PAR1"):
+        if damaged is not None:
+            table.write_bytes(damaged)
+        with pytest.raises(
+            IntegrityError, match=f"{table} is gone or damaged .*; delete .*{'a' * 16}.json: `mmada scores`"
+        ):
+            print_scores(store, as_json=False, check=False)
+
+
 @pytest.mark.parametrize("damaged", [None, "", '{"benchmarks": {'])
 def test_damaged_scores_of_the_graph_are_named_with_what_to_do(project: Path, damaged: str | None) -> None:
-    folder = project / "data/scores/stage1"
-    model = _model(project / "data/models/stage1", "stage1")
-    made = read_artifact(made_scores(folder, [True] * 9, model.id))
-    record = {"id": made.id, "inputs": {"model": {"id": model.id, "path": "data/models/stage1"}}}
-    (project / "data/provenance").mkdir()
-    (project / "data/provenance" / f"{made.id}.jsonl").write_text(json.dumps(record) + "\n")
+    folder = _made_by_the_graph(project)
     (folder / "scores.json").unlink()
     if damaged is not None:
         (folder / "scores.json").write_text(damaged)
     with pytest.raises(IntegrityError, match=r"stage1/scores.json is gone or damaged .*`dvc checkout .*stage1`"):
         collect_scores(project, project)
+
+
+def test_a_damaged_table_of_the_graph_is_not_kept(project: Path) -> None:
+    folder = _made_by_the_graph(project)
+    table = folder / "items-sums.parquet"
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-1])
+    with pytest.raises(IntegrityError, match=r"items-sums.parquet; delete .*stage1 and run"):
+        collect_scores(project, project)
+    table.write_bytes(whole)
+    assert [entry.name for entry in collect_scores(project, project)] == ["stage1"]
+    table.unlink()
+    collect_scores(project, project)  # it is kept already, whole
+
+
+def _made_by_the_graph(project: Path) -> Path:
+    """Scores of the stage stage1, as the graph leaves them; returns their folder."""
+    folder = project / "data/scores/stage1"
+    model = _model(project / "data/models/stage1", "stage1")
+    made = read_artifact(made_scores(folder, [True] * 9, model.id))
+    evaluation = _measurement().evaluation.model_dump(mode="json")
+    record = {
+        "id": made.id,
+        "version": 5,
+        "params": {"evaluation": evaluation, "vq.resolution": 64, "vq.crop_policy": "squash"},
+        "inputs": {
+            "model": {"id": model.id, "path": "data/models/stage1"},
+            "magvit": {"id": "m" * 64},
+            "items sums": {"id": "i" * 64},
+        },
+    }
+    (project / "data/provenance").mkdir()
+    (project / "data/provenance" / f"{made.id}.jsonl").write_text(json.dumps(record) + "\n")
+    return folder
 
 
 def test_holm_is_the_published_procedure() -> None:
