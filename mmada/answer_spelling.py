@@ -23,6 +23,8 @@ _SAID_NUMBERS: Final = (
     | {word: str(10 * value) for value, word in enumerate(TENS, start=2)}
     | COMPOUNDS
 )
+_SAID_NUMBER: Final = re.compile("(?:" + "|".join(sorted(_SAID_NUMBERS, key=len, reverse=True)) + r")(?=\s|\Z)")
+_ARTICLE: Final = re.compile(r"\A(?:an?|the) (?=[a-z]{2})")
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 WORDS: Final = re.compile(r"[a-z]+(?:[ '-][a-z]+)*")
 _CHANGES_NUMBER: Final = re.compile(
@@ -189,7 +191,10 @@ def _normalised_once(answer: str) -> str:
     if _NUMBER.fullmatch(text.rstrip("%")):
         return text.rstrip("%") + ("%" if percent else "")
     folded = text.casefold()
-    return _SAID_NUMBERS.get(folded, folded) if WORDS.fullmatch(folded) else text
+    if not WORDS.fullmatch(folded):
+        return text
+    said = _SAID_NUMBER.match(folded)
+    return _SAID_NUMBERS[said[0]] + folded[said.end() :] if said else _ARTICLE.sub("", folded)
 
 
 def split_unit(text: str) -> tuple[str, bool] | None:
