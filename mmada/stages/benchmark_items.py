@@ -19,7 +19,7 @@ from mmada.stage_report import StageReport
 from mmada.stages.ingest import decoder, limits
 from mmada.unit_store import UnitStore
 
-VERSION: Final = 2
+VERSION: Final = 3
 OUT: Final = "benchmark_items"
 KEYED_BY: Final = "benchmarks"
 

@@ -19,7 +19,7 @@ from mmada.training.publication import Publication
 from mmada.training.retention import LEDGER, Retention
 from mmada.unit_store import UnitStore, unit_key
 
-VERSION: Final = 6
+VERSION: Final = 7
 OUT: Final = "models"
 KEYED_BY: Final = "training"
 
