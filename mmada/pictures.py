@@ -206,16 +206,18 @@ def _read_cell(
 
 
 def picture_is_correct(pixels: UInt8[np.ndarray, "H W 3"], spec: PictureSpec) -> bool:
-    """Whether every clause of the specification holds (see picture_reward)."""
+    """Whether the picture shows what the specification asks for, and nothing else (see picture_reward)."""
     return picture_reward(pixels, spec) == 1.0
 
 
 def picture_reward(pixels: UInt8[np.ndarray, "H W 3"], spec: PictureSpec) -> float:
-    """Mean over the clauses of a specification, each in [0, 1]; 1 only if all hold.
+    """Mean over the clauses of a specification, each in [0, 1], less where there are more objects than were asked for;
+    1 only if all clauses hold and nothing else is in the picture.
 
     A clause for each included object: exactly that many in the picture (one too many fails as one too few
-    does). Objects that no clause names are ignored, as in GenEval. A clause for the relation, if there is
-    one: some pair satisfies it.
+    does). A clause for the relation, if there is one: some pair satisfies it. GenEval ignores objects that no clause
+    names, since a photograph may hold anything; on a plain ground one picture of all shapes would be right for most
+    prompts.
     """
     return spec_score(recognise(pixels), spec)
 
@@ -225,7 +227,8 @@ def spec_score(found: list[DetectedObject], spec: PictureSpec) -> float:
     scores = [_count_score(found, wanted) for wanted in spec.include]
     if spec.relation is not None:
         scores.append(_relation_score(found, spec.include, spec.relation))
-    return sum(scores) / len(scores)
+    asked = sum(wanted.count for wanted in spec.include)
+    return sum(scores) / len(scores) * asked / max(asked, len(found))
 
 
 def _matches(thing: DetectedObject, wanted: ObjectSpec) -> bool:

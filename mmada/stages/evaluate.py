@@ -192,7 +192,8 @@ def _score(
             blind = produce(others, number, f"{key}: {asked.name}, pictures permuted")
         else:
             blind = [produced[place] for place in partner]
-        constants = constants or best_constants(kind, items, produced)
+        best = best_constants(kind, items, produced)
+        constants = {category: max(right, constants.get(category, 0)) for category, right in best.items()}
         graded.append(_graded(asked, number, produced, blind))
     sampled = [
         *decoding.identity(),

@@ -72,6 +72,7 @@ PICTURES = {
     "noise": np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8),
     "the object everywhere": _scene(*EVERY_CELL),
     "another object": _scene((0, 0, "blue", "square")),
+    "other objects beside it": _scene((0, 0, "red", "circle"), (0, 1, "blue", "square"), (1, 0, "green", "cross")),
 }
 
 

@@ -7,12 +7,12 @@ from typing import Final
 from mmada.evaluation.benchmarks.kinds import BenchmarkKind, Item, Produced
 from mmada.pictures import PictureSpec, picture_is_correct, recognise, spec_score
 
-PICTURES_VERIFIER: Final = "picture_is_correct-1"
+PICTURES_VERIFIER: Final = "picture_is_correct-2"
 """Raised when mmada.pictures gives another verdict."""
 
 
 def is_correct(item: Item, produced: Produced) -> bool:
-    """Whether every clause of the item's specification holds in the picture."""
+    """Whether the picture shows what the item's specification asks for, and nothing else."""
     assert produced.pixels is not None, "a drawing has a picture"
     return picture_is_correct(produced.pixels, PictureSpec.from_json(json.loads(item.spec)))
 
