@@ -24,7 +24,6 @@ LIMITS: Final = {
 WORD: Final = r"\w+|[^\w\s]"
 """A word or a sign."""
 
-_BIN_BITS: Final = 20
 _CACHED_TEXTS: Final = 500
 """Texts looked at together, so that they stay in the processor's cache."""
 
@@ -89,7 +88,7 @@ def _sequences(words: pl.Series) -> tuple[_Sequence, _Sequence]:
     flat = words.explode(empty_as_null=False)
     owners = np.repeat(np.arange(len(words)), words.list.len().to_numpy().astype(np.int64))
     ends = np.cumsum(flat.str.len_chars().to_numpy().astype(np.int64) + 1) - 1  # and the places of blanks
-    letters = np.frombuffer(" ".join([*flat.to_list(), ""]).encode("utf-32-le"), "<u4")
+    letters = np.frombuffer(f"{flat.str.join(' ').item() or ''} ".encode("utf-32-le"), "<u4")
     values = mix(np.arange(1, letters.max(initial=0) + 2, dtype=np.uint64))[letters]
     before = np.arange(ends.size)  # blanks before each word
     spaced = _sequence(owners, np.append(0, ends + 1)[:-1], ends, values)
@@ -129,13 +128,23 @@ def _repeats(words: _Sequence, n: int, places: Places) -> _Repeats:
     with np.errstate(over="ignore"):
         hashes = (words.sums[ends] - words.sums[starts]) * words.inverse_powers[starts]
         keys = mix(hashes ^ salts[owners])
-    ordered = np.sort(keys)  # without an index: several times faster, and few n-grams repeat
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    bins = np.zeros(1 << _BIN_BITS, np.bool_)  # most n-grams share no bin with a repeated one
-    bins[repeated >> np.uint64(64 - _BIN_BITS)] = True
-    perhaps = np.flatnonzero(bins[keys >> np.uint64(64 - _BIN_BITS)])
+    perhaps = _perhaps_again(keys)
     _, firsts, kinds, times = np.unique(keys[perhaps], return_index=True, return_inverse=True, return_counts=True)
     return _Repeats(owners[perhaps], places[perhaps], (ends - starts)[perhaps], kinds, firsts, times)
+
+
+def _perhaps_again(keys: Hashes) -> Places:
+    """Where the keys stand that occur twice or more, and a few others: those that share their first bits with one key
+    and their last ones with one of those that are left. Several times faster than sorting.
+    """
+    bits = np.uint64(keys.size.bit_length() + 3)
+    perhaps = _in_shared_bins(keys >> (np.uint64(64) - bits))
+    return perhaps[_in_shared_bins(keys[perhaps] & ((np.uint64(1) << bits) - np.uint64(1)))]
+
+
+def _in_shared_bins(bins: Hashes) -> Places:
+    numbers = bins.view(np.int64)
+    return np.flatnonzero(np.bincount(numbers).take(numbers) > 1)
 
 
 def _top_chars(words: _Sequence, num_texts: int) -> Iterator[tuple[int, Numbers]]:
@@ -156,8 +165,10 @@ def _top_chars(words: _Sequence, num_texts: int) -> Iterator[tuple[int, Numbers]
         top[owners[best]] = grams.chars[grams.firsts[best]] * grams.times[best]
         yield n, top
         # A longer n-gram that occurs again begins where a shorter one does.
-        is_repeated = grams.times[grams.kinds] > 1
-        places = np.intersect1d(grams.places[is_repeated], _grams(words, n + 1), assume_unique=True)
+        is_repeated = np.zeros(words.owners.size, np.bool_)
+        is_repeated[grams.places[grams.times[grams.kinds] > 1]] = True
+        longer = _grams(words, n + 1)
+        places = longer[is_repeated[longer]]
 
 
 def _repeated_chars(words: _Sequence, n: int, num_texts: int) -> Numbers:
