@@ -26,7 +26,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.process_tree import end_all, run_tree
 from flows.remote import DVC_IS_BUSY
-from mmada.dvc_lock import remove_torn_lock
+from mmada.dvc_lock import mend_torn_files
 from mmada.environment import whole_number
 from mmada.errors import InputError, MmadaError, PreemptedError, one_line
 
@@ -79,7 +79,7 @@ def read_stage_graph(project: Path, targets: Iterable[str] = ()) -> StageGraph:
     Raises InputError with DVC's words where there is no such stage, or no project that DVC can read.
     """
     names = list(targets)
-    remove_torn_lock(project)
+    mend_torn_files(project)
     while True:
         try:
             with chdir(project), Repo() as repo:

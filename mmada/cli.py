@@ -9,7 +9,7 @@ import typer
 from mmada.checkpoint_registry import REGISTRY_FILE, check_decoding, check_pipeline
 from mmada.commands import checkpoints, data, lineage, show, training
 from mmada.data_versions import check_reference
-from mmada.dvc_lock import remove_torn_lock
+from mmada.dvc_lock import mend_torn_files
 from mmada.errors import exit_explained
 from mmada.params_schema import PARAMS_FILE, load_params
 from mmada.processes import die_with_parent
@@ -41,10 +41,10 @@ def run(
 def check() -> None:
     """Validate params.yaml, and models.yaml beside it, and say what is wrong, entry by entry, before anything runs.
 
-    Also removes a lock file of DVC's that a kill cut short.
+    Also mends what a kill has cut short of DVC's own files: dvc.lock, its table of locks.
     """
-    if remove_torn_lock(Path()):
-        typer.echo("removed .dvc/tmp/rwlock, which a kill had cut short")
+    for mended in mend_torn_files(Path()):
+        typer.echo(mended)
     params = load_params(PARAMS_FILE)
     unregistered = check_pipeline(params)
     check_decoding(params)

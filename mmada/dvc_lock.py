@@ -1,32 +1,74 @@
-"""DVC's table of who reads and writes what: a kill can cut its writing short, and DVC then refuses to run anything."""
+"""Files that DVC writes in place, so that a kill can cut them short; it then refuses to run anything."""
 
-import json
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mmada.storage import atomic_write
 
 _TABLE: Final = Path(".dvc/tmp/rwlock")
+"""Who reads and writes what now."""
+_LOCKFILE: Final = Path("dvc.lock")
+"""What each stage made of what."""
+_STAGE: Final = re.compile(r"^  [^\s#].*:$", re.MULTILINE)
+"""Line of dvc.lock with which a stage's entry begins."""
 _WRITING_SECONDS: Final = 1.0
-"""A DVC that is alive writes the table within milliseconds."""
+"""A DVC that is alive writes either within a fraction of it."""
 
 
-def remove_torn_lock(project: Path) -> bool:
-    """Remove the table if it is no JSON and stays so; DVC begins a new one. Tells whether it was removed."""
-    table = project / _TABLE
+def mend_torn_files(project: Path) -> list[str]:
+    """Mend what a kill of DVC has cut short, and tell what was done; a file that becomes whole meanwhile stays.
+
+    The table of locks is begun anew. dvc.lock keeps the entries of all stages but the last of those that are left: the
+    others did run, so that DVC restores them from its run cache.
+    """
+    done = []
+    if _stays_torn(project / _TABLE, lambda table: isinstance(table, dict)):
+        (project / _TABLE).unlink(missing_ok=True)
+        done.append(f"removed {_TABLE}, which a kill had cut short")
+    if _stays_torn(project / _LOCKFILE, _is_lockfile):
+        kept = _whole_entries((project / _LOCKFILE).read_text("utf-8", errors="replace"))
+        if kept:
+            atomic_write(project / _LOCKFILE, kept.encode())
+        else:
+            (project / _LOCKFILE).unlink(missing_ok=True)
+        done.append(f"cut {_LOCKFILE} back to its whole entries: a kill had cut it short; `dvc repro` adds the others")
+    return done
+
+
+def _stays_torn(file: Path, is_whole: Callable[[Any], bool]) -> bool:
     until = time.monotonic() + _WRITING_SECONDS
-    while _is_torn(table):
+    while True:
+        try:
+            if is_whole(_parsed(file.read_text("utf-8", errors="replace"))):
+                return False
+        except FileNotFoundError:
+            return False
         if time.monotonic() >= until:
-            table.unlink(missing_ok=True)
             return True
         time.sleep(0.05)
-    return False
 
 
-def _is_torn(table: Path) -> bool:
+def _parsed(text: str) -> Any:
+    """What a YAML or JSON text says, None where it is neither."""
     try:
-        json.loads(table.read_bytes())
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        return True
-    return False
+        return YAML(typ="safe").load(text)
+    except YAMLError:
+        return None
+
+
+def _is_lockfile(content: Any) -> bool:
+    return isinstance(content, dict) and "schema" in content and isinstance(content.get("stages"), dict)
+
+
+def _whole_entries(text: str) -> str:
+    """The beginning of a dvc.lock, as far as it holds entries that are followed by another one; "" without any."""
+    for end in reversed([match.start() for match in _STAGE.finditer(text)]):
+        if _is_lockfile(_parsed(text[:end])):
+            return text[:end]
+    return ""
