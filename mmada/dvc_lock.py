@@ -10,11 +10,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from mmada.storage import atomic_write
+from mmada.unit_store import WORK_DIR
 
 _TABLE: Final = Path(".dvc/tmp/rwlock")
 """Who reads and writes what now."""
 _LOCKFILE: Final = Path("dvc.lock")
 """What each stage made of what."""
+_KEPT: Final = WORK_DIR / "dvc.lock.torn"
 _STAGE: Final = re.compile(r"^  [^\s#].*:$", re.MULTILINE)
 """Line of dvc.lock with which a stage's entry begins."""
 _WRITING_SECONDS: Final = 1.0
@@ -32,12 +34,15 @@ def mend_torn_files(project: Path) -> list[str]:
         (project / _TABLE).unlink(missing_ok=True)
         done.append(f"removed {_TABLE}, which a kill had cut short")
     if _stays_torn(project / _LOCKFILE, _is_lockfile):
-        kept = _whole_entries((project / _LOCKFILE).read_text("utf-8", errors="replace"))
-        if kept:
+        torn = (project / _LOCKFILE).read_bytes()
+        if b"<<<<<<< " in torn:  # two branches that git could not merge: the user's to decide
+            return done
+        atomic_write(project / _KEPT, torn)
+        if kept := _whole_entries(torn.decode(errors="replace")):
             atomic_write(project / _LOCKFILE, kept.encode())
         else:
-            (project / _LOCKFILE).unlink(missing_ok=True)
-        done.append(f"cut {_LOCKFILE} back to its whole entries: a kill had cut it short; `dvc repro` adds the others")
+            (project / _LOCKFILE).unlink()
+        done.append(f"cut {_LOCKFILE}, which a kill had cut short, back to its whole entries (as it was: {_KEPT})")
     return done
 
 

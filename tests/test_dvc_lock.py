@@ -61,3 +61,10 @@ def test_dvc_runs_again_after_its_lockfile_was_cut_short(tmp_path: Path, left: f
     assert not lockfile.exists() or whole.startswith(lockfile.read_bytes())
     run(tmp_path, "dvc", "repro", "--quiet")
     assert lockfile.read_bytes() == whole
+
+
+def test_a_lockfile_that_git_could_not_merge_is_left_alone(tmp_path: Path) -> None:
+    text = "schema: '2.0'\nstages:\n<<<<<<< HEAD\n  one:\n=======\n  two:\n>>>>>>> other\n"
+    (tmp_path / "dvc.lock").write_text(text)
+    assert not mend_torn_files(tmp_path)
+    assert (tmp_path / "dvc.lock").read_text() == text
