@@ -7,22 +7,23 @@ from typing import Final
 
 _Replacements = tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 
-NUMBER_WORDS: Final = (
+_NUMBER_WORDS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
     *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
-TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 COMPOUNDS: Final = {
-    f"{tens}{space}{NUMBER_WORDS[unit]}": str(10 * value + unit)
-    for value, tens in enumerate(TENS, start=2)
+    f"{tens}{space}{_NUMBER_WORDS[unit]}": str(10 * value + unit)
+    for value, tens in enumerate(_TENS, start=2)
     for space in "- "
     for unit in range(1, 10)
 }
-_SAID_NUMBERS: Final = (
-    {word: str(value) for value, word in enumerate(NUMBER_WORDS)}
-    | {word: str(10 * value) for value, word in enumerate(TENS, start=2)}
-    | COMPOUNDS
-)
+NUMBERS: Final = {
+    **{word: str(value) for value, word in enumerate(_NUMBER_WORDS)},
+    **{word: str(10 * value) for value, word in enumerate(_TENS, start=2)},
+}
+"""Numbers of one word, in digits; COMPOUNDS are those of two."""
+_SAID_NUMBERS: Final = NUMBERS | COMPOUNDS
 _SAID_NUMBER: Final = re.compile("(?:" + "|".join(sorted(_SAID_NUMBERS, key=len, reverse=True)) + r")(?=\s|\Z)")
 _ARTICLE: Final = re.compile(r"\A(?:an?|the) (?=[a-z]{2})")
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")

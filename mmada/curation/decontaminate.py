@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mmada.contracts.facts import BENCHMARK_MATCHES
 from mmada.curation.normalised_text import TAG
 from mmada.curation.words import Hashes, Places, Words, row_text, run_hashes, run_sums, split_words, window_hashes
+from mmada.params_section import DRAWING_TASKS
 
-_DRAWING_TASKS: Final = ("t2i", "r2i")
 _SENTENCE_WORDS: Final = 4
 """Words from which on a question that is too short for n-grams is its own evidence: "what is it?" stands anywhere."""
 _LIST_LETTER: Final = r"\s\$?(?:\\(?:text(?:bf|rm)?|mathrm|mathbf)\{)?\(?"
@@ -122,7 +122,7 @@ def _picture_matches(rows: pl.DataFrame, index: BenchmarkIndex) -> pl.DataFrame:
 
 def _whole_matches(keys: pl.DataFrame, index: BenchmarkIndex) -> pl.DataFrame:
     items = index.items.filter((pl.col("pixels_sha256") == "") & pl.col("has_words"))
-    drawings = keys.filter(pl.col("task").is_in(_DRAWING_TASKS)).join(
+    drawings = keys.filter(pl.col("task").is_in(DRAWING_TASKS)).join(
         items.filter(kind="pictures"), left_on="prompt_key", right_on="whole_key"
     )
     questions = items.filter(pl.col("kind") != "pictures")

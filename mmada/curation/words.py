@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmada.answer_spelling import NUMBER_WORDS, TENS
+from mmada.answer_spelling import NUMBERS
 from mmada.curation.normalised_text import normalised
 
 Hashes = NDArray[np.uint64]
@@ -21,8 +21,7 @@ Places = NDArray[np.int64]
 _MOST_LETTERS: Final = 24
 """Bytes of a word; a longer run of letters is several, so that no text is one endless word."""
 _SAME_WORD: Final = {
-    **{word: str(value) for value, word in enumerate(NUMBER_WORDS)},
-    **{word: str(10 * value) for value, word in enumerate(TENS, start=2)},
+    **NUMBERS,
     "dfrac": "frac",
     "tfrac": "frac",
     "cdot": "*",

@@ -32,8 +32,8 @@ def reconstruct(codes: Path, magvit: Path, ingested: Sequence[Path]) -> list[Rec
     """A few pictures from the worst to the best, evenly spread by rank, with their originals from `ingested`."""
     table = read_code_facts(codes).sort("psnr", "image_sha256")
     ranks = torch.linspace(0, table.height - 1, min(_SHOWN, table.height)).round().long().tolist()
-    chosen = read_codes(codes, wanted=table["image_sha256"][ranks].to_list()).sort("psnr", "image_sha256")
-    wanted = chosen["image_sha256"].to_list()
+    wanted = table["image_sha256"][ranks].to_list()
+    chosen = read_codes(codes, wanted=wanted).sort("psnr", "image_sha256")
     pictures = [read_pictures(path, f"pictures of {path}", wanted=wanted) for path in ingested]
     originals = pl.concat(pictures).unique("image_sha256")
     by_sha256 = dict(originals.select("image_sha256", "bytes").iter_rows())
