@@ -25,10 +25,12 @@ from mmada.unit_store import UnitStore, unit_key
 T = TypeVar("T")
 
 _ALONE_SECONDS: Final = 1.0
-"""How long units are run in this process first: workers take one to three seconds of imports each to start."""
+"""How long units are run in this process first, until it is known how long they take."""
 
 _WORTH_SECONDS: Final = 4.0
-"""What is left is worth their start at once if it would take this process longer."""
+"""What is left is worth the start of workers, who import for one to three seconds, if it would take this process
+longer.
+"""
 
 _AHEAD_BYTES: Final = 256 * 2**20
 """Memory that results may fill while they wait for one that comes before them."""
@@ -201,14 +203,11 @@ def _in_this_process(
 
     Stored results are given at once: threads for them would take longer than reading them does.
     """
-    worked, ran, quickest = 0.0, 0, math.inf
+    pace = _Pace()
     for seen, unit in enumerate(pending):
         stored = store.get_here(unit.key)
-        if stored is None:
-            # As many of those to come are stored as of those before. (The first one also loads what it needs.)
-            to_come = quickest * ran / max(seen, 1) * ((total or 0) - seen) if ran > 1 else 0.0
-            if worked >= seconds or (seconds < math.inf and to_come > _WORTH_SECONDS):
-                return unit
+        if stored is None and pace.is_worth_workers(seconds, seen, total):
+            return unit
         begun = time.monotonic()
         try:
             result = _result(unit, run, store) if stored is None else _Result(stored, is_new=False)
@@ -219,9 +218,34 @@ def _in_this_process(
             if not books.set_aside:
                 yield result.data
         if stored is None:
-            took = time.monotonic() - begun
-            worked, ran, quickest = worked + took, ran + 1, min(quickest, took)
+            pace.note(time.monotonic() - begun)
     return None
+
+
+@dataclass
+class _Pace:
+    """How fast this process runs units that are not stored, in seconds."""
+
+    worked: float = 0.0
+    ran: int = 0
+    quickest: float = math.inf
+
+    def note(self, took: float) -> None:
+        self.worked += took
+        self.ran += 1
+        self.quickest = min(self.quickest, took)
+
+    def is_worth_workers(self, seconds: float, seen: int, total: int | None) -> bool:
+        """Whether others should run what is left of `total` units after those `seen`, once units have run for
+        `seconds`.
+        """
+        if seconds == math.inf:
+            return False
+        # As many of those to come are stored as of those before. (The first one also loads what it needs.)
+        to_come = self.quickest * self.ran / max(seen, 1) * (total - seen) if self.ran and total else math.inf
+        is_known = self.worked >= seconds or (self.ran > 1 and to_come < math.inf)
+        # Or so much has run that it was no good guess: those before were stored, those to come are new.
+        return is_known and max(self.worked, to_come) > _WORTH_SECONDS
 
 
 def _side_by_side(

@@ -18,6 +18,7 @@ from perf.ingest import bench_ingest
 from perf.likelihoods import bench_likelihoods
 from perf.losses import bench_losses
 from perf.million_rows import bench_million_rows
+from perf.recuration import bench_recuration
 from perf.repetition import bench_repetition
 from perf.semantic import bench_semantic
 from perf.shards import bench_shards
@@ -48,8 +49,9 @@ BENCHES = {
     "dedup": bench_dedup,
     "semantic": bench_semantic,
     "decontamination": bench_decontamination,
+    "recuration": bench_recuration,
 }
-READ_REAL_CORPORA = {"answers", "repetition", "dedup", "decontamination"}
+READ_REAL_CORPORA = {"answers", "repetition", "dedup", "decontamination", "recuration"}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -2,16 +2,11 @@
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-import psutil
-import yaml
+from perf.projects import make_project, raw_corpus, run
 
 ROWS = 3_000_000
 FILES = 10_000
@@ -38,19 +33,19 @@ def bench_ingest() -> dict[str, float]:
     """Rows of about 1 KB from one file, by both; then ten thousand files, and ten thousand and one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        project = _project(folder)
+        project = make_project(folder, {"corpora": {"rows": raw_corpus("*.jsonl")}})
         rows = project / "raw" / "rows.jsonl"
         with rows.open("w", encoding="utf-8") as stream:
             stream.writelines(map(_row, range(ROWS)))
-        seconds, memory = _run(project, "mmada", "run", "ingest@rows")
+        seconds, memory = run(project, "mmada", "run", "ingest@rows")
         (folder / "peer.py").write_text(_PEER)
-        peer_seconds, peer_memory = _run(folder, sys.executable, "peer.py", str(rows), str(folder / "cache"))
+        peer_seconds, peer_memory = run(folder, sys.executable, "peer.py", str(rows), str(folder / "cache"))
         rows.unlink()
         for number in range(FILES):
             _write_file(project, number)
-        all_seconds, _ = _run(project, "mmada", "run", "ingest@rows")
+        all_seconds, _ = run(project, "mmada", "run", "ingest@rows")
         _write_file(project, FILES)
-        one_seconds, _ = _run(project, "mmada", "run", "ingest@rows")
+        one_seconds, _ = run(project, "mmada", "run", "ingest@rows")
         return {
             "rows_per_s": ROWS / seconds,
             "peak_mb": memory / 1e6,
@@ -72,43 +67,3 @@ def _row(number: int) -> str:
 def _write_file(project: Path, number: int) -> None:
     lines = map(_row, range(number * ROWS_PER_FILE, (number + 1) * ROWS_PER_FILE))
     (project / "raw" / f"{number:05d}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def _project(folder: Path) -> Path:
-    """A project whose one corpus is what lies in `raw`."""
-    project = folder / "project"
-    (project / "raw").mkdir(parents=True)
-    root = Path(__file__).parent.parent
-    params: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text())
-    columns = {"prompt": "question", "response": "response", "reference": "answer"}
-    rows = {"path": "raw", "files": "*.jsonl", "format": "jsonl", "task": "chat", "columns": columns}
-    params["corpora"]["rows"] = {**rows, "source": "made here", "licence": "CC0-1.0"}
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
-    return project
-
-
-def _run(folder: Path, *command: str) -> tuple[float, int]:
-    """Seconds that a command takes, and the most memory that its processes hold together, in bytes (what they share is
-    counted once).
-    """
-    started = time.perf_counter()
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-    process = psutil.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    most = 0
-    while process.poll() is None:
-        most = max(most, _memory(process))
-        time.sleep(0.1)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return time.perf_counter() - started, most
-
-
-def _memory(process: psutil.Process) -> int:
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_full_info().pss
-        except psutil.Error:  # it has ended
-            continue
-    return total

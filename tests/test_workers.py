@@ -119,17 +119,19 @@ def test_a_worker_has_one_thread_of_polars_unless_more_are_asked_for(
     assert list(run_units([Unit(unit_key("threads"), 0)], polars_threads, store, title="t", workers=2)) == [found]
 
 
-@pytest.mark.parametrize(("stored", "new", "alone"), [(0, 100, 2), (0, 40, 11), (0, 10, 10), (0, 2, 2), (97, 3, 3)])
-def test_workers_start_at_once_when_much_is_to_come(
+@pytest.mark.parametrize(
+    ("stored", "new", "alone"), [(0, 100, 2), (0, 30, 30), (0, 2, 2), (97, 30, 30), (1000, 200, 33)]
+)
+def test_workers_start_when_they_save_more_than_their_start_costs(
     store: UnitStore, monkeypatch: pytest.MonkeyPatch, stored: int, new: int, alone: int
 ) -> None:
-    """A unit takes a tenth of a second, which is less than any start; `alone`: how many this process runs itself."""
+    """A unit takes an eighth of a second, which is less than any start; `alone`: how many this process runs itself."""
     now = 0.0
     ran_here: list[int] = []
 
     def run(number: int) -> bytes:
         nonlocal now
-        now += 0.1
+        now += 0.125
         ran_here.append(number)
         return b""
 

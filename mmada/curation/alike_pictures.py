@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.spatial import cKDTree
 
 Sketches = NDArray[np.uint8]  # [N, S, S, 3]
 Pairs = NDArray[np.int64]  # [K, 2], first < second
@@ -49,6 +48,8 @@ def alike_candidates(sketches: Sketches) -> Pairs:
     """Pairs of pictures whose coarse colours are close enough for copies, in order."""
     if len(sketches) < 2:
         return np.empty((0, 2), np.int64)
+    from scipy.spatial import cKDTree  # a fifth of a second, which only those who have pictures wait for
+
     coarse = _parts(sketches, _COARSE).reshape(len(sketches), -1)
     textured = np.flatnonzero(_is_textured(sketches))
     found = [cKDTree(coarse).query_pairs(_PLAIN_RADIUS, p=np.inf, output_type="ndarray")]

@@ -40,7 +40,9 @@ def content_key(task: str, prompt: str, response: str, reference: str, pixels_sh
 def group_hashes(tasks: pl.Series, pixels_sha256: pl.Series) -> Hashes:
     """One hash [D] per (task, picture or none): only texts of one group are compared."""
     names = pl.DataFrame({"task": tasks, "pixels": pixels_sha256}).select(pl.concat_str("task", pl.lit("/"), "pixels"))
-    return text_keys(split_words(names.to_series()))
+    known = names.unique(maintain_order=True)
+    hashes = known.with_columns(group=pl.Series(text_keys(split_words(known.to_series())), dtype=pl.UInt64))
+    return names.join(hashes, on=names.columns, how="left", maintain_order="left")["group"].to_numpy()
 
 
 def text_keys_of_groups(words_keys: Hashes, groups: Hashes) -> Hashes:
@@ -48,9 +50,10 @@ def text_keys_of_groups(words_keys: Hashes, groups: Hashes) -> Hashes:
     return mix(words_keys ^ mix(groups))
 
 
-def shown_key(key: int) -> str:
-    """A text key as tables show it: 16 hex digits."""
-    return f"{key:016x}"
+def shown_keys(keys: pl.Series) -> pl.Series:
+    """Text keys as tables show them: 16 hex digits."""
+    digits = keys.to_numpy().astype(">u8").tobytes().hex()
+    return pl.Series(keys.name, [digits[start : start + 16] for start in range(0, len(digits), 16)], dtype=pl.String)
 
 
 @dataclass(frozen=True)

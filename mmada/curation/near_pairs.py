@@ -10,9 +10,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmada.contracts.facts import NEAR_DUPLICATES
-from mmada.contracts.records import Schema
-from mmada.contracts.tables import from_parquet, to_parquet
 from mmada.curation.dedup import (
     Pairs,
     Positions,
@@ -20,16 +17,16 @@ from mmada.curation.dedup import (
     jaccard,
     join_sketches,
     near_duplicate_candidates,
-    shown_key,
+    shown_keys,
 )
+from mmada.curation.pair_memo import compared, with_similarity
 from mmada.curation.words import Hashes, ngrams, row_text, split_words
 from mmada.unit_store import UnitStore, unit_key
-from mmada.workers import LateUnit, run_units
+from mmada.workers import LateUnit
 
 VERSION: Final = 3
 """Of the comparison: raise it when equal texts get another key or another similarity."""
 
-_COMPARED: Final[Schema] = {"left": pl.UInt64, "right": pl.UInt64, "similarity": pl.Float64}
 _PAIRS_PER_UNIT: Final = 20_000
 _WORDS_PER_UNIT: Final = 2_000_000
 
@@ -68,22 +65,16 @@ def near_duplicates(
     """
     pairs = near_duplicate_candidates(documents.sketches, floor=floor)
     memo = store.group(f"jaccard-{unit_key('jaccard', VERSION, shingle)[:16]}")
-    known = [from_parquet(result) for _, result in memo.results()]
-    wanted = pl.DataFrame({"left": documents.keys[pairs[:, 0]], "right": documents.keys[pairs[:, 1]]})
-    compared = pl.concat([pl.DataFrame(schema=pl.Schema(_COMPARED)), *known])
-    missing = wanted.with_row_index().join(compared, on=["left", "right"], how="anti")["index"].to_numpy()
-    units = list(_units(documents, pairs[missing], files, shingle))
-    results = run_units(units, _compare, memo, title="near duplicates")
-    compared = pl.concat([compared, *map(from_parquet, results)]).unique(["left", "right"])
-    found = wanted.join(compared.filter(pl.col("similarity") >= floor), on=["left", "right"])
-    return pl.DataFrame(
-        {
-            "text_key": pl.Series(map(shown_key, found["left"]), dtype=pl.String),
-            "twin": pl.Series(map(shown_key, found["right"]), dtype=pl.String),
-            "similarity": found["similarity"],
-        },
-        schema=pl.Schema(NEAR_DUPLICATES),
+    named = _named(documents.keys, pairs)
+    units = partial(_units, documents, pairs, files, shingle)
+    found = with_similarity(named, units, _compare, memo, title="near duplicates").filter(pl.col("similarity") >= floor)
+    return found.select(
+        text_key=shown_keys(found["left"]), twin=shown_keys(found["right"]), similarity="similarity"
     ).sort("text_key", "twin")
+
+
+def _named(keys: Hashes, pairs: Pairs) -> pl.DataFrame:
+    return pl.DataFrame({"left": keys[pairs[:, 0]], "right": keys[pairs[:, 1]]})
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,10 @@ class _Comparison:
     shingle: int
 
 
-def _units(documents: Documents, pairs: Pairs, files: Sequence[Path], shingle: int) -> Iterator[LateUnit[_Comparison]]:
+def _units(
+    documents: Documents, pairs: Pairs, files: Sequence[Path], shingle: int, missing: Positions
+) -> Iterator[LateUnit[_Comparison]]:
+    pairs = pairs[missing]
     pairs = pairs[np.argsort(documents.files[pairs[:, 0]], kind="stable")]  # so that a unit reads few parts
     words = np.cumsum(documents.num_words[pairs].sum(axis=1, dtype=np.int64))
     number = np.maximum(words // _WORDS_PER_UNIT, np.arange(len(pairs)) // _PAIRS_PER_UNIT)
@@ -118,5 +112,4 @@ def _load(documents: Documents, pairs: Pairs, files: Sequence[Path], shingle: in
 
 def _compare(task: _Comparison) -> bytes:
     similarity = jaccard(ngrams(split_words(task.texts), task.shingle), task.pairs)
-    keys = task.keys[task.pairs]
-    return to_parquet(pl.DataFrame({"left": keys[:, 0], "right": keys[:, 1], "similarity": similarity}), _COMPARED)
+    return compared(_named(task.keys, task.pairs), similarity)

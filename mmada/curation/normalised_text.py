@@ -4,8 +4,6 @@ Case, typography, Markdown, tags of formatting, LaTeX sizing and spacing, separa
 two digits.
 """
 
-from functools import reduce
-from operator import or_
 from typing import Final
 
 import numpy as np
@@ -62,49 +60,6 @@ _VARIABLES: Final = {"\u03c0": "pi", "\u03b8": "theta", "\u03b1": "alpha", "\u03
 """Greek letters that formulas are full of, where they are no part of a Greek word."""
 
 
-def normalised(texts: pl.Series) -> pl.Series:
-    """Texts before they are cut into words."""
-    signs = _PUNCTUATION | _FORMULA_SIGNS
-    typography = pl.col("text").str.replace_many(list(signs), list(signs.values()))
-    bold = pl.col("text").str.replace_all(_BOLD, " $1 ").str.replace_all(_EMPHASIS, "$1$2$3")
-    markup = bold.str.replace_all(_POWER, "$1^$2").str.replace_all(_MARKUP, " ")
-    factorials = pl.col("text").str.replace_all(_FACTORIAL, "$1 factorial $2")
-    minus = pl.col("text").str.replace_all(_MINUS, "$1 -$2")
-    compounds = pl.col("text").str.replace_many(list(COMPOUNDS), list(COMPOUNDS.values()))
-    thousands = pl.col("text").str.replace_all(_THOUSANDS, "$1$2")
-    thousands = thousands.str.replace_all(_THOUSANDS, "$1$2")  # every second separator of a long number
-    layout = pl.col("text").str.to_lowercase().str.replace_many(["\\!", "{,}"], ["", ","])
-    endings = pl.col("text").str.replace_all(_ENDING, "$1$2")
-    fractions = pl.col("text").str.replace_all(_FRACTION, " $1$2/$3$4 ")
-    named = pl.col("text").str.replace_all(_NAMED_SIGN, "")
-    texts = _changed(texts, texts.str.contains("&", literal=True), pl.col("text").str.replace_many(_ENTITIES))
-    # Most texts need few of the changes, and are tested for the need of one faster than it is made.
-    for change in (typography, _plain(pl.col("text"))):
-        texts = _changed(texts, texts.str.len_bytes() != texts.str.len_chars(), change)
-    texts = texts.to_frame("text").select(layout.str.replace_all(_LATEX_LAYOUT, " ")).to_series()
-    texts = _changed(texts, texts.str.contains("'", literal=True), endings)
-    texts = _changed(texts, texts.str.contains("frac", literal=True), fractions)
-    texts = _changed(texts, texts.str.contains("dollar|per ?cent"), named)
-    between_lines = "\n" + texts + "\n"
-    hints = (between_lines.str.contains(hint, literal=True) for hint in _MARKUP_HINTS)
-    texts = _changed(texts, reduce(or_, hints), markup)
-    texts = _changed(texts, texts.str.contains("!", literal=True), factorials)
-    texts = _changed(texts, texts.str.contains("ty[ -]"), compounds)
-    texts = _changed(texts, texts.str.contains(_THOUSANDS), thousands)
-    texts = _changed(texts, texts.str.contains(" - ", literal=True), minus)
-    return texts.to_frame("text").select(pl.col("text").str.replace_all(r"-\s+([0-9])", "-$1")).to_series()
-
-
-def _changed(texts: pl.Series, is_meant: pl.Series, change: pl.Expr) -> pl.Series:
-    """`texts` with a change of column text in those that are meant."""
-    is_meant = is_meant.fill_null(False)
-    if not is_meant.any():
-        return texts
-    place = np.argsort(np.concatenate([is_meant.not_().arg_true(), is_meant.arg_true()]))
-    meant = texts.filter(is_meant).to_frame("text").select(change).to_series()
-    return pl.concat([texts.filter(~is_meant), meant.alias(texts.name)])[place]
-
-
 def _plain(texts: pl.Expr) -> pl.Expr:
     """Texts in which all that is not ASCII is part of a word."""
     for letter, name in _VARIABLES.items():
@@ -114,3 +69,60 @@ def _plain(texts: pl.Expr) -> pl.Expr:
         .str.replace_all(r"[^\x00-\x7F\p{L}\p{M}\u2200-\u22ff\u00ac]", " ")
         .str.replace_all(_ALONE, " $1 ")
     )
+
+
+# Expressions are made once: that takes as long as the change of a hundred texts does.
+_TEXT: Final = pl.col("text")
+_SIGNS: Final = _PUNCTUATION | _FORMULA_SIGNS
+_IN_PLAIN_SIGNS: Final = (_TEXT.str.replace_many(list(_SIGNS), list(_SIGNS.values())), _plain(_TEXT))
+_WITHOUT_ENTITIES: Final = _TEXT.str.replace_many(_ENTITIES)
+_WITHOUT_LAYOUT: Final = (
+    _TEXT.str.to_lowercase().str.replace_many(["\\!", "{,}"], ["", ","]).str.replace_all(_LATEX_LAYOUT, " ")
+)
+_WITHOUT_MARKUP: Final = (
+    _TEXT.str.replace_all(_BOLD, " $1 ")
+    .str.replace_all(_EMPHASIS, "$1$2$3")
+    .str.replace_all(_POWER, "$1^$2")
+    .str.replace_all(_MARKUP, " ")
+)
+_BETWEEN_LINES: Final = pl.concat_str(pl.lit("\n"), _TEXT, pl.lit("\n"))
+_HAS_MARKUP: Final = pl.any_horizontal(_BETWEEN_LINES.str.contains(hint, literal=True) for hint in _MARKUP_HINTS)
+_CHANGES: Final = (
+    (_TEXT.str.contains("'", literal=True), _TEXT.str.replace_all(_ENDING, "$1$2")),
+    (_TEXT.str.contains("frac", literal=True), _TEXT.str.replace_all(_FRACTION, " $1$2/$3$4 ")),
+    (_TEXT.str.contains("dollar|per ?cent"), _TEXT.str.replace_all(_NAMED_SIGN, "")),
+    (_HAS_MARKUP, _WITHOUT_MARKUP),
+    (_TEXT.str.contains("!", literal=True), _TEXT.str.replace_all(_FACTORIAL, "$1 factorial $2")),
+    (_TEXT.str.contains("ty[ -]"), _TEXT.str.replace_many(list(COMPOUNDS), list(COMPOUNDS.values()))),
+    (
+        _TEXT.str.contains(_THOUSANDS),
+        _TEXT.str.replace_all(_THOUSANDS, "$1$2").str.replace_all(_THOUSANDS, "$1$2"),  # every second separator
+    ),
+    (_TEXT.str.contains(" - ", literal=True), _TEXT.str.replace_all(_MINUS, "$1 -$2")),
+)
+"""Which texts need a change, and the change: most need few, and are tested for it faster than it is made."""
+
+
+def normalised(texts: pl.Series) -> pl.Series:
+    """Texts before they are cut into words."""
+    texts = texts.alias("text")
+    texts = _changed(texts, _TEXT.str.contains("&", literal=True), _WITHOUT_ENTITIES)
+    for change in _IN_PLAIN_SIGNS:
+        texts = _changed(texts, _TEXT.str.len_bytes() != _TEXT.str.len_chars(), change)
+    texts = _selected(texts, _WITHOUT_LAYOUT)
+    for is_meant, change in _CHANGES:
+        texts = _changed(texts, is_meant, change)
+    return _selected(texts, _TEXT.str.replace_all(r"-\s+([0-9])", "-$1"))
+
+
+def _selected(texts: pl.Series, value: pl.Expr) -> pl.Series:
+    return texts.to_frame().select(value).to_series()
+
+
+def _changed(texts: pl.Series, is_meant: pl.Expr, change: pl.Expr) -> pl.Series:
+    """`texts` with a change of those that are meant."""
+    meant = _selected(texts, is_meant.fill_null(False))
+    if not meant.any():
+        return texts
+    place = np.argsort(np.concatenate([meant.not_().arg_true(), meant.arg_true()]))
+    return pl.concat([texts.filter(~meant), _selected(texts.filter(meant), change)])[place]

@@ -2,11 +2,13 @@
 matches.
 """
 
+import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -26,15 +28,15 @@ from mmada.contracts.facts import (
 )
 from mmada.contracts.image_codes import read_code_facts
 from mmada.contracts.ingested import FILES, FILES_NAME, parts
-from mmada.contracts.records import Schema
-from mmada.contracts.tables import from_parquet, read_table, to_parquet, write_table
-from mmada.curation.alike_pictures import SKETCH_SIDE, alike_candidates, similarities, sketch
+from mmada.contracts.tables import all_from_parquet, read_table, to_parquet, write_table
+from mmada.curation.alike_pictures import sketch
 from mmada.curation.certificate import certificate
 from mmada.curation.cot_facts import TEXT_FACTS, text_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
-from mmada.curation.dedup import group_hashes, shown_key, sketch_of, text_keys_of_groups
+from mmada.curation.dedup import group_hashes, shown_keys, sketch_of, text_keys_of_groups
 from mmada.curation.image_facts import with_image_facts
 from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
+from mmada.curation.near_pictures import SKETCHES, near_pictures
 from mmada.curation.question_facts import question_facts
 from mmada.curation.semantic_duplicates import SemanticDuplicates, no_semantic_duplicates, semantic_duplicates
 from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
@@ -49,9 +51,10 @@ from mmada.workers import LateUnit, run_units
 VERSION: Final = 8
 OUT: Final = "facts"
 
-_SKETCHES: Final[Schema] = {"image_sha256": pl.String, "pixels_sha256": pl.String, "sketch": pl.Binary}
 _PLACE: Final = ("row_id", "corpus", "source_file", "row", "task", "kind", "image_sha256")
 _ASKED: Final = ("question_key", "content_key", "reference", "answer_correct")
+_ROWS_PER_BLOCK: Final = 250
+"""Rows whose facts are kept as one: few, so that rows appended to a part cost little more than themselves."""
 _READ: Final = ("row_id", "task", "prompt", "response", "reference", "image_sha256")
 
 
@@ -75,7 +78,7 @@ def annotate(
 ) -> StageReport:
     """Writes tables and certificate of contracts.facts, part by part as ingest wrote the rows.
 
-    Parts that were annotated before cost nothing but reading what is known of them.
+    Rows that were annotated before cost nothing but reading what is known of them.
     """
     ingested = {key: open_artifact(Path(paths.ingested) / key) for key in corpora}
     items = {key: open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
@@ -100,7 +103,8 @@ def annotate(
         store=store,
     )
     write_table(pairs, out / "pairs.parquet", NEAR_DUPLICATES)
-    alike = _picture_pairs(ingested, annotation.near_picture_floor, store)
+    sketches = _sketches(ingested.values(), store)
+    alike = near_pictures(sketches, floor=annotation.near_picture_floor, store=store)
     write_table(alike, out / "picture_pairs.parquet", PICTURE_PAIRS)
     meant = _semantic_duplicates(records, annotation, store)
     write_table(meant.keys, out / "semantic_keys.parquet", SEMANTIC_KEYS)
@@ -162,18 +166,15 @@ def _write_facts(
         permutations=annotation.minhash_permutations,
     )
     settings = [annotation.verify_seconds, annotation.shingle, annotation.minhash_permutations]
-    units = [
-        LateUnit(unit_key("text_facts", VERSION, tokenizer.id, settings, part.sha256), partial(_load, part, pictures))
-        for part in records
-    ]
-    results = run_units(units, run, store, title="facts of texts")
+    key = partial(unit_key, "text_facts", VERSION, tokenizer.id, settings)
+    blocks = [_blocks(part, pictures, key) for part in records]
+    results = run_units(list(chain(*blocks)), run, store, title="facts of texts")
     count, documents, asked = 0, [], []
-    for number, (part, result) in enumerate(zip(records, results, strict=True)):
+    for number, (part, units) in enumerate(zip(records, blocks, strict=True)):
         rows = pl.read_parquet(part.file, columns=[*_PLACE, "reference"])
-        facts = _with_text_keys(with_image_facts(rows, pictures), from_parquet(result))
-        shown = facts.with_columns(
-            pl.Series(name, map(shown_key, facts[name]), dtype=pl.String) for name in ("text_key", "caption_key")
-        )
+        text = all_from_parquet(islice(results, len(units)), TEXT_FACTS)
+        facts = _with_text_keys(with_image_facts(rows, pictures), text)
+        shown = facts.with_columns(shown_keys(facts[name]) for name in ("text_key", "caption_key"))
         write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))
         asked.append(facts.filter(pl.col("answer_correct") != "unchecked").select(_ASKED))
@@ -181,9 +182,32 @@ def _write_facts(
     return count, documents, pl.concat(asked)
 
 
+def _blocks(part: _Part, pictures: pl.DataFrame, key: Callable[[str], str]) -> list[LateUnit[pl.DataFrame]]:
+    """Units of a part's distinct rows, by what they hold: a part that has grown keeps those before."""
+    ids = _distinct(part, ("row_id", "image_sha256"), pictures).select("row_id", "pixels_sha256")
+    return [
+        LateUnit(key(_digest(block)), partial(_load_block, part, pictures, number * _ROWS_PER_BLOCK))
+        for number, block in enumerate(ids.iter_slices(_ROWS_PER_BLOCK))
+    ]
+
+
+def _digest(block: pl.DataFrame) -> str:
+    """sha256 of what the rows say and which pixels they have (`row_id` and `pixels_sha256`)."""
+    lines = block.select(pl.concat_str("row_id", "pixels_sha256", separator=" ")).to_series()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _load_block(part: _Part, pictures: pl.DataFrame, start: int) -> pl.DataFrame:
+    return _load(part, pictures).slice(start, _ROWS_PER_BLOCK)
+
+
 def _load(part: _Part, pictures: pl.DataFrame) -> pl.DataFrame:
-    """Distinct rows of a part with the pixels of their pictures."""
-    rows = pl.read_parquet(part.file, columns=list(_READ)).unique("row_id", keep="first", maintain_order=True)
+    return _distinct(part, _READ, pictures)
+
+
+def _distinct(part: _Part, columns: Sequence[str], pictures: pl.DataFrame) -> pl.DataFrame:
+    """Columns of the distinct rows of a part, in order, with the pixels of their pictures."""
+    rows = pl.read_parquet(part.file, columns=list(columns)).unique("row_id", keep="first", maintain_order=True)
     pixels = pictures.select("image_sha256", "pixels_sha256")
     return rows.join(pixels, on="image_sha256", how="left", maintain_order="left").with_columns(
         pl.col("pixels_sha256").fill_null("")
@@ -204,8 +228,9 @@ def _text_unit(unit: pl.DataFrame, *, tokenizer: Path, verify_seconds: float, sh
 def _with_text_keys(rows: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
     """`rows` with TEXT_FACTS, `group` (task and picture) and `text_key`, both as numbers."""
     joined = rows.join(text, on="row_id", how="left", validate="m:1", maintain_order="left")
-    groups = group_hashes(joined["task"], joined["pixels_sha256"])
-    tasks = group_hashes(joined["task"], pl.repeat("", joined.height, eager=True))
+    without = pl.repeat("", joined.height, eager=True)
+    pixels = pl.concat([joined["pixels_sha256"], without])
+    groups, tasks = np.split(group_hashes(pl.concat([joined["task"]] * 2), pixels), 2)
     keys = text_keys_of_groups(joined["words_key"].to_numpy(), groups)
     # Rows without a single word (signs only) are alike only when they are equal.
     content = pl.col("content_key").str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
@@ -229,27 +254,15 @@ def _documents(facts: pl.DataFrame, number: int, annotation: Annotation) -> Docu
     )
 
 
-def _picture_pairs(ingested: Mapping[str, Artifact], floor: float, store: UnitStore) -> pl.DataFrame:
-    """PICTURE_PAIRS of all pictures; those of equal pixels are compared once and named each."""
+def _sketches(ingested: Iterable[Artifact], store: UnitStore) -> pl.DataFrame:
+    """SKETCHES of all files of pictures."""
     units = [
         LateUnit(unit_key("picture_sketches", VERSION, artifact.files[file.name]), partial(_read_pictures, file))
-        for artifact in ingested.values()
+        for artifact in ingested
         for file in parts(artifact.path, "pictures")
     ]
-    results = map(from_parquet, run_units(units, _sketch_unit, store, title="sketches of pictures"))
-    sketches = pl.concat([pl.DataFrame(schema=pl.Schema(_SKETCHES)), *results]).unique("image_sha256")
-    names = sketches.group_by("pixels_sha256").agg("image_sha256", pl.col("sketch").first()).sort("pixels_sha256")
-    pixels = np.frombuffer(b"".join(names["sketch"]), np.uint8).reshape(-1, SKETCH_SIDE, SKETCH_SIDE, 3)
-    pairs = alike_candidates(pixels)
-    alike = similarities(pixels, pairs)
-    images = names["image_sha256"]
-    found = pl.DataFrame({"left": images[pairs[:, 0]], "right": images[pairs[:, 1]], "similarity": alike})
-    named = found.filter(pl.col("similarity") >= floor).explode("left").explode("right")
-    return named.select(
-        image_sha256=pl.min_horizontal("left", "right"),
-        twin=pl.max_horizontal("left", "right"),
-        similarity="similarity",
-    ).sort("image_sha256", "twin")
+    results = run_units(units, _sketch_unit, store, title="sketches of pictures")
+    return all_from_parquet(results, SKETCHES).unique("image_sha256")
 
 
 def _read_pictures(file: Path) -> pl.DataFrame:
@@ -260,7 +273,7 @@ def _sketch_unit(pictures: pl.DataFrame) -> bytes:
     # Ingest has decoded them within its limits.
     sketches = [sketch(decode_picture(data, max_pixels=sys.maxsize)).tobytes() for data in pictures["bytes"]]
     table = pictures.drop("bytes").with_columns(sketch=pl.Series(sketches, dtype=pl.Binary))
-    return to_parquet(table, _SKETCHES)
+    return to_parquet(table, SKETCHES)
 
 
 def _semantic_duplicates(records: Sequence[_Part], annotation: Annotation, store: UnitStore) -> SemanticDuplicates:
@@ -285,8 +298,7 @@ def _matches(
         for part in records
     ]
     run = partial(_match_unit, index=index, containment=limits.containment)
-    results = map(from_parquet, run_units(units, run, store, title="benchmark search"))
-    found = pl.concat([pl.DataFrame(schema=pl.Schema(BENCHMARK_MATCHES)), *results])
+    found = all_from_parquet(run_units(units, run, store, title="benchmark search"), BENCHMARK_MATCHES)
     return found.unique().sort("row_id", "benchmark", "item_id")
 
 

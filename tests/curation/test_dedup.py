@@ -16,7 +16,7 @@ from mmada.curation.dedup import (
     content_key,
     group_hashes,
     jaccard,
-    shown_key,
+    shown_keys,
     signatures,
     sketch_of,
     text_keys_of_groups,
@@ -60,7 +60,7 @@ def _alike(
 
 
 def _keys(texts: Sequence[str]) -> list[str]:
-    return [shown_key(key) for key in _documents(texts, [""] * len(texts), 0).keys]
+    return shown_keys(pl.Series(_documents(texts, [""] * len(texts), 0).keys)).to_list()
 
 
 def _edited(rng: random.Random, text: str, edits: int) -> str:

@@ -13,6 +13,7 @@ from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
 from mmada.curation.certificate import recheck
+from mmada.curation.cot_facts import text_facts
 from mmada.errors import ContractError, InputError, IntegrityError, ParamsError
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.params_data import Benchmark, Corpus, Selection
@@ -245,6 +246,25 @@ def test_new_rows_cost_only_themselves_and_equal_a_rebuild(params: Params) -> No
     after = {path.name for path in Path("units").rglob("*") if path.is_file()}
     assert len(after - before) == 2  # the new file's texts and its benchmark search
     assert _bytes(_annotate(params, "other units", "rebuilt")) == incremental
+
+
+def test_a_part_that_grows_keeps_the_facts_of_its_rows(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(rows: pl.DataFrame, *arguments: Any, **options: Any) -> pl.DataFrame:
+        read.append(rows.height)
+        return text_facts(rows, *arguments, **options)
+
+    monkeypatch.setattr("mmada.stages.annotate.text_facts", counted)
+    monkeypatch.setattr("mmada.stages.annotate._ROWS_PER_BLOCK", 2)
+    _annotate(params, "units")
+    assert sum(read) == 7, "a row that came twice is read once"
+    read.clear()
+    _ingest(params, ROWS + MORE)
+    grown = _bytes(_annotate(params, "units"))
+    assert read == [2], "the block that one new row has filled"
+    monkeypatch.setattr("mmada.stages.annotate._ROWS_PER_BLOCK", 5)
+    assert _bytes(_annotate(params, "other units", "rebuilt")) == grown
 
 
 def test_facts_do_not_depend_on_the_order_of_files(params: Params) -> None:
