@@ -224,8 +224,32 @@ class Annotation(Section):
     """Parquet file with `row_id` and `embedding`, made by any encoder (curation.semantic_duplicates); empty: none."""
     semantic_floor: Share
     """Likewise for the cosine similarity of embeddings."""
+    scores: str
+    """Parquet file with `row_id` or `image_sha256` and a column for each kind of score (curation.given_scores); empty:
+    none."""
     decontamination: Decontamination
     verify_seconds: Annotated[Number, Field(gt=0)]
+
+
+PersonalData = Literal["email", "phone", "ip_address", "card_number", "iban", "us_social_security"]
+"""Kinds that curation.personal_data finds."""
+
+
+class ScoreLimit(Section):
+    """What a given score may be."""
+
+    min: Number | None = None
+    max: Number | None = None
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> "ScoreLimit":
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max, or both")
+        return self
+
+    def __repr__(self) -> str:
+        ends = (("min", self.min), ("max", self.max))
+        return " and ".join(f"{name} {value}" for name, value in ends if value is not None)
 
 
 class Selection(Section):
@@ -259,6 +283,16 @@ class Selection(Section):
     """Below it a picture is noise (image_noise)."""
     max_lost_share: Share
     """A picture that has lost more is broken (image_broken): half of it grey, as decoders leave truncated files."""
+    min_image_side: Positive
+    """Shorter side of a picture's file, in pixels; a smaller one would be enlarged (image_small)."""
+    max_image_aspect: Annotated[Number, Field(ge=1)]
+    """Longer side by the shorter one; a crop to a square shows little of a longer one (image_elongated)."""
+    max_blur: Share
+    """Blur (Crete et al. 2007) of a picture as it is tokenized, above which nothing in it is sharp (image_blurred)."""
+    score_limits: dict[str, ScoreLimit]
+    """By the name of a given score (annotation.scores); what has no score passes."""
+    unwanted_personal_data: tuple[PersonalData, ...]
+    """Kinds of personal data for which a row is dropped."""
     max_language_switches: Count
     leave_out: tuple[str, ...]
     """Reasons for which no row is dropped: `mmada ablate` measures what a filter is worth."""

@@ -126,6 +126,8 @@ def _make_project(paths: Paths) -> None:
         "code_entropy": (1, 9),
         "structure": (0.2, 1),
         "lost_share": (0, 0.2),
+        "blur": (0.2, 0.5),
+        "image_aspect": (1, 2),
     }
     rows = rows.with_columns(
         pl.when(is_shown).then(pl.Series(rng.uniform(low, high, ROWS))).alias(name)
@@ -141,7 +143,7 @@ def _make_project(paths: Paths) -> None:
         write_table(filled(some, STORED_FACTS), facts / facts_part(CORPUS, file), STORED_FACTS)
     _write_relations(rows, facts)
     (facts / "certificate.json").write_text(json.dumps({"benchmarks": {}, "index": ""}))
-    floors = {"near_duplicate_floor": 0.7, "near_picture_floor": 0.75, "semantic_floor": 0.9}
+    floors = {"near_duplicate_floor": 0.7, "near_picture_floor": 0.75, "semantic_floor": 0.9, "scores": []}
     write_manifest(ingested, stage="ingest", version=1, metadata={})
     write_manifest(facts, stage="annotate", version=1, metadata=floors)
 

@@ -17,7 +17,7 @@ from mmada.params_schema import Paths, load_params
 from mmada.unit_store import WORK_DIR
 from perf.projects import COLUMNS, make_project, raw_corpus, run
 
-ROWS = 60_000
+ROWS = 62_500
 MORE = ROWS // 100
 HELD_OUT = 500
 

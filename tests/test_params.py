@@ -51,6 +51,8 @@ def test_a_key_that_a_patch_has_twice_is_named_with_its_line(params: Path) -> No
         ("max_drop_share: 0.2", "max_drop_share: true", "gate.max_drop_share: Value error, a number belongs here"),
         ("min_correct_share: 1.0", "min_correct_share: false", "gate.min_correct_share: Value error, a number belongs"),
         ("t2i: 500", "t2i: true", "gate.min_rows_per_task.t2i: Value error, a number belongs here"),
+        ("score_limits: {}", "score_limits: {nsfw: {}}", "selection.score_limits.nsfw: Value error, give min, max, or"),
+        ("personal_data: [email,", "personal_data: [mail,", "selection.unwanted_personal_data.0"),
         ("min_psnr: 10.0", "min_psnr: true", "selection.min_psnr: Value error, a number belongs here"),
         ("  seed: 1\n", "  seed: true\n", "vq.seed: Value error, a number belongs here"),
         ("  seed: 1\n", "  seed: -1\n", "vq.seed: Input should be greater than or equal to 0"),

@@ -18,6 +18,9 @@ from mmada.contracts.ingested import same_part, with_files
 from mmada.contracts.records import Schema
 from mmada.contracts.tables import read_table
 
+# Given scores by their names (curation.given_scores).
+SCORES: Final = pl.List(pl.Struct({"name": pl.String, "value": pl.Float64}))
+
 FACTS: Final[Schema] = {
     "row_id": pl.String,
     "corpus": pl.String,
@@ -44,6 +47,11 @@ FACTS: Final[Schema] = {
     "structure": pl.Float64,
     "lost_share": pl.Float64,
     "code_entropy": pl.Float64,
+    "image_side": pl.Int64,
+    "image_aspect": pl.Float64,
+    "blur": pl.Float64,
+    "scores": SCORES,  # of the row or its picture, [] if none
+    "personal_data": pl.String,  # kinds (params_data.PersonalData) in the text, with blanks between them, "" if none
     "content_key": pl.String,  # equal for rows of equal task, text, reference and pixels (dedup.content_key)
     "question_key": pl.String,  # equal for rows that ask the same question of the same picture
     "num_trials": pl.Int64,  # distinct rows of the question whose answer is "yes" or "no", 0 or null if none
@@ -117,6 +125,9 @@ FACT_RANGES: Final[Mapping[str, tuple[float | None, float | None]]] = {
     "pixel_std": (0.0, 127.5),
     "structure": (0.0, 1.0),
     "lost_share": (0.0, 1.0),
+    "image_side": (1, None),
+    "image_aspect": (1.0, None),
+    "blur": (0.0, 1.0),
     "code_entropy": (0.0, 13.0),  # a code has 13 bits, so no picture's codes can carry more each
 }
 """Fact -> smallest and largest value that it can have, whatever the row; null where it has none."""

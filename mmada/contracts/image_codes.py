@@ -24,6 +24,11 @@ IMAGE_CODES: Final[Schema] = {
     "pixel_std": pl.Float64,  # standard deviation of its pixels in [0, 255], margins left out; 0 = one flat colour
     "structure": pl.Float64,  # share of their variance in large shapes, rows or columns; 0 = noise
     "lost_share": pl.Float64,  # share of the picture in a rectangle of one colour that is no part of it; 0 = whole
+    # Of the file's picture, upright:
+    "blur": pl.Float64,  # share of the differences between neighbours that one more blur leaves; 0 = sharp
+    "image_side": pl.Int64,  # the shorter side in pixels
+    "image_aspect": pl.Float64,  # the longer side by the shorter one
+    # Of the codes:
     "code_entropy": pl.Float64,  # bits per code within the picture
     "codes_used": pl.Int64,  # distinct codes within the picture
 }

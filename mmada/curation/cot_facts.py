@@ -14,6 +14,7 @@ from mmada.curation.cot_defects import ANSWERING_TASKS, find_defect
 from mmada.curation.dedup import content_key, signatures
 from mmada.curation.gopher import excess_repetition
 from mmada.curation.languages import language_changes, language_of
+from mmada.curation.personal_data import personal_data
 from mmada.curation.repetition import (
     answer_loop_shares,
     copied_shares,
@@ -41,6 +42,7 @@ TEXT_FACTS: Final[Schema] = {
     "excess_repetition": pl.Float64,
     "language": pl.String,
     "language_switches": pl.Int64,
+    "personal_data": pl.String,
     "content_key": pl.String,
     "question_key": pl.String,
     "words_key": pl.UInt64,  # words.text_keys of prompt and response
@@ -76,6 +78,7 @@ def text_facts(
         *_defects(rows, verify_seconds),
         *_repetition(rows, thoughts, has_thought, answers_after),
         *_languages(rows, thoughts, has_thought),
+        personal_data(rows.select(row_text()).to_series()),
         *_duplicate_keys(rows, shingle=shingle, permutations=permutations),
     ]
     return facts.with_columns(columns).select(list(TEXT_FACTS))

@@ -4,7 +4,7 @@ import polars as pl
 
 from mmada.errors import ContractError
 
-_FACTS = ("psnr", "pixel_std", "structure", "lost_share", "code_entropy")
+_FACTS = ("psnr", "pixel_std", "structure", "lost_share", "blur", "image_side", "image_aspect", "code_entropy")
 
 
 def with_image_facts(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:

@@ -14,9 +14,11 @@ import polars as pl
 from mmada.contracts.facts import FACTS
 from mmada.contracts.records import SELECTED
 from mmada.curation.cot_defects import AGAINST_THOUGHT, ANSWERING_TASKS, DEFECTS
+from mmada.curation.given_scores import score
 
 REASONS: Final[Mapping[str, str]] = {
     "contaminated": "A benchmark's item stands in the row.",
+    "personal_data": "The text holds personal data of an unwanted kind (unwanted_personal_data).",
     **{name: sentence for name, sentence in DEFECTS.items() if name != AGAINST_THOUGHT},
     "thought_restates_prompt": "Too much of the thought only repeats the prompt (max_prompt_share).",
     "thought_loop": "Too much of the thought or answer repeats itself, in words or in signs (max_loop_share).",
@@ -32,10 +34,14 @@ REASONS: Final[Mapping[str, str]] = {
     AGAINST_THOUGHT: DEFECTS[AGAINST_THOUGHT],
     "question_too_hard": "The question is surely answered correctly less often than wanted (min_pass_rate).",
     "question_too_easy": "The question is surely answered correctly more often than wanted (max_pass_rate).",
+    "image_small": "The picture's file is too small (min_image_side).",
+    "image_elongated": "One side of the picture is too much longer than the other (max_image_aspect).",
     "image_flat": "The picture has nearly one colour (min_pixel_std).",
     "image_noise": "The picture is noise (min_structure).",
     "image_broken": "Too much of the picture is lost (max_lost_share).",
+    "image_blurred": "Nothing in the picture is sharp (max_blur).",
     "image_poor_reconstruction": "The picture's codes do not give it back (min_psnr).",
+    "score_out_of_limits": "A score that was given to the row or its picture is not wanted (score_limits).",
     "duplicate_exact": "An equal row is kept.",
     "duplicate_near": "A row that is nearly equal is kept (near_duplicate).",
     "duplicate_semantic": "A row that means the same is kept, by the given embeddings (semantic_duplicate).",
@@ -73,7 +79,12 @@ def thresholds(
     min_pixel_std: float,
     min_structure: float,
     max_lost_share: float,
+    min_image_side: int,
+    max_image_aspect: float,
+    max_blur: float,
     min_psnr: float,
+    score_limits: Mapping[str, Mapping[str, float | None]],
+    unwanted_personal_data: Sequence[str],
 ) -> dict[str, tuple[pl.Expr, pl.Expr]]:
     """Reason -> (whether a row fails, what of it is judged), for every reason that looks at one row alone.
 
@@ -84,6 +95,7 @@ def thresholds(
     against_thought = defects.pop(AGAINST_THOUGHT)
     return {
         "contaminated": (pl.col("contaminated_by").is_not_null(), pl.col("contaminated_by")),
+        "personal_data": _unwanted(unwanted_personal_data),
         **defects,
         "thought_restates_prompt": (
             (pl.col("prompt_share") > max_prompt_share) & pl.col("task").is_in(ANSWERING_TASKS),
@@ -121,11 +133,37 @@ def thresholds(
         # By the far end of the interval: a few trials more rarely change what is surely hard or easy.
         "question_too_hard": (pl.col("pass_rate_high") < min_pass_rate, pl.col("pass_rate_high").round(4)),
         "question_too_easy": (pl.col("pass_rate_low") > max_pass_rate, pl.col("pass_rate_low").round(4)),
+        "image_small": (pl.col("image_side") < min_image_side, pl.col("image_side")),
+        "image_elongated": (pl.col("image_aspect") > max_image_aspect, pl.col("image_aspect").round(4)),
         "image_flat": (pl.col("pixel_std").fill_nan(0.0) < min_pixel_std, pl.col("pixel_std").round(4)),
         "image_noise": (pl.col("structure").fill_nan(0.0) < min_structure, pl.col("structure").round(4)),
         "image_broken": (pl.col("lost_share").fill_nan(1.0) > max_lost_share, pl.col("lost_share").round(4)),
+        "image_blurred": (pl.col("blur").fill_nan(1.0) > max_blur, pl.col("blur").round(4)),
         "image_poor_reconstruction": (pl.col("psnr").fill_nan(0.0) < min_psnr, pl.col("psnr").round(4)),
+        "score_out_of_limits": _out_of_limits(score_limits),
     }
+
+
+def _out_of_limits(limits: Mapping[str, Mapping[str, float | None]]) -> tuple[pl.Expr, pl.Expr]:
+    """Whether a given score fails its limit, and the first one that does, or else all that have a limit."""
+    if not limits:
+        return pl.lit(value=False), pl.lit("")
+    failed, shown = [], []
+    for name, limit in limits.items():
+        value = score(name)
+        low, high = limit["min"], limit["max"]
+        is_low = value < low if low is not None else pl.lit(value=False)
+        is_high = value > high if high is not None else pl.lit(value=False)
+        failed.append((is_low | is_high | value.is_nan()).fill_null(value=False))
+        shown.append(pl.format("{} {}", pl.lit(name), value.round(4)))
+    first = pl.coalesce(pl.when(fails).then(told) for fails, told in zip(failed, shown, strict=True))
+    return pl.any_horizontal(failed), pl.coalesce(first, pl.concat_str(shown, separator=", ", ignore_nulls=True))
+
+
+def _unwanted(kinds: Sequence[str]) -> tuple[pl.Expr, pl.Expr]:
+    """Whether a text holds one of these kinds of personal data, and all kinds that it holds."""
+    found = pl.col("personal_data")
+    return pl.any_horizontal(pl.lit(value=False), *(found.str.contains(kind, literal=True) for kind in kinds)), found
 
 
 def contaminated_by(matches: pl.DataFrame) -> pl.Expr:

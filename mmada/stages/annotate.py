@@ -34,6 +34,7 @@ from mmada.curation.certificate import certificate
 from mmada.curation.cot_facts import TEXT_FACTS, text_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
 from mmada.curation.dedup import group_hashes, shown_keys, sketch_of, text_keys_of_groups
+from mmada.curation.given_scores import no_scores, read_scores, score_names, with_scores
 from mmada.curation.image_facts import with_image_facts
 from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
 from mmada.curation.near_pictures import SKETCHES, near_pictures
@@ -48,7 +49,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import decode_picture
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 8
+VERSION: Final = 9
 OUT: Final = "facts"
 
 _PLACE: Final = ("row_id", "corpus", "source_file", "row", "task", "kind", "image_sha256")
@@ -90,7 +91,8 @@ def annotate(
     ]
     pictures = read_code_facts(codes.path)
     index = build_index(read_items({key: items[key].path for key in items}), ngram=annotation.decontamination.ngram)
-    rows_in, documents, asked = _write_facts(out, records, pictures, tokenizer, annotation, store)
+    scores = read_scores(Path(annotation.scores)) if annotation.scores else no_scores()
+    rows_in, documents, asked = _write_facts(out, records, pictures, scores, tokenizer, annotation, store)
     for key, artifact in ingested.items():
         write_table(read_table(artifact.path / FILES_NAME, FILES, key), out / key / FILES_NAME, FILES)
     questions = question_facts(asked, seconds=annotation.verify_seconds)
@@ -126,7 +128,7 @@ def annotate(
             "codes": codes,
             "tokenizer": tokenizer,
         },
-        raw_files={name: file_sha256(Path(name)) for name in [annotation.embeddings] if name},
+        raw_files={name: file_sha256(Path(name)) for name in (annotation.embeddings, annotation.scores) if name},
         rows_in=rows_in,
         rows_kept=rows_in,
         metrics={
@@ -142,6 +144,7 @@ def annotate(
             "near_duplicate_floor": annotation.near_duplicate_floor,
             "near_picture_floor": annotation.near_picture_floor,
             "semantic_floor": annotation.semantic_floor,
+            "scores": score_names(scores),
             "benchmark_index": index.digest,
         },
     )
@@ -151,6 +154,7 @@ def _write_facts(
     out: Path,
     records: Sequence[_Part],
     pictures: pl.DataFrame,
+    scores: pl.DataFrame,
     tokenizer: Artifact,
     annotation: Annotation,
     store: UnitStore,
@@ -173,7 +177,8 @@ def _write_facts(
     for number, (part, units) in enumerate(zip(records, blocks, strict=True)):
         rows = pl.read_parquet(part.file, columns=[*_PLACE, "reference"])
         text = all_from_parquet(islice(results, len(units)), TEXT_FACTS)
-        facts = _with_text_keys(with_image_facts(rows, pictures), text)
+        shown = with_scores(with_image_facts(rows, pictures), scores)
+        facts = _with_text_keys(shown, text)
         shown = facts.with_columns(shown_keys(facts[name]) for name in ("text_key", "caption_key"))
         write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))

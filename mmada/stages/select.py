@@ -23,7 +23,7 @@ from mmada.params_data import Corpus, Selection
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
 
-VERSION: Final = 4
+VERSION: Final = 5
 OUT: Final = "selected"
 
 _EXCERPT_CHARS: Final = 200
@@ -39,6 +39,7 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
     facts_folder = open_artifact(Path(paths.facts))
     ingested = {f"ingested {key}": open_artifact(Path(paths.ingested) / key) for key in corpora}
     _check_floor(selection, facts_folder)
+    _check_scores(selection, facts_folder)
     if unknown := sorted(set(selection.leave_out) - set(REASONS)):
         raise ParamsError(f"selection.leave_out names {unknown}; reasons: {', '.join(REASONS)}")
     decided = decide(
@@ -84,6 +85,14 @@ def _check_floor(selection: Selection, facts: Artifact) -> None:
             )
 
 
+def _check_scores(selection: Selection, facts: Artifact) -> None:
+    given = facts.metadata["scores"]
+    if unknown := sorted(set(selection.score_limits) - set(given)):
+        raise ParamsError(
+            f"selection.score_limits names {unknown}; the scores of annotation.scores are: {', '.join(given) or 'none'}"
+        )
+
+
 def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFrame:
     """DROPS with the first characters of each row, for people. Reads one part of the rows at a time."""
     files = [file for artifact in ingested.values() for file in parts(artifact.path, "records")]
@@ -101,4 +110,7 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     empty = pl.DataFrame(schema={name: DROPS[name] for name in ("row_id", "excerpt")})
     # By id: a conversation gives several rows of one place.
     by_id = pl.concat([empty, *excerpts]).unique("row_id", keep="any")
-    return dropped.join(by_id, on="row_id", how="left", maintain_order="left", validate="m:1").select(list(DROPS))
+    told = dropped.join(by_id, on="row_id", how="left", maintain_order="left", validate="m:1")
+    # The ledger stands on pages that may be published.
+    shown = pl.when(pl.col("reason") == "personal_data").then(pl.lit("")).otherwise("excerpt")
+    return told.with_columns(excerpt=shown).select(list(DROPS))

@@ -23,7 +23,7 @@ from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.picture_encoding import THREADS, EncodingTask, encode_pictures
 from mmada.workers import LateUnit, run_units
 
-VERSION: Final = 5
+VERSION: Final = 6
 OUT: Final = "codes"
 
 _PICTURES_PER_UNIT: Final = 128

@@ -19,7 +19,7 @@ from mmada.contracts.image_codes import IMAGE_CODES
 from mmada.contracts.tables import to_parquet
 from mmada.errors import ParamsError
 from mmada.numerics import compute_device, numerics_class
-from mmada.vq.image_quality import code_entropy, pixel_std, psnr, structure, to_picture
+from mmada.vq.image_quality import blur, code_entropy, pixel_std, psnr, structure, to_picture
 from mmada.vq.lost_parts import lost_share
 from mmada.vq.magvit import MAGVITv2, load_magvit, to_uint8
 from mmada.vq.preprocess import Policy, decode_picture, preprocess
@@ -68,7 +68,9 @@ def encode_pictures(task: EncodingTask) -> bytes:
         picture = decode_picture(data, max_pixels=task.max_pixels)
         pixels = preprocess(picture, size=(task.resolution, task.resolution), policy=task.crop_policy)
         original = to_picture(pixels)
-        return _Prepared(pixels, original, (pixel_std(original), structure(original), lost_share(original)))
+        side, longer = sorted(picture.shape[:2])
+        facts = (pixel_std(original), structure(original), lost_share(original), blur(picture), side, longer / side)
+        return _Prepared(pixels, original, facts)
 
     with ThreadPoolExecutor() as pool:
         encoded = _encoded(model, _ahead(pool, prepare, task.pictures["bytes"], _DECODED_AHEAD))
@@ -83,7 +85,7 @@ class _Prepared:
 
     pixels: Float[np.ndarray, "3 R R"]
     original: UInt8[np.ndarray, "R R 3"]
-    facts: tuple[float, float, float]
+    facts: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mmada.contracts.tables import read_table, write_table
 from mmada.lineage.manifest import write_manifest
 from mmada.params_schema import Params, parse_params
 from mmada.stage_runner import run_stage
-from mmada.vq.image_quality import pixel_std, structure
+from mmada.vq.image_quality import blur, pixel_std, structure
 from mmada.vq.lost_parts import lost_share
 
 SIZES = {
@@ -81,6 +81,9 @@ def write_codes(params: Params) -> None:
         pixel_std=pl.Series(map(pixel_std, pixels), dtype=pl.Float64),
         structure=pl.Series(map(structure, pixels), dtype=pl.Float64),
         lost_share=pl.Series(map(lost_share, pixels), dtype=pl.Float64),
+        blur=pl.Series(map(blur, pixels), dtype=pl.Float64),
+        image_side=pl.Series([min(picture.shape[:2]) for picture in pixels], dtype=pl.Int64),
+        image_aspect=pl.Series([max(picture.shape[:2]) / min(picture.shape[:2]) for picture in pixels]),
         code_entropy=pl.lit(0.0),
         codes_used=pl.lit(1, pl.Int64),
     )

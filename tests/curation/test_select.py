@@ -32,6 +32,11 @@ LIMITS: dict[str, Any] = {
     "min_pixel_std": 2.0,
     "min_structure": 0.1,
     "max_lost_share": 0.2,
+    "min_image_side": 32,
+    "max_image_aspect": 5.0,
+    "max_blur": 0.8,
+    "score_limits": {"nsfw": {"min": None, "max": 0.5}, "aesthetic": {"min": 4.5, "max": None}},
+    "unwanted_personal_data": ("email", "phone"),
     "min_psnr": 10.0,
     "near_duplicate": 0.8,
     "max_rows_per_question": 0,
@@ -64,6 +69,11 @@ GOOD: dict[str, Any] = {
     "pixel_std": None,
     "structure": None,
     "lost_share": None,
+    "image_side": None,
+    "image_aspect": None,
+    "blur": None,
+    "scores": [],
+    "personal_data": "iban",
     "code_entropy": None,
     "num_trials": 4,
     "pass_rate": 0.5,
@@ -71,7 +81,11 @@ GOOD: dict[str, Any] = {
     "pass_rate_high": 0.85,
     "other_reference": "",
 }
-PICTURE = {"psnr": 30.0, "pixel_std": 9.0, "structure": 0.5, "lost_share": 0.0}
+PICTURE = {
+    **{"psnr": 30.0, "pixel_std": 9.0, "structure": 0.5, "lost_share": 0.0},
+    **{"image_side": 32, "image_aspect": 5.0, "blur": 0.8},
+    "scores": [{"name": "aesthetic", "value": 4.5}, {"name": "nsfw", "value": 0.5}],
+}
 BAD: dict[str, dict[str, Any]] = {
     **{defect: {"defect": defect, "defect_evidence": "..."} for defect in DEFECTS},
     "thought_short": {"num_thought_words": 2},
@@ -90,7 +104,12 @@ BAD: dict[str, dict[str, Any]] = {
     "image_flat": PICTURE | {"pixel_std": 1.9},
     "image_noise": PICTURE | {"structure": 0.09},
     "image_broken": PICTURE | {"lost_share": 0.21},
+    "image_small": PICTURE | {"image_side": 31},
+    "image_elongated": PICTURE | {"image_aspect": 5.1},
+    "image_blurred": PICTURE | {"blur": 0.81},
     "image_poor_reconstruction": PICTURE | {"psnr": 9.9},
+    "score_out_of_limits": PICTURE | {"scores": [{"name": "aesthetic", "value": 4.4}]},
+    "personal_data": {"personal_data": "phone us_social_security"},
 }
 
 
@@ -253,6 +272,7 @@ def test_no_question_keeps_more_rows_than_wanted() -> None:
         ("pixel_std", "image_flat"),
         ("structure", "image_noise"),
         ("lost_share", "image_broken"),
+        ("blur", "image_blurred"),
         ("psnr", "image_poor_reconstruction"),
     ],
 )

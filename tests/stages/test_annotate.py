@@ -83,6 +83,9 @@ def params(project: Path) -> Params:
             "pixel_std": 50.0,
             "structure": 0.5,
             "lost_share": 0.0,
+            "blur": 0.3,
+            "image_side": 64,
+            "image_aspect": 1.0,
             "code_entropy": 0.0,
             "codes_used": 1,
         }
@@ -288,6 +291,25 @@ def test_a_threshold_below_the_recorded_floor_is_refused(params: Params) -> None
         _select(params, near_duplicate=0.5)
 
 
+def test_the_ledger_names_the_kind_of_personal_data_and_shows_none(params: Params) -> None:
+    told = _problem("c.jsonl", 0, "Mail olga@web.de: what is 4 + 4?", "4 + 4 = 8", "8", "8")
+    _ingest(params, [*ROWS, told])
+    _annotate(params, "units")
+    lost = _select(params).filter(reason="personal_data")
+    assert lost.select("source_file", "value", "excerpt").rows() == [("c.jsonl", "email", "")]
+    assert _select(params, unwanted_personal_data=["iban"]).filter(reason="personal_data").is_empty()
+
+
+def test_given_scores_drop_rows_by_limits_on_names_that_exist(params: Params) -> None:
+    pl.DataFrame({"image_sha256": ["i1", "i2"], "nsfw": [0.9, 0.1]}).write_parquet("scores.parquet")
+    annotation = params.annotation.model_copy(update={"scores": "scores.parquet"})
+    _annotate(params.model_copy(update={"annotation": annotation}), "units")
+    lost = _select(params, score_limits={"nsfw": {"max": 0.5}}).filter(reason="score_out_of_limits")
+    assert lost.select("corpus", "row", "value").rows() == [("captions", 0, "nsfw 0.9")]
+    with pytest.raises(ParamsError, match=r"names \['nfsw'\]; the scores of annotation\.scores are: nsfw"):
+        _select(params, score_limits={"nfsw": {"max": 0.5}})
+
+
 def test_keeping_nothing_is_an_error_that_says_why(params: Params) -> None:
     _annotate(params, "units")
     with pytest.raises(InputError, match="row_too_long"):
@@ -298,7 +320,7 @@ def test_keeping_nothing_is_an_error_that_says_why(params: Params) -> None:
     ("change", "message"),
     [
         (pl.exclude("loop_share"), r"facts of \w+ .*missing columns \['loop_share'\]"),
-        (pl.all().exclude("row").cast(pl.String), "wrong types .*num_text_tokens is String, not Int64"),
+        (pl.all().exclude("row", "scores").cast(pl.String), "wrong types .*num_text_tokens is String, not Int64"),
     ],
 )
 def test_facts_of_another_shape_are_refused(params: Params, change: pl.Expr, message: str) -> None:

@@ -60,6 +60,9 @@ class _Project:
             "code_entropy": 0.0,
             "structure": 1.0,
             "lost_share": 0.0,
+            "blur": 0.3,
+            "image_side": 64,
+            "image_aspect": 1.0,
             "codes_used": 1,
         }
         codes = pl.DataFrame([picture | facts], schema=pl.Schema(IMAGE_CODES))

@@ -1,4 +1,4 @@
-"""Flat, noisy and broken pictures made of good ones."""
+"""Flat, noisy, broken, blurred, small and elongated pictures made of good ones."""
 
 import io
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageFilter
 
 Pixels = UInt8[np.ndarray, "H W 3"]
 Random = np.random.Generator
@@ -69,6 +69,27 @@ def missing(picture: Pixels, random: Random) -> Pixels:
     had = [(np.abs(picture[::8, ::8].astype(int) - colour).max(axis=2) < 10).mean() for colour in colours]
     broken[parts[random.integers(5)]] = colours[int(np.argmax(np.array(had) < 0.05))]
     return _jpeg(broken, random)
+
+
+def blurred(picture: Pixels, random: Random) -> Pixels:
+    """Out of focus by two to four 64ths of the shorter side, of larger pictures by one and a quarter or more."""
+    side = min(picture.shape[:2])
+    sigma = random.uniform(1.25 if side >= 100 else 2.25, 4) * side / 64
+    return _jpeg(np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(sigma))), random)
+
+
+def small(picture: Pixels, random: Random) -> Pixels:
+    """A thumbnail of 8 to 31 pixels."""
+    scale = random.integers(8, 32) / min(picture.shape[:2])
+    height, width = (max(8, int(scale * side)) for side in picture.shape[:2])
+    return _jpeg(np.asarray(Image.fromarray(picture).resize((width, height))), random)
+
+
+def elongated(picture: Pixels, random: Random) -> Pixels:
+    """A banner of at least 32 pixels, six times as long or longer, upright at times."""
+    height, width = (int(32 * random.uniform(1, 4)), int(32 * 4 * random.uniform(6, 12)))
+    banner = Image.fromarray(picture).resize((width, width)).crop((0, width // 2, width, width // 2 + height))
+    return _jpeg(np.asarray(banner.rotate(90 * random.integers(2), expand=True)), random)
 
 
 def _lenient(data: bytes) -> Pixels:

@@ -1,0 +1,114 @@
+"""Planted personal data is found in every kind and form; in real mathematics, prompts and thoughts none is."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import phonenumbers
+import polars as pl
+import pytest
+from stdnum import luhn
+
+from mmada.curation.personal_data import KINDS, personal_data
+
+NAMES = ("jane.doe", "li_wei", "m-garcia7", "Olga", "k+news")
+HOSTS = ("gmail.com", "web.de", "mail.univ-lyon1.fr", "sub.company.co.uk")
+
+
+def _digits(rng: random.Random, count: int) -> str:
+    return "".join(rng.choices("0123456789", k=count))
+
+
+def _email(rng: random.Random) -> str:
+    return f"{rng.choice(NAMES)}@{rng.choice(HOSTS)}"
+
+
+def _phone(rng: random.Random) -> str:
+    """A number of any country, as it is written to be called from another one, or North America's own way."""
+    region = rng.choice(["DE", "FR", "GB", "IN", "JP", "BR", "CN", "NG", "US"])
+    number = phonenumbers.example_number(region)
+    form = phonenumbers.PhoneNumberFormat
+    if region == "US":
+        return phonenumbers.format_number(number, form.NATIONAL)
+    return phonenumbers.format_number(number, rng.choice([form.INTERNATIONAL, form.E164]))
+
+
+def _ip_address(rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        return ":".join(["2a00"] + [f"{rng.randrange(1, 65536):x}" for _ in range(7)])
+    return f"{rng.choice([81, 151, 185, 203])}.{rng.randrange(100, 113)}.{rng.randrange(128, 256)}.{rng.randrange(256)}"
+
+
+def _card_number(rng: random.Random) -> str:
+    digits = rng.choice(["4", "51", "6011"])
+    digits += _digits(rng, 15 - len(digits))
+    digits += luhn.calc_check_digit(digits)
+    return rng.choice(["", " ", "-"]).join(digits[start : start + 4] for start in range(0, 16, 4))
+
+
+def _iban(rng: random.Random) -> str:
+    account = _digits(rng, 18)
+    check = 98 - int(account + "131400") % 97
+    whole = f"DE{check:02d}{account}"
+    return rng.choice([whole, " ".join(whole[start : start + 4] for start in range(0, 22, 4))])
+
+
+def _us_social_security(rng: random.Random) -> str:
+    return f"{rng.randrange(100, 600)}-{rng.randrange(10, 100)}-{rng.randrange(1000, 10000)}"
+
+
+PLANTED: dict[str, Callable[[random.Random], str]] = {
+    "email": _email,
+    "phone": _phone,
+    "ip_address": _ip_address,
+    "card_number": _card_number,
+    "iban": _iban,
+    "us_social_security": _us_social_security,
+}
+
+
+def _sentences(realdata: Path) -> list[str]:
+    lines = (realdata / "text_math/gsm8k_train.jsonl").read_text("utf-8").splitlines()
+    return [f"{row['question']}\n{row['answer']}" for row in map(json.loads, lines)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_data_is_found(realdata: Path, kind: str) -> None:
+    rng = random.Random(kind)
+    texts = []
+    for text in rng.sample(_sentences(realdata), 300):
+        words = text.split(" ")
+        words.insert(rng.randrange(len(words)), rng.choice(["({})", "{},", "{}"]).format(PLANTED[kind](rng)))
+        texts.append(" ".join(words))
+    found = personal_data(pl.Series(texts))
+    missed = [text for text, kinds in zip(texts, found, strict=True) if kind not in kinds.split()]
+    assert len(missed) <= 3, missed
+
+
+def test_real_texts_hold_none(realdata: Path) -> None:
+    texts = _sentences(realdata)
+    for file in sorted(realdata.glob("long_cot/r1_math_traces/*/solutions.json")):
+        texts += [row["solution"] for row in json.loads(file.read_text("utf-8"))]
+    for file in sorted(realdata.glob("long_cot/skythought/*/*.jsonl")):
+        texts += [str(json.loads(line)["code"]) for line in file.read_text("utf-8").splitlines()]
+    found = personal_data(pl.Series(texts))
+    assert len(texts) > 7_000
+    assert found.filter(found != "").to_list() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "write to someone@example.com or root@localhost",
+        "3 : 4 : 5 = 6 : 8 : 10, from 10:30:45 to 12:00:00",
+        "version 10.2.31.4, section 1.2.3.4, host 192.168.100.101",
+        "4111 1111 1111 1112 is no card, 123456789012345678901234567890 no number of one",
+        "x = 123-456-7890 + 2024-01-15",
+        "a@b = a @ b, matrices A@B.T",
+        "DE00 3704 0044 0532 0130 00",
+        "",
+    ],
+)
+def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
+    assert personal_data(pl.Series([text, None])).to_list() == ["", ""]
