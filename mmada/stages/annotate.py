@@ -177,8 +177,7 @@ def _write_facts(
     for number, (part, units) in enumerate(zip(records, blocks, strict=True)):
         rows = pl.read_parquet(part.file, columns=[*_PLACE, "reference"])
         text = all_from_parquet(islice(results, len(units)), TEXT_FACTS)
-        shown = with_scores(with_image_facts(rows, pictures), scores)
-        facts = _with_text_keys(shown, text)
+        facts = _with_text_keys(with_scores(with_image_facts(rows, pictures), scores), text)
         shown = facts.with_columns(shown_keys(facts[name]) for name in ("text_key", "caption_key"))
         write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))
