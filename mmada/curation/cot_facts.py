@@ -27,10 +27,8 @@ from mmada.curation.verifiability import unverifiable
 from mmada.curation.words import ngrams, row_text, split_words, text_keys
 from mmada.text_tokenizer import TextTokenizer
 
-# One row per distinct row_id, as `text_facts` gives them.
 TEXT_FACTS: Final[Schema] = {
     "row_id": pl.String,
-    "num_text_tokens": pl.Int64,
     "num_thought_words": pl.Int64,
     "prompt_share": pl.Float64,
     "defect": pl.String,
@@ -45,18 +43,19 @@ TEXT_FACTS: Final[Schema] = {
     "personal_data": pl.String,
     "content_key": pl.String,
     "question_key": pl.String,
+}
+TOKEN_COUNTS: Final[Schema] = {"num_text_tokens": pl.Int64}
+WORD_FACTS: Final[Schema] = {
     "words_key": pl.UInt64,  # words.text_keys of prompt and response
     "num_words": pl.Int64,
     "signature": pl.Binary,  # dedup.signatures, uint32 little-endian
 }
 
 
-def text_facts(
-    rows: pl.DataFrame, tokenizer: TextTokenizer, *, verify_seconds: float, shingle: int, permutations: int
-) -> pl.DataFrame:
+def text_facts(rows: pl.DataFrame, *, verify_seconds: float) -> pl.DataFrame:
     """TEXT_FACTS of rows (row_id, task, prompt, response, reference, pixels_sha256).
 
-    `verify_seconds`: wall clock of one answer comparison. `shingle`: words of a shingle for near duplicates.
+    `verify_seconds`: wall clock of one answer comparison.
     """
     trajectories = [parse_trajectory(response) for response in rows["response"]]
     # Where there is no thought, the whole response is what may loop or change its language.
@@ -68,7 +67,6 @@ def text_facts(
     facts = rows.select(
         "row_id",
         unverifiable=unverifiable(),
-        num_text_tokens=pl.Series(_num_tokens(rows, tokenizer), dtype=pl.Int64),
         final_answer=pl.Series(answers, dtype=pl.String),
         answer_correct=pl.Series(correct, dtype=pl.String),
         content_key=pl.Series(_content_keys(rows), dtype=pl.String),
@@ -79,9 +77,26 @@ def text_facts(
         *_repetition(rows, thoughts, has_thought, answers_after),
         *_languages(rows, thoughts, has_thought),
         personal_data(rows.select(row_text()).to_series()),
-        *_duplicate_keys(rows, shingle=shingle, permutations=permutations),
     ]
     return facts.with_columns(columns).select(list(TEXT_FACTS))
+
+
+def token_counts(rows: pl.DataFrame, tokenizer: TextTokenizer) -> pl.DataFrame:
+    """TOKEN_COUNTS of rows: tokens of prompt and response together, without control tokens."""
+    counts = [[len(ids) for ids in tokenizer.encode_batch(rows[column].to_list())] for column in ("prompt", "response")]
+    return pl.DataFrame({"num_text_tokens": list(map(sum, zip(*counts, strict=True)))}, schema=pl.Schema(TOKEN_COUNTS))
+
+
+def word_facts(rows: pl.DataFrame, *, shingle: int, permutations: int) -> pl.DataFrame:
+    """WORD_FACTS of rows, by which near duplicates are found. `shingle`: words of a shingle."""
+    words = split_words(rows.select(row_text()).to_series())
+    sketch = signatures(ngrams(words, shingle), permutations).astype("<u4")
+    columns = {
+        "words_key": text_keys(words),
+        "num_words": words.counts,
+        "signature": [line.tobytes() for line in sketch],
+    }
+    return pl.DataFrame(columns, schema=pl.Schema(WORD_FACTS))
 
 
 def _defects(rows: pl.DataFrame, seconds: float) -> list[pl.Series]:
@@ -121,22 +136,6 @@ def _languages(rows: pl.DataFrame, thoughts: pl.Series, has_thought: pl.Series) 
         ),
         (switches + pl.Series(changes, dtype=pl.Int64)).alias("language_switches"),
     ]
-
-
-def _duplicate_keys(rows: pl.DataFrame, *, shingle: int, permutations: int) -> list[pl.Series]:
-    words = split_words(rows.select(row_text()).to_series())
-    sketch = signatures(ngrams(words, shingle), permutations).astype("<u4")
-    return [
-        pl.Series("words_key", text_keys(words), dtype=pl.UInt64),
-        pl.Series("num_words", words.counts, dtype=pl.Int64),
-        pl.Series("signature", [line.tobytes() for line in sketch], dtype=pl.Binary),
-    ]
-
-
-def _num_tokens(rows: pl.DataFrame, tokenizer: TextTokenizer) -> list[int]:
-    """Tokens of prompt and response together, without control tokens."""
-    counts = [[len(ids) for ids in tokenizer.encode_batch(rows[column].to_list())] for column in ("prompt", "response")]
-    return [prompt + response for prompt, response in zip(*counts, strict=True)]
 
 
 def _check_answers(rows: pl.DataFrame, trajectories: list[Trajectory], answers: list[str], seconds: float) -> list[str]:

@@ -2,13 +2,11 @@
 matches.
 """
 
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +29,7 @@ from mmada.contracts.ingested import FILES, FILES_NAME, parts
 from mmada.contracts.tables import all_from_parquet, read_table, to_parquet, write_table
 from mmada.curation.alike_pictures import sketch
 from mmada.curation.certificate import certificate
-from mmada.curation.cot_facts import TEXT_FACTS, text_facts
+from mmada.curation.cot_facts import TEXT_FACTS, TOKEN_COUNTS, WORD_FACTS, text_facts, token_counts, word_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
 from mmada.curation.dedup import group_hashes, shown_keys, sketch_of, text_keys_of_groups
 from mmada.curation.given_scores import no_scores, read_scores, score_names, with_scores
@@ -40,6 +38,7 @@ from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
 from mmada.curation.near_pictures import SKETCHES, near_pictures
 from mmada.curation.question_facts import question_facts
 from mmada.curation.semantic_duplicates import SemanticDuplicates, no_semantic_duplicates, semantic_duplicates
+from mmada.curation.text_units import Facts, TextPart, text_facts_of
 from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
 from mmada.params_data import Annotation, Benchmark, Corpus, Decontamination
 from mmada.params_schema import Paths
@@ -54,9 +53,6 @@ OUT: Final = "facts"
 
 _PLACE: Final = ("row_id", "corpus", "source_file", "row", "task", "kind", "image_sha256")
 _ASKED: Final = ("question_key", "content_key", "reference", "answer_correct")
-_ROWS_PER_BLOCK: Final = 250
-"""Rows whose facts are kept as one: few, so that rows appended to a part cost little more than themselves."""
-_READ: Final = ("row_id", "task", "prompt", "response", "reference", "image_sha256")
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class _Part:
     """A part of records that ingest wrote."""
 
     corpus: str
-    file: Path
+    texts: TextPart
     sha256: str
 
 
@@ -84,12 +80,13 @@ def annotate(
     ingested = {key: open_artifact(Path(paths.ingested) / key) for key in corpora}
     items = {key: open_artifact(Path(paths.benchmark_items) / key) for key in benchmarks}
     codes, tokenizer = open_artifact(Path(paths.codes)), open_artifact(Path(paths.text_tokenizer))
+    pictures = read_code_facts(codes.path)
+    pixels = pictures.select("image_sha256", "pixels_sha256")
     records = [
-        _Part(key, file, artifact.files[file.name])
+        _Part(key, TextPart(file, pixels), artifact.files[file.name])
         for key, artifact in ingested.items()
         for file in parts(artifact.path, "records")
     ]
-    pictures = read_code_facts(codes.path)
     index = build_index(read_items({key: items[key].path for key in items}), ngram=annotation.decontamination.ngram)
     scores = read_scores(Path(annotation.scores)) if annotation.scores else no_scores()
     rows_in, documents, asked = _write_facts(out, records, pictures, scores, tokenizer, annotation, store)
@@ -99,7 +96,7 @@ def annotate(
     write_table(questions, out / "questions.parquet", QUESTION_FACTS)
     pairs = near_duplicates(
         join_documents(documents),
-        [part.file for part in records],
+        [part.texts.file for part in records],
         shingle=annotation.shingle,
         floor=annotation.near_duplicate_floor,
         store=store,
@@ -111,12 +108,12 @@ def annotate(
     meant = _semantic_duplicates(records, annotation, store)
     write_table(meant.keys, out / "semantic_keys.parquet", SEMANTIC_KEYS)
     write_table(meant.pairs, out / "semantic_pairs.parquet", SEMANTIC_PAIRS)
-    matches = _matches(records, pictures, index, annotation.decontamination, store)
+    matches = _matches(records, index, annotation.decontamination, store)
     write_table(matches, out / "matches.parquet", BENCHMARK_MATCHES)
     searched = certificate(
         index,
         matches,
-        (pl.read_parquet(part.file, columns=["row_id"])["row_id"] for part in records),
+        (pl.read_parquet(part.texts.file, columns=["row_id"])["row_id"] for part in records),
         benchmarks={key: artifact.id for key, artifact in items.items()},
         containment=annotation.decontamination.containment,
     )
@@ -162,75 +159,45 @@ def _write_facts(
     """Write the parts of facts; gives the number of rows, each part's texts with words, and what question_facts reads
     of all rows with a checked answer.
     """
-    run = partial(
-        _text_unit,
-        tokenizer=tokenizer.path,
-        verify_seconds=annotation.verify_seconds,
-        shingle=annotation.shingle,
-        permutations=annotation.minhash_permutations,
-    )
-    settings = [annotation.verify_seconds, annotation.shingle, annotation.minhash_permutations]
-    key = partial(unit_key, "text_facts", VERSION, tokenizer.id, settings)
-    blocks = [_blocks(part, pictures, key) for part in records]
-    results = run_units(list(chain(*blocks)), run, store, title="facts of texts")
+    tables = text_facts_of([part.texts for part in records], _kinds(tokenizer, annotation), store)
     count, documents, asked = 0, [], []
-    for number, (part, units) in enumerate(zip(records, blocks, strict=True)):
-        rows = pl.read_parquet(part.file, columns=[*_PLACE, "reference"])
-        text = all_from_parquet(islice(results, len(units)), TEXT_FACTS)
+    for number, (part, text) in enumerate(zip(records, tables, strict=True)):
+        rows = pl.read_parquet(part.texts.file, columns=[*_PLACE, "reference"])
         facts = _with_text_keys(with_scores(with_image_facts(rows, pictures), scores), text)
         shown = facts.with_columns(shown_keys(facts[name]) for name in ("text_key", "caption_key"))
-        write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.file), STORED_FACTS)
+        write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.texts.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))
         asked.append(facts.filter(pl.col("answer_correct") != "unchecked").select(_ASKED))
         count += rows.height
     return count, documents, pl.concat(asked)
 
 
-def _blocks(part: _Part, pictures: pl.DataFrame, key: Callable[[str], str]) -> list[LateUnit[pl.DataFrame]]:
-    """Units of a part's distinct rows, by what they hold: a part that has grown keeps those before."""
-    ids = _distinct(part, ("row_id", "image_sha256"), pictures).select("row_id", "pixels_sha256")
+def _kinds(tokenizer: Artifact, annotation: Annotation) -> list[Facts]:
+    seconds, shingle, permutations = annotation.verify_seconds, annotation.shingle, annotation.minhash_permutations
     return [
-        LateUnit(key(_digest(block)), partial(_load_block, part, pictures, number * _ROWS_PER_BLOCK))
-        for number, block in enumerate(ids.iter_slices(_ROWS_PER_BLOCK))
+        Facts(
+            "tokens of texts",
+            TOKEN_COUNTS,
+            [VERSION, tokenizer.id],
+            partial(_token_counts, tokenizer.path),
+            reads=[tokenizer.path],
+        ),
+        Facts(
+            "words of texts",
+            WORD_FACTS,
+            [VERSION, shingle, permutations],
+            partial(word_facts, shingle=shingle, permutations=permutations),
+        ),
+        Facts("facts of texts", TEXT_FACTS, [VERSION, seconds], partial(text_facts, verify_seconds=seconds)),
     ]
 
 
-def _digest(block: pl.DataFrame) -> str:
-    """sha256 of what the rows say and which pixels they have (`row_id` and `pixels_sha256`)."""
-    lines = block.select(pl.concat_str("row_id", "pixels_sha256", separator=" ")).to_series()
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _load_block(part: _Part, pictures: pl.DataFrame, start: int) -> pl.DataFrame:
-    return _load(part, pictures).slice(start, _ROWS_PER_BLOCK)
-
-
-def _load(part: _Part, pictures: pl.DataFrame) -> pl.DataFrame:
-    return _distinct(part, _READ, pictures)
-
-
-def _distinct(part: _Part, columns: Sequence[str], pictures: pl.DataFrame) -> pl.DataFrame:
-    """Columns of the distinct rows of a part, in order, with the pixels of their pictures."""
-    rows = pl.read_parquet(part.file, columns=list(columns)).unique("row_id", keep="first", maintain_order=True)
-    pixels = pictures.select("image_sha256", "pixels_sha256")
-    return rows.join(pixels, on="image_sha256", how="left", maintain_order="left").with_columns(
-        pl.col("pixels_sha256").fill_null("")
-    )
-
-
-def _text_unit(unit: pl.DataFrame, *, tokenizer: Path, verify_seconds: float, shingle: int, permutations: int) -> bytes:
-    facts = text_facts(
-        unit,
-        load_tokenizer(tokenizer),
-        verify_seconds=verify_seconds,
-        shingle=shingle,
-        permutations=permutations,
-    )
-    return to_parquet(facts, TEXT_FACTS)
+def _token_counts(tokenizer: Path, rows: pl.DataFrame) -> pl.DataFrame:
+    return token_counts(rows, load_tokenizer(tokenizer))
 
 
 def _with_text_keys(rows: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with TEXT_FACTS, `group` (task and picture) and `text_key`, both as numbers."""
+    """`rows` with the facts of their text, `group` (task and picture) and `text_key`, both as numbers."""
     joined = rows.join(text, on="row_id", how="left", validate="m:1", maintain_order="left")
     without = pl.repeat("", joined.height, eager=True)
     pixels = pl.concat([joined["pixels_sha256"], without])
@@ -283,22 +250,18 @@ def _sketch_unit(pictures: pl.DataFrame) -> bytes:
 def _semantic_duplicates(records: Sequence[_Part], annotation: Annotation, store: UnitStore) -> SemanticDuplicates:
     if not annotation.embeddings:
         return no_semantic_duplicates()
-    rows = pl.concat(pl.read_parquet(part.file, columns=["row_id", "task"]) for part in records).unique("row_id")
+    rows = pl.concat(pl.read_parquet(part.texts.file, columns=["row_id", "task"]) for part in records).unique("row_id")
     return semantic_duplicates(Path(annotation.embeddings), rows, floor=annotation.semantic_floor, store=store)
 
 
 def _matches(
     records: Sequence[_Part],
-    pictures: pl.DataFrame,
     index: BenchmarkIndex,
     limits: Decontamination,
     store: UnitStore,
 ) -> pl.DataFrame:
     units = [
-        LateUnit(
-            unit_key("benchmark_matches", VERSION, index.digest, limits.containment, part.sha256),
-            partial(_load, part, pictures),
-        )
+        LateUnit(unit_key("benchmark_matches", VERSION, index.digest, limits.containment, part.sha256), part.texts.rows)
         for part in records
     ]
     run = partial(_match_unit, index=index, containment=limits.containment)

@@ -14,7 +14,7 @@ import yaml
 from mmada.contracts.facts import FACTS
 from mmada.cot_dialects import parse_trajectory, unified_response
 from mmada.curation.cot_defects import DEFECTS, find_defect
-from mmada.curation.cot_facts import text_facts
+from mmada.curation.cot_facts import text_facts, token_counts
 from mmada.curation.select import REASONS, decide
 from mmada.demo_problems import random_problem
 from mmada.text_tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
@@ -73,7 +73,7 @@ def reasons(rows: list[Row], tokenizer: TextTokenizer, seed: int) -> list[str]:
             "pixels_sha256": "",
         }
     )
-    text = text_facts(table, tokenizer, verify_seconds=20.0, shingle=5, permutations=16)
+    text = pl.concat([text_facts(table, verify_seconds=20.0), token_counts(table, tokenizer)], how="horizontal")
     facts = text.join(table.select("row_id", "task"), on="row_id").with_columns(
         other_reference=pl.lit(""), text_key="row_id", content_key="row_id", caption_key="row_id"
     )
@@ -131,7 +131,7 @@ def test_a_loop_of_160_000_characters_is_named_soon(tokenizer: TextTokenizer, un
     assert time.process_time() - started < 5
 
 
-def test_an_absent_response_is_named(tokenizer: TextTokenizer) -> None:
+def test_an_absent_response_is_named() -> None:
     table = pl.DataFrame(
         {
             "row_id": "a",
@@ -142,7 +142,7 @@ def test_an_absent_response_is_named(tokenizer: TextTokenizer) -> None:
             "pixels_sha256": "",
         }
     )
-    facts = text_facts(table, tokenizer, verify_seconds=1.0, shingle=5, permutations=16)
+    facts = text_facts(table, verify_seconds=1.0)
     assert facts["answer_correct"].to_list() == ["missing", "missing", "unchecked"]
 
 

@@ -247,27 +247,45 @@ def test_new_rows_cost_only_themselves_and_equal_a_rebuild(params: Params) -> No
     _ingest(params, ROWS + MORE)
     incremental = _bytes(_annotate(params, "units"))
     after = {path.name for path in Path("units").rglob("*") if path.is_file()}
-    assert len(after - before) == 2  # the new file's texts and its benchmark search
+    assert len(after - before) == 4  # three kinds of facts of the block that has grown, its benchmark search
     assert _bytes(_annotate(params, "other units", "rebuilt")) == incremental
 
 
 def test_a_part_that_grows_keeps_the_facts_of_its_rows(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
-    def counted(rows: pl.DataFrame, *arguments: Any, **options: Any) -> pl.DataFrame:
+    def counted(rows: pl.DataFrame, *, verify_seconds: float) -> pl.DataFrame:
         read.append(rows.height)
-        return text_facts(rows, *arguments, **options)
+        return text_facts(rows, verify_seconds=verify_seconds)
 
     monkeypatch.setattr("mmada.stages.annotate.text_facts", counted)
-    monkeypatch.setattr("mmada.stages.annotate._ROWS_PER_BLOCK", 2)
+    monkeypatch.setattr("mmada.curation.text_units._ROWS_PER_BLOCK", 2)
     _annotate(params, "units")
     assert sum(read) == 7, "a row that came twice is read once"
     read.clear()
     _ingest(params, ROWS + MORE)
     grown = _bytes(_annotate(params, "units"))
     assert read == [2], "the block that one new row has filled"
-    monkeypatch.setattr("mmada.stages.annotate._ROWS_PER_BLOCK", 5)
+    monkeypatch.setattr("mmada.curation.text_units._ROWS_PER_BLOCK", 5)
     assert _bytes(_annotate(params, "other units", "rebuilt")) == grown
+
+
+@pytest.mark.parametrize("change", ["tokenizer", "shingle"])
+def test_another_setting_makes_again_what_depends_on_it(params: Params, change: str) -> None:
+    first = pl.concat(read_facts(_annotate(params, "units")))
+    before = {path.name for path in Path("units").rglob("*") if path.is_file()}
+    if change == "tokenizer":
+        train_tokenizer([row["prompt"] for row in ROWS], Path(params.paths.text_tokenizer), vocab_size=400)
+        _finish(params.paths.text_tokenizer)
+        changed, units = ["num_text_tokens"], len(CORPORA)
+    else:
+        annotation = params.annotation.model_copy(update={"shingle": params.annotation.shingle + 1})
+        params = params.model_copy(update={"annotation": annotation})
+        changed, units = [], len(CORPORA) + 1  # the pairs that are proposed are compared by other shingles
+    again = pl.concat(read_facts(_annotate(params, "units")))
+    made = {path.name for path in Path("units").rglob("*") if path.is_file()} - before
+    assert len(CORPORA) <= len(made) <= units, "facts that do not depend on it are made again"
+    assert [name for name in first.columns if not first[name].equals(again[name])] == changed
 
 
 def test_facts_do_not_depend_on_the_order_of_files(params: Params) -> None:
