@@ -51,3 +51,18 @@ def verify(folder: Folder, project: Project = Path(), as_json: AsJson = False) -
     from mmada.lineage import render
 
     render.print_verification(folder, project, as_json=as_json)
+
+
+@app.command(rich_help_panel="Lineage")
+def diff(
+    output: Annotated[str, typer.Argument(help="Folder of an output, for example data/models/stage3, or its id.")],
+    earlier: Annotated[
+        str, typer.Argument(help="Folder or id to compare with; if none is given, the version that was made before it.")
+    ] = "",
+    project: Project = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Say by which raw files, samples, settings and code two models (or other outputs) differ."""
+    from mmada.lineage import render
+
+    render.print_difference(output, earlier, project, as_json=as_json)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import polars as pl
 import yaml
 
 from mmada.errors import IntegrityError
+from mmada.lineage.difference import Change, Difference, difference, find_lineage, version_before
 from mmada.lineage.impact import impact
 from mmada.lineage.provenance import ProvenanceStore
 from mmada.lineage.trace import Lineage, Node, trace
 from mmada.lineage.verify import verify
 
 _SHORT = 12
+_MOST_LINES = 20
 _PROVENANCE_DEFAULT = Path("data/provenance")
 
 
@@ -96,6 +100,69 @@ def print_impact(asked: str, project: Path, *, as_json: bool) -> None:
     for output in result.affected:
         samples = f"  {output.samples} samples" if output.samples is not None else ""
         _write(f"{output.relation:12s}{output.address}  {output.id[:_SHORT]}  {output.path}{samples}")
+
+
+def print_difference(asked: str, earlier: str, project: Path, *, as_json: bool) -> None:
+    """Print what has changed from `earlier` (an output as `asked`, or "" for the version made before it)."""
+    store = _store(project)
+    new = find_lineage(asked, store, project)
+    old = find_lineage(earlier, store, project) if earlier else version_before(new)
+    found = difference(old, new, project)
+    if as_json:
+        _write(json.dumps(asdict(found), indent=1, sort_keys=True, ensure_ascii=False))
+        return
+    for line in difference_lines(found):
+        _write(line)
+
+
+def difference_lines(found: Difference) -> Iterator[str]:
+    """A difference as text: what was read, then what was made of it."""
+    for side, node in (("old", found.old), ("new", found.new)):
+        yield f"{side}  {node.address}  {node.id[:_SHORT]}  {node.path}  {node.finished}"
+    if found.old.id == found.new.id:
+        yield "they are the same"
+        return
+    yield from _titled("raw files", [_file_change(change) for change in found.raw_files])
+    settings = [f"{change.name}  {_shown(change.old)} -> {_shown(change.new)}" for change in found.params]
+    yield from _titled("settings", settings)
+    yield from _titled("versions of stages", [f"{one.name}  v{one.old} -> v{one.new}" for one in found.versions])
+    if found.sources is None:
+        commits = sorted({f"{change.old} -> {change.new}" for change in found.code})
+        yield from _titled("code, of commits that git does not know here", commits)
+    else:
+        yield from _titled("code", found.sources)
+    patched = sorted(
+        {f"{change.name}  {change.old} -> {change.new}" for change in found.code if "+" in f"{change.old}{change.new}"}
+    )
+    yield from _titled("code that was not committed (patches in the provenance)", patched)
+    moved = [one for one in found.samples if one.added or one.removed]
+    yield from _titled(
+        "samples that training could read",
+        [f"{one.corpus}  {one.old:,} -> {one.new:,}: {one.added:,} added, {one.removed:,} removed" for one in moved],
+    )
+    outputs = [f"{one.name}  {_short(one.old)} -> {_short(one.new)}" for one in found.outputs]
+    yield from _titled("outputs", outputs)
+
+
+def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield f"{title}: {len(lines)}"
+        yield from (f"  {line}" for line in lines[:_MOST_LINES])
+        if len(lines) > _MOST_LINES:
+            yield f"  ... {len(lines) - _MOST_LINES} more (--json names all)"
+
+
+def _file_change(change: Change) -> str:
+    sign = "added" if change.old is None else "removed" if change.new is None else "changed"
+    return f"{sign:8s}{change.name}  {_short(change.old)} -> {_short(change.new)}"
+
+
+def _short(id_: str | None) -> str:
+    return id_[:_SHORT] if id_ else "-"
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _store(project: Path) -> ProvenanceStore:

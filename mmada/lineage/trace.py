@@ -123,9 +123,19 @@ def trace(folder: Path, store: ProvenanceStore, project: Path = Path()) -> Linea
 
     Raises InputError when the folder holds no output, or the store knows nothing of its id.
     """
-    root = read_artifact(folder).id
+    return _walk(read_artifact(folder).id, folder.as_posix(), store, project)
+
+
+def trace_id(id_: str, store: ProvenanceStore, project: Path = Path()) -> Lineage:
+    """Lineage of the output of this id, which may lie nowhere by now. Raises InputError when the store does not know
+    it.
+    """
+    return _walk(id_, "the output", store, project)
+
+
+def _walk(root: str, where: str, store: ProvenanceStore, project: Path) -> Lineage:
     nodes: dict[str, Node] = {}
-    waiting = [(root, folder.as_posix())]
+    waiting = [(root, where)]
     while waiting:
         id_, where = waiting.pop(0)
         if id_ in nodes:
