@@ -245,6 +245,8 @@ class ScoreLimit(Section):
     def _has_an_end(self) -> "ScoreLimit":
         if self.min is None and self.max is None:
             raise ValueError("give min, max, or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}: no score would pass")
         return self
 
     def __repr__(self) -> str:
@@ -288,7 +290,7 @@ class Selection(Section):
     max_image_aspect: Annotated[Number, Field(ge=1)]
     """Longer side by the shorter one; a crop to a square shows little of a longer one (image_elongated)."""
     max_blur: Share
-    """Blur (Crete et al. 2007) of a picture as it is tokenized, above which nothing in it is sharp (image_blurred)."""
+    """Blur (Crete et al. 2007) of a picture's file, above which nothing in it is sharp (image_blurred)."""
     score_limits: dict[str, ScoreLimit]
     """By the name of a given score (annotation.scores); what has no score passes."""
     unwanted_personal_data: tuple[PersonalData, ...]

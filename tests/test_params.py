@@ -52,6 +52,11 @@ def test_a_key_that_a_patch_has_twice_is_named_with_its_line(params: Path) -> No
         ("min_correct_share: 1.0", "min_correct_share: false", "gate.min_correct_share: Value error, a number belongs"),
         ("t2i: 500", "t2i: true", "gate.min_rows_per_task.t2i: Value error, a number belongs here"),
         ("score_limits: {}", "score_limits: {nsfw: {}}", "selection.score_limits.nsfw: Value error, give min, max, or"),
+        (
+            "score_limits: {}",
+            "score_limits: {a: {min: 1, max: 0}}",
+            "selection.score_limits.a: Value error, min 1.0 is",
+        ),
         ("personal_data: [email,", "personal_data: [mail,", "selection.unwanted_personal_data.0"),
         ("min_psnr: 10.0", "min_psnr: true", "selection.min_psnr: Value error, a number belongs here"),
         ("  seed: 1\n", "  seed: true\n", "vq.seed: Value error, a number belongs here"),

@@ -24,7 +24,7 @@ from mmada.curation.repetition import (
     wordless_shares,
 )
 from mmada.curation.verifiability import unverifiable
-from mmada.curation.words import ngrams, row_text, split_words, text_keys
+from mmada.curation.words import all_text, ngrams, row_text, split_words, text_keys
 from mmada.text_tokenizer import TextTokenizer
 
 TEXT_FACTS: Final[Schema] = {
@@ -76,7 +76,7 @@ def text_facts(rows: pl.DataFrame, *, verify_seconds: float) -> pl.DataFrame:
         *_defects(rows, verify_seconds),
         *_repetition(rows, thoughts, has_thought, answers_after),
         *_languages(rows, thoughts, has_thought),
-        personal_data(rows.select(row_text()).to_series()),
+        personal_data(rows.select(all_text()).to_series()),
     ]
     return facts.with_columns(columns).select(list(TEXT_FACTS))
 

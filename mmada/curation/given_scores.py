@@ -4,6 +4,8 @@ What a classifier thinks is data like any other here: a file that lineage names,
 params.selection that take seconds to move.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +21,28 @@ _WANTED: Final = (
 )
 
 
-def no_scores() -> pl.DataFrame:
-    """What `read_scores` gives without a file."""
-    return pl.DataFrame(schema={"row_id": pl.String, "scores": SCORES})
-
-
-def read_scores(file: Path) -> pl.DataFrame:
-    """`row_id` or `image_sha256`, each once, with `scores` (contracts.facts.SCORES), those that are not null.
-
-    Raises InputError for a file that does not hold that.
+@dataclass(frozen=True)
+class GivenScores:
+    """`table`: `row_id` or `image_sha256`, each once, with `scores` (contracts.facts.SCORES); `names`: kinds of
+    score.
     """
+
+    table: pl.DataFrame
+    names: Sequence[str]
+
+    def of_rows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """`rows` (row_id, image_sha256, ...) with the `scores` of the row or its picture; no scores: an empty list."""
+        joined = rows.join(self.table, on=self.table.columns[0], how="left", maintain_order="left")
+        return joined.with_columns(pl.col("scores").fill_null([]))
+
+
+def no_scores() -> GivenScores:
+    """What there is without a file."""
+    return GivenScores(pl.DataFrame(schema={"row_id": pl.String, "scores": SCORES}), ())
+
+
+def read_scores(file: Path) -> GivenScores:
+    """The scores in a file. Raises InputError for a file that does not hold any."""
     where = f"annotation.scores: {file}"
     try:
         table = pl.read_parquet(file)
@@ -43,24 +57,15 @@ def read_scores(file: Path) -> pl.DataFrame:
     if bad := [name for name in names if not table.schema[name].is_numeric()]:
         raise InputError(f"{where}: {bad[0]} is {table.schema[bad[0]]}, no number; it should be {_WANTED}")
     (key,) = keys
+    if table.filter(pl.col(key).fill_null("") == "").height:
+        raise InputError(f"{where} has scores of no {key}: null or empty")
     if (twice := table.filter(pl.col(key).is_duplicated())).height:
         raise InputError(f"{where} has two lines of {key} {twice[key][0]}")
     scored = [
         pl.when(pl.col(name).is_not_null()).then(pl.struct(name=pl.lit(name), value=pl.col(name).cast(pl.Float64)))
         for name in names
     ]
-    return table.select(key, scores=pl.concat_list(scored).list.drop_nulls())
-
-
-def score_names(scores: pl.DataFrame) -> list[str]:
-    """Kinds of score that there are."""
-    return sorted(scores["scores"].explode().drop_nulls().struct.field("name").unique())
-
-
-def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    """`rows` (row_id, image_sha256, ...) with the `scores` of the row or its picture; no scores: an empty list."""
-    joined = rows.join(scores, on=scores.columns[0], how="left", maintain_order="left")
-    return joined.with_columns(pl.col("scores").fill_null([]))
+    return GivenScores(table.select(key, scores=pl.concat_list(scored).list.drop_nulls()), names)
 
 
 def score(name: str) -> pl.Expr:

@@ -1,5 +1,6 @@
 """Pictures that show the same in collections that grow: two are compared once for good, whatever is added later."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,12 +34,14 @@ def near_pictures(sketches: pl.DataFrame, *, floor: float, store: UnitStore) -> 
     names = sketches.group_by("pixels_sha256").agg("image_sha256", pl.col("sketch").first()).sort("pixels_sha256")
     pixels = np.frombuffer(b"".join(names["sketch"]), np.uint8).reshape(-1, SKETCH_SIDE, SKETCH_SIDE, 3)
     pairs = alike_candidates(pixels)
-    keys = names["pixels_sha256"]
+    # The beginning of the sha256: of a million look-alikes every pair is held.
+    key = pl.col("pixels_sha256").str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
+    keys = names.select(key).to_series().to_numpy()
     wanted = pl.DataFrame({"left": keys[pairs[:, 0]], "right": keys[pairs[:, 1]]})
     memo = store.group(f"alike-{unit_key('alike', VERSION)[:16]}")
     found = with_similarity(wanted, partial(_units, wanted, pixels, pairs), _compare, memo, title="near pictures")
-    files = names.select("pixels_sha256", "image_sha256").explode("image_sha256")
-    left, right = (files.rename({"pixels_sha256": side, "image_sha256": f"{side}_file"}) for side in ("left", "right"))
+    files = names.select(key=pl.Series(keys, dtype=pl.UInt64), file="image_sha256").explode("file")
+    left, right = (files.rename({"key": side, "file": f"{side}_file"}) for side in ("left", "right"))
     named = found.filter(pl.col("similarity") >= floor).join(left, on="left").join(right, on="right")
     return named.select(
         image_sha256=pl.min_horizontal("left_file", "right_file"),
@@ -62,7 +65,8 @@ def _units(
     for start in range(0, missing.size, _PAIRS_PER_UNIT):
         some = missing[start : start + _PAIRS_PER_UNIT]
         keys = wanted[some]
-        yield LateUnit(unit_key(keys.rows()), partial(_load, sketches, pairs[some], keys))
+        named = hashlib.sha256(keys.to_numpy().tobytes()).hexdigest()
+        yield LateUnit(unit_key(named), partial(_load, sketches, pairs[some], keys))
 
 
 def _load(sketches: Sketches, pairs: Pairs, keys: pl.DataFrame) -> _Comparison:

@@ -155,7 +155,7 @@ def _out_of_limits(limits: Mapping[str, Mapping[str, float | None]]) -> tuple[pl
         is_low = value < low if low is not None else pl.lit(value=False)
         is_high = value > high if high is not None else pl.lit(value=False)
         failed.append((is_low | is_high | value.is_nan()).fill_null(value=False))
-        shown.append(pl.format("{} {}", pl.lit(name), value.round(4)))
+        shown.append(pl.format("{} {}", pl.lit(name), value.round_sig_figs(6)))
     first = pl.coalesce(pl.when(fails).then(told) for fails, told in zip(failed, shown, strict=True))
     return pl.any_horizontal(failed), pl.coalesce(first, pl.concat_str(shown, separator=", ", ignore_nulls=True))
 

@@ -5,7 +5,7 @@ more than themselves, and another setting makes again what it changes.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ class TextPart:
     """The distinct rows of a part of records."""
 
     file: Path
+    sha256: str
     pixels: pl.DataFrame
     """`image_sha256` and `pixels_sha256` of all pictures."""
 
@@ -41,13 +42,26 @@ class TextPart:
             yield hashlib.sha256(block.encode()).hexdigest(), partial(self._block, start)
 
     def _block(self, start: int) -> pl.DataFrame:
-        return self.rows()[start : start + _ROWS_PER_BLOCK]
+        rows = _distinct_text(self.file, self.sha256)[start : start + _ROWS_PER_BLOCK]
+        return self._with_pixels(rows, _TEXT)
 
     def _distinct(self, columns: Sequence[str]) -> pl.DataFrame:
-        rows = pl.read_parquet(self.file, columns=[*columns, "image_sha256"])
-        distinct = rows.unique("row_id", keep="first", maintain_order=True)
+        return self._with_pixels(_distinct(self.file, columns), columns)
+
+    def _with_pixels(self, distinct: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         joined = distinct.join(self.pixels, on="image_sha256", how="left", maintain_order="left")
         return joined.select(*columns, pl.col("pixels_sha256").fill_null(""))
+
+
+@lru_cache(maxsize=2)
+def _distinct_text(file: Path, sha256: str) -> pl.DataFrame:
+    """Read once for all blocks of a part, which are asked for one after the other. `sha256`: of the file."""
+    return _distinct(file, _TEXT)
+
+
+def _distinct(file: Path, columns: Sequence[str]) -> pl.DataFrame:
+    rows = pl.read_parquet(file, columns=[*columns, "image_sha256"])
+    return rows.unique("row_id", keep="first", maintain_order=True)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ def row_text() -> pl.Expr:
     return pl.concat_str("prompt", pl.lit("\n"), "response").alias("text")
 
 
+def all_text() -> pl.Expr:
+    """All that a row says (columns prompt, response and reference): samples hold the reference too."""
+    return pl.concat_str("prompt", "response", "reference", separator="\n").alias("text")
+
+
 def split_words(texts: pl.Series) -> Words:
     """The words of every text, as stable 64-bit hashes (equal on every machine, whatever the version of numpy).
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from mmada.curation.personal_data import shown
 from mmada.curation.select import REASONS, TWIN_REASONS
 from mmada.site import figures
 from mmada.site.html import (
@@ -165,18 +166,18 @@ def _reasons(ledger: Ledger) -> Html:
 
 def _examples(rows: pl.DataFrame, twins: Mapping[str, str]) -> Html:
     """The first rows of a reason; beside a duplicate the row that is kept in its place."""
-    shown = _first(rows)
+    first = _first(rows)
     lines: list[Sequence[Content]] = [
         [
             element("span", f"{row['corpus']} / {row['source_file']} row {row['row']}", "id"),
-            element("span", row["value"][:_EXCERPT], "id", dir="auto"),
-            element("pre", row["excerpt"][:_EXCERPT], dir="auto"),
-            *([element("pre", twins.get(row["value"], "")[:_EXCERPT], dir="auto")] if twins else []),
+            element("span", shown(row["value"])[:_EXCERPT], "id", dir="auto"),
+            element("pre", shown(row["excerpt"])[:_EXCERPT], dir="auto"),
+            *([element("pre", shown(twins.get(row["value"], ""))[:_EXCERPT], dir="auto")] if twins else []),
         ]
-        for row in shown.iter_rows(named=True)
+        for row in first.iter_rows(named=True)
     ]
     header = ["raw row", "value that failed", "beginning of the row", *(["kept in its place"] if twins else [])]
-    return join([table(header, lines, "examples"), more(shown.height, rows.height, "in the ledger (dropped.parquet)")])
+    return join([table(header, lines, "examples"), more(first.height, rows.height, "in the ledger (dropped.parquet)")])
 
 
 def twins_of(deselected: pl.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -32,18 +32,19 @@ from mmada.curation.certificate import certificate
 from mmada.curation.cot_facts import TEXT_FACTS, TOKEN_COUNTS, WORD_FACTS, text_facts, token_counts, word_facts
 from mmada.curation.decontaminate import BenchmarkIndex, build_index, find_matches
 from mmada.curation.dedup import group_hashes, shown_keys, sketch_of, text_keys_of_groups
-from mmada.curation.given_scores import no_scores, read_scores, score_names, with_scores
+from mmada.curation.given_scores import GivenScores, no_scores, read_scores
 from mmada.curation.image_facts import with_image_facts
 from mmada.curation.near_pairs import Documents, join_documents, near_duplicates
 from mmada.curation.near_pictures import SKETCHES, near_pictures
 from mmada.curation.question_facts import question_facts
 from mmada.curation.semantic_duplicates import SemanticDuplicates, no_semantic_duplicates, semantic_duplicates
 from mmada.curation.text_units import Facts, TextPart, text_facts_of
+from mmada.errors import InputError
 from mmada.lineage.manifest import Artifact, file_sha256, open_artifact
 from mmada.params_data import Annotation, Benchmark, Corpus, Decontamination
 from mmada.params_schema import Paths
 from mmada.stage_report import StageReport
-from mmada.text_tokenizer import load_tokenizer
+from mmada.text_tokenizer import TextTokenizer, load_tokenizer
 from mmada.unit_store import UnitStore, unit_key
 from mmada.vq.preprocess import decode_picture
 from mmada.workers import LateUnit, run_units
@@ -61,7 +62,6 @@ class _Part:
 
     corpus: str
     texts: TextPart
-    sha256: str
 
 
 def annotate(
@@ -83,13 +83,15 @@ def annotate(
     pictures = read_code_facts(codes.path)
     pixels = pictures.select("image_sha256", "pixels_sha256")
     records = [
-        _Part(key, TextPart(file, pixels), artifact.files[file.name])
+        _Part(key, TextPart(file, artifact.files[file.name], pixels))
         for key, artifact in ingested.items()
         for file in parts(artifact.path, "records")
     ]
     index = build_index(read_items({key: items[key].path for key in items}), ngram=annotation.decontamination.ngram)
     scores = read_scores(Path(annotation.scores)) if annotation.scores else no_scores()
-    rows_in, documents, asked = _write_facts(out, records, pictures, scores, tokenizer, annotation, store)
+    rows_in, scored, documents, asked = _write_facts(out, records, pictures, scores, tokenizer, annotation, store)
+    if annotation.scores and not scored:
+        raise InputError(f"annotation.scores: no row and no picture has a score in {annotation.scores}; check its ids")
     for key, artifact in ingested.items():
         write_table(read_table(artifact.path / FILES_NAME, FILES, key), out / key / FILES_NAME, FILES)
     questions = question_facts(asked, seconds=annotation.verify_seconds)
@@ -135,13 +137,14 @@ def annotate(
             "semantic_pairs": meant.pairs.height,
             "rows_with_embeddings": meant.keys.height,
             "embeddings_of_no_row": meant.num_unknown,
+            "rows_with_scores": scored,
             "benchmark_matches": matches.height,
         },
         metadata={
             "near_duplicate_floor": annotation.near_duplicate_floor,
             "near_picture_floor": annotation.near_picture_floor,
             "semantic_floor": annotation.semantic_floor,
-            "scores": score_names(scores),
+            "scores": list(scores.names),
             "benchmark_index": index.digest,
         },
     )
@@ -151,25 +154,26 @@ def _write_facts(
     out: Path,
     records: Sequence[_Part],
     pictures: pl.DataFrame,
-    scores: pl.DataFrame,
+    scores: GivenScores,
     tokenizer: Artifact,
     annotation: Annotation,
     store: UnitStore,
-) -> tuple[int, list[Documents], pl.DataFrame]:
-    """Write the parts of facts; gives the number of rows, each part's texts with words, and what question_facts reads
-    of all rows with a checked answer.
+) -> tuple[int, int, list[Documents], pl.DataFrame]:
+    """Write the parts of facts; gives the number of rows, of those with given scores, each part's texts with words, and
+    what question_facts reads of all rows with a checked answer.
     """
     tables = text_facts_of([part.texts for part in records], _kinds(tokenizer, annotation), store)
-    count, documents, asked = 0, [], []
+    count, scored, documents, asked = 0, 0, [], []
     for number, (part, text) in enumerate(zip(records, tables, strict=True)):
         rows = pl.read_parquet(part.texts.file, columns=[*_PLACE, "reference"])
-        facts = _with_text_keys(with_scores(with_image_facts(rows, pictures), scores), text)
+        facts = _with_text_keys(scores.of_rows(with_image_facts(rows, pictures)), text)
         shown = facts.with_columns(shown_keys(facts[name]) for name in ("text_key", "caption_key"))
         write_table(shown.select(list(STORED_FACTS)), out / facts_part(part.corpus, part.texts.file), STORED_FACTS)
         documents.append(_documents(facts, number, annotation))
         asked.append(facts.filter(pl.col("answer_correct") != "unchecked").select(_ASKED))
         count += rows.height
-    return count, documents, pl.concat(asked)
+        scored += int((facts["scores"].list.len() > 0).sum())
+    return count, scored, documents, pl.concat(asked)
 
 
 def _kinds(tokenizer: Artifact, annotation: Annotation) -> list[Facts]:
@@ -179,7 +183,7 @@ def _kinds(tokenizer: Artifact, annotation: Annotation) -> list[Facts]:
             "tokens of texts",
             TOKEN_COUNTS,
             [VERSION, tokenizer.id],
-            partial(_token_counts, tokenizer.path),
+            partial(_token_counts, tokenizer.path, tokenizer.id),
             reads=[tokenizer.path],
         ),
         Facts(
@@ -192,8 +196,14 @@ def _kinds(tokenizer: Artifact, annotation: Annotation) -> list[Facts]:
     ]
 
 
-def _token_counts(tokenizer: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    return token_counts(rows, load_tokenizer(tokenizer))
+def _token_counts(tokenizer: Path, id_: str, rows: pl.DataFrame) -> pl.DataFrame:
+    return token_counts(rows, _tokenizer(tokenizer, id_))
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(folder: Path, id_: str) -> TextTokenizer:
+    """Loaded once in a process: a published one takes as long as the texts of a unit. `id_`: of what is there now."""
+    return load_tokenizer(folder)
 
 
 def _with_text_keys(rows: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
@@ -261,7 +271,9 @@ def _matches(
     store: UnitStore,
 ) -> pl.DataFrame:
     units = [
-        LateUnit(unit_key("benchmark_matches", VERSION, index.digest, limits.containment, part.sha256), part.texts.rows)
+        LateUnit(
+            unit_key("benchmark_matches", VERSION, index.digest, limits.containment, part.texts.sha256), part.texts.rows
+        )
         for part in records
     ]
     run = partial(_match_unit, index=index, containment=limits.containment)

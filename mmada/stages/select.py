@@ -16,7 +16,9 @@ from mmada.contracts.facts import (
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
+from mmada.curation.personal_data import HIDDEN, personal_data
 from mmada.curation.select import REASONS, decide, kept_rows
+from mmada.curation.words import all_text
 from mmada.errors import InputError, ParamsError
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.params_data import Corpus, Selection
@@ -102,8 +104,10 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     ).join(dropped, on=_PLACE, how="semi", maintain_order="left")
     text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
     excerpts = [
-        pl.read_parquet(files[some["part"][0]], columns=["row_id", "prompt", "response"])[some["position"]].select(
-            "row_id", excerpt=text
+        _without_personal_data(
+            pl.read_parquet(files[some["part"][0]], columns=["row_id", "prompt", "response", "reference"])[
+                some["position"]
+            ].with_columns(excerpt=text)
         )
         for some in places.partition_by("part", maintain_order=True)
     ]
@@ -111,6 +115,13 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     # By id: a conversation gives several rows of one place.
     by_id = pl.concat([empty, *excerpts]).unique("row_id", keep="any")
     told = dropped.join(by_id, on="row_id", how="left", maintain_order="left", validate="m:1")
-    # The ledger stands on pages that may be published.
-    shown = pl.when(pl.col("reason") == "personal_data").then(pl.lit("")).otherwise("excerpt")
-    return told.with_columns(excerpt=shown).select(list(DROPS))
+    values = pl.when(personal_data(told["value"]) == "").then("value").otherwise(pl.lit(HIDDEN))
+    return told.with_columns(value=values).select(list(DROPS))
+
+
+def _without_personal_data(rows: pl.DataFrame) -> pl.DataFrame:
+    """row_id and excerpt, which is hidden where the row (prompt, response, reference) holds some: the ledger stands on
+    pages that may be published.
+    """
+    held = personal_data(rows.select(all_text()).to_series())
+    return rows.select("row_id", excerpt=pl.when(held == "").then("excerpt").otherwise(pl.lit(HIDDEN)))

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mmada.curation.given_scores import no_scores, read_scores, score, score_names, with_scores
+from mmada.curation.given_scores import no_scores, read_scores, score
 from mmada.errors import InputError
 
 ROWS = pl.DataFrame({"row_id": ["r1", "r2", "r3"], "image_sha256": ["p1", "", "p2"]})
@@ -22,14 +22,14 @@ def _file(folder: Path, **columns: list[Any]) -> Path:
 def test_scores_reach_the_rows_by_their_id_or_their_pictures(tmp_path: Path, key: str, ids: list[str]) -> None:
     file = _file(tmp_path, **{key: [*ids, "unknown"], "nsfw": [0.25, None, 0.5], "aesthetic": [5, 6, 7]})
     scores = read_scores(file)
-    assert score_names(scores) == ["aesthetic", "nsfw"]
-    rows = with_scores(ROWS, scores).select("row_id", nsfw=score("nsfw"), aesthetic=score("aesthetic"))
+    assert scores.names == ["aesthetic", "nsfw"]
+    rows = scores.of_rows(ROWS).select("row_id", nsfw=score("nsfw"), aesthetic=score("aesthetic"))
     assert rows.rows() == [("r1", 0.25, 5.0), ("r2", None, None), ("r3", None, 6.0)]
 
 
 def test_without_a_file_no_row_has_a_score() -> None:
-    assert score_names(no_scores()) == []
-    assert with_scores(ROWS, no_scores())["scores"].to_list() == [[], [], []]
+    assert not no_scores().names
+    assert no_scores().of_rows(ROWS)["scores"].to_list() == [[], [], []]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def test_without_a_file_no_row_has_a_score() -> None:
         ({"row_id": ["r1"], "image_sha256": ["p1"], "nsfw": [0.1]}, "row_id or image_sha256"),
         ({"row_id": ["r1"], "nsfw": ["high"]}, "nsfw is String, no number"),
         ({"row_id": ["r1", "r1"], "nsfw": [0.1, 0.2]}, "two lines of row_id r1"),
+        ({"image_sha256": ["p1", ""], "nsfw": [0.1, 0.2]}, "no image_sha256: null or empty"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(

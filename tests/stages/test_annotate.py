@@ -14,6 +14,7 @@ from mmada.contracts.records import RECORDS, row_id
 from mmada.contracts.tables import read_table, write_table
 from mmada.curation.certificate import recheck
 from mmada.curation.cot_facts import text_facts
+from mmada.curation.personal_data import HIDDEN
 from mmada.errors import ContractError, InputError, IntegrityError, ParamsError
 from mmada.lineage.manifest import read_artifact, write_manifest
 from mmada.params_data import Benchmark, Corpus, Selection
@@ -314,8 +315,23 @@ def test_the_ledger_names_the_kind_of_personal_data_and_shows_none(params: Param
     _ingest(params, [*ROWS, told])
     _annotate(params, "units")
     lost = _select(params).filter(reason="personal_data")
-    assert lost.select("source_file", "value", "excerpt").rows() == [("c.jsonl", "email", "")]
+    assert lost.select("source_file", "value", "excerpt").rows() == [("c.jsonl", "email", HIDDEN)]
     assert _select(params, unwanted_personal_data=["iban"]).filter(reason="personal_data").is_empty()
+
+
+def test_personal_data_stands_in_no_ledger_whatever_the_reason(params: Params) -> None:
+    asked = "whom do I write to?"
+    rows = [
+        _problem("c.jsonl", 0, f"Mail olga@web.de: {HELD}?", "12 - 5 = 7", "7", "7"),
+        _problem("c.jsonl", 1, asked, "to the one who asked first", "her", "max@web.de"),
+        _problem("c.jsonl", 2, asked, "to the one who was asked", "her", "olga@web.de"),
+    ]
+    _ingest(params, [*ROWS, *rows])
+    _annotate(params, "units")
+    lost = _select(params, leave_out=["personal_data"]).filter(source_file="c.jsonl")
+    assert lost["reason"].to_list() == ["contaminated", *["reference_contradictory"] * 2]
+    assert "@" not in "".join([*lost["excerpt"], *lost["value"]])
+    assert HIDDEN in lost["value"].to_list()
 
 
 def test_given_scores_drop_rows_by_limits_on_names_that_exist(params: Params) -> None:
@@ -324,6 +340,10 @@ def test_given_scores_drop_rows_by_limits_on_names_that_exist(params: Params) ->
     _annotate(params.model_copy(update={"annotation": annotation}), "units")
     lost = _select(params, score_limits={"nsfw": {"max": 0.5}}).filter(reason="score_out_of_limits")
     assert lost.select("corpus", "row", "value").rows() == [("captions", 0, "nsfw 0.9")]
+    pl.DataFrame({"row_id": ["nobody"], "nsfw": [0.9]}).write_parquet("others.parquet")
+    annotation = params.annotation.model_copy(update={"scores": "others.parquet"})
+    with pytest.raises(InputError, match="no row and no picture has a score"):
+        _annotate(params.model_copy(update={"annotation": annotation}), "units", "other facts")
     with pytest.raises(ParamsError, match=r"names \['nfsw'\]; the scores of annotation\.scores are: nsfw"):
         _select(params, score_limits={"nfsw": {"max": 0.5}})
 
