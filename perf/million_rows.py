@@ -132,7 +132,7 @@ def _make_project(paths: Paths) -> None:
     rows = rows.with_columns(
         pl.when(is_shown).then(pl.Series(rng.uniform(low, high, ROWS))).alias(name)
         for name, (low, high) in shown.items()
-    )
+    ).with_columns(image_side=pl.when(is_shown).then(pl.lit(64, pl.Int64)))
     rows = rows[(row - (row % 10 == 9)).to_numpy()].with_columns(row)  # the last of ten copies the one before it
     ingested, facts = Path(paths.ingested) / CORPUS, Path(paths.facts)
     for folder in (ingested, facts / CORPUS):

@@ -189,8 +189,8 @@ def decide(
     leave_out: Sequence[str],
     **limits: Any,
 ) -> pl.DataFrame:
-    """What says which row it is, `reason` (one of REASONS, "" = kept) and `value` (what failed), in order of row_id
-    and origin.
+    """What says which row it is, `reason` (one of REASONS, "" = kept), `value` (what failed) and `holds_personal_data`,
+    in order of row_id and origin.
 
     facts: contracts.facts.FACTS of all corpora, in parts; pairs: NEAR_DUPLICATES; matches: BENCHMARK_MATCHES;
     picture_pairs, semantic_keys, semantic_pairs: the tables of those names in contracts.facts; `leave_out`: reasons
@@ -201,7 +201,13 @@ def decide(
     value = pl.coalesce([pl.when(failed).then(shown.cast(pl.String)) for failed, shown in checks.values()])
     found = contaminated_by(matches)
     judged = (
-        part.with_columns(found).select(*_PLACED, *_COMPARED, reason=reason.fill_null(""), value=value.fill_null(""))
+        part.with_columns(found).select(
+            *_PLACED,
+            *_COMPARED,
+            reason=reason.fill_null(""),
+            value=value.fill_null(""),
+            holds_personal_data=pl.col("personal_data") != "",
+        )
         for part in chain([pl.DataFrame(schema=pl.Schema(FACTS))], facts)
     )
     rows = _sorted(pl.concat(judged), "row_id", "corpus", "source_file", "row")

@@ -16,9 +16,8 @@ from mmada.contracts.facts import (
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
-from mmada.curation.personal_data import HIDDEN, personal_data
+from mmada.curation.personal_data import HIDDEN, shown
 from mmada.curation.select import REASONS, decide, kept_rows
-from mmada.curation.words import all_text
 from mmada.errors import InputError, ParamsError
 from mmada.lineage.manifest import Artifact, open_artifact
 from mmada.params_data import Corpus, Selection
@@ -54,7 +53,8 @@ def select(*, out: Path, paths: Paths, corpora: dict[str, Corpus], selection: Se
         **selection.model_dump(),
     )
     selected = kept_rows(decided)
-    dropped = decided.filter(pl.col("reason") != "").select(name for name in DROPS if name != "excerpt")
+    told = [name for name in DROPS if name != "excerpt"]
+    dropped = decided.filter(pl.col("reason") != "").select(*told, "holds_personal_data")
     rows_in = decided.height
     del decided  # with a million rows every table counts: a third of a gigabyte here
     by_reason = dict(dropped.group_by("reason").len().sort("reason").iter_rows())
@@ -96,7 +96,11 @@ def _check_scores(selection: Selection, facts: Artifact) -> None:
 
 
 def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFrame:
-    """DROPS with the first characters of each row, for people. Reads one part of the rows at a time."""
+    """DROPS with the first characters of each row, for people; HIDDEN where the row holds personal data, for the ledger
+    stands on pages that may be published. Reads one part of the rows at a time.
+
+    dropped: DROPS without `excerpt`, and `holds_personal_data`.
+    """
     files = [file for artifact in ingested.values() for file in parts(artifact.path, "records")]
     places = pl.concat(
         pl.read_parquet(file, columns=list(_PLACE)).with_row_index("position").with_columns(part=pl.lit(number))
@@ -104,10 +108,8 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     ).join(dropped, on=_PLACE, how="semi", maintain_order="left")
     text = pl.concat_str("prompt", pl.lit("\n"), "response").str.strip_chars().str.head(_EXCERPT_CHARS)
     excerpts = [
-        _without_personal_data(
-            pl.read_parquet(files[some["part"][0]], columns=["row_id", "prompt", "response", "reference"])[
-                some["position"]
-            ].with_columns(excerpt=text)
+        pl.read_parquet(files[some["part"][0]], columns=["row_id", "prompt", "response"])[some["position"]].select(
+            "row_id", excerpt=text
         )
         for some in places.partition_by("part", maintain_order=True)
     ]
@@ -115,13 +117,11 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     # By id: a conversation gives several rows of one place.
     by_id = pl.concat([empty, *excerpts]).unique("row_id", keep="any")
     told = dropped.join(by_id, on="row_id", how="left", maintain_order="left", validate="m:1")
-    values = pl.when(personal_data(told["value"]) == "").then("value").otherwise(pl.lit(HIDDEN))
-    return told.with_columns(value=values).select(list(DROPS))
-
-
-def _without_personal_data(rows: pl.DataFrame) -> pl.DataFrame:
-    """row_id and excerpt, which is hidden where the row (prompt, response, reference) holds some: the ledger stands on
-    pages that may be published.
-    """
-    held = personal_data(rows.select(all_text()).to_series())
-    return rows.select("row_id", excerpt=pl.when(held == "").then("excerpt").otherwise(pl.lit(HIDDEN)))
+    # A contradiction names another row's reference too.
+    asked = told.select(pl.col("holds_personal_data") | (pl.col("reason") == "reference_contradictory")).to_series()
+    place = asked.arg_true()
+    values = pl.Series(map(shown, told["value"].gather(place)), dtype=pl.String)
+    return told.with_columns(
+        excerpt=pl.when("holds_personal_data").then(pl.lit(HIDDEN)).otherwise("excerpt"),
+        value=told["value"].scatter(place, values),
+    ).select(list(DROPS))

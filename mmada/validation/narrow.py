@@ -10,6 +10,8 @@ from mmada.contracts.facts import FACT_RANGES, STORED_FACTS
 from mmada.params_section import PICTURE_TASKS
 
 _FLOATS: Final = tuple(name for name, kind in STORED_FACTS.items() if kind == pl.Float64)
+_NAN_ALONE: Final = tuple(name for name in _FLOATS if name not in FACT_RANGES)
+"""Nothing else is asked of them: they are not carried along."""
 _ALWAYS: Final = ("num_text_tokens", "num_thought_words", "defect", "answer_correct", "loop_share", "language_switches")
 FACT_COLUMNS: Final = tuple(
     dict.fromkeys(("row_id", "corpus", "defect", "final_answer", *_ALWAYS, *_FLOATS, *FACT_RANGES))
@@ -55,14 +57,18 @@ def _kept(facts: pl.LazyFrame, selected: pl.LazyFrame) -> pl.DataFrame:
     """Kept rows with their facts, and how whole their identities and facts are."""
     # Joined by 64-bit hashes, in a third less memory than by ids. (Of a million rows two share one once in 10^7 runs.)
     key = pl.struct("row_id", "corpus").hash()
-    known = facts.select(pl.all().exclude("row_id", "corpus"), key=key).unique("key", keep="any")
+    known = facts.select(
+        pl.all().exclude("row_id", "corpus", *_NAN_ALONE),
+        nan_facts=pl.sum_horizontal(pl.col(_FLOATS).is_nan()),
+        key=key,
+    ).unique("key", keep="any")
     rows = selected.with_columns(key=key).join(known, on="key", how="left", maintain_order="left")
     return rows.select(
-        pl.all().exclude("row_id", "ordinal", "key"),
+        pl.all().exclude("row_id", "ordinal", "key", "nan_facts"),
         row="row_id",
         copies=pl.len().over("key", "ordinal"),
         is_sha256=pl.col("row_id").str.contains("^[0-9a-f]{64}$").fill_null(False),
         missing_facts=pl.sum_horizontal(pl.col(_ALWAYS).is_null()),
-        nan_facts=pl.sum_horizontal(pl.col(_FLOATS).is_nan()),
+        nan_facts=pl.col("nan_facts").fill_null(0),
         has_defect=pl.col("defect") != "",
     ).collect()
