@@ -36,7 +36,7 @@ _DASH: Final = r"[-\u2010-\u2013]"
 _NO_FORMULA: Final = r"(?!\s*[=*^+])"
 _FORMS: Final[Mapping[PersonalData, re.Pattern[str]]] = {
     "email": re.compile(
-        r"(?<![A-Za-z0-9.%+-])[A-Za-z0-9_][A-Za-z0-9._%+-]*@(?P<host>(?:[^\W_](?:[^\W_]|-)*\.)+[A-Za-z]{2,})"
+        r"(?<![A-Za-z0-9.%+-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@(?P<host>(?:[^\W_](?:[^\W_]|-){0,62}\.)+[A-Za-z]{2,})"
         r"(?![A-Za-z0-9(\[]|[:/][^\s]|-\w)"
     ),
     "phone": re.compile(
@@ -54,7 +54,7 @@ _FORMS: Final[Mapping[PersonalData, re.Pattern[str]]] = {
         r"[0-9]|6011|62[0-9]{2}|64[4-9][0-9]|65[0-9]{2})([ -]?)[0-9]{4}\1[0-9]{4}\1[0-9]{4}"
         r"|3[47][0-9]{2}([ -]?)[0-9]{6}\2[0-9]{5})(?![0-9A-Za-z-]|[.,][0-9])"
     ),
-    "iban": re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]{1,4}){3,8}(?![A-Za-z0-9])"),
+    "iban": re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]{1,4}+){3,8}+"),
     "us_social_security": re.compile(
         rf"(?<![0-9A-Za-z.+*/=-])[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}(?![0-9A-Za-z-]){_NO_FORMULA}"
     ),
