@@ -78,9 +78,14 @@ def personal_data(texts: pl.Series) -> pl.Series:
     return pl.Series("personal_data", map(" ".join, held), dtype=pl.String)
 
 
+def without_personal_data(texts: pl.Series) -> pl.Series:
+    """Texts for pages that may be published: HIDDEN where one holds personal data."""
+    return pl.select(pl.when(personal_data(texts) == "").then(texts).otherwise(pl.lit(HIDDEN))).to_series()
+
+
 def shown(text: str) -> str:
-    """A text for pages that may be published: HIDDEN where it holds personal data."""
-    return HIDDEN if personal_data(pl.Series([text], dtype=pl.String))[0] else text
+    """One text without personal data."""
+    return str(without_personal_data(pl.Series([text], dtype=pl.String))[0])
 
 
 def _is_email(found: re.Match[str]) -> bool:

@@ -16,7 +16,7 @@ from mmada.contracts.facts import (
 from mmada.contracts.ingested import parts
 from mmada.contracts.records import DROPS, SELECTED
 from mmada.contracts.tables import read_table, write_table
-from mmada.curation.personal_data import HIDDEN, shown
+from mmada.curation.personal_data import HIDDEN, without_personal_data
 from mmada.curation.select import REASONS, decide, kept_rows
 from mmada.errors import InputError, ParamsError
 from mmada.lineage.manifest import Artifact, open_artifact
@@ -120,7 +120,7 @@ def _ledger(dropped: pl.DataFrame, ingested: dict[str, Artifact]) -> pl.DataFram
     # A contradiction names another row's reference too.
     asked = told.select(pl.col("holds_personal_data") | (pl.col("reason") == "reference_contradictory")).to_series()
     place = asked.arg_true()
-    values = pl.Series(map(shown, told["value"].gather(place)), dtype=pl.String)
+    values = without_personal_data(told["value"].gather(place))
     return told.with_columns(
         excerpt=pl.when("holds_personal_data").then(pl.lit(HIDDEN)).otherwise("excerpt"),
         value=told["value"].scatter(place, values),
